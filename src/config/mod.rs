@@ -1,0 +1,165 @@
+//! The operator's wishes, typed: YAML as written (`raw`) becomes what is meant ([`Config`]), with every complaint at once.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// Where callers come from; decides defaults, not access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Lan,
+    Ip,
+    Domain,
+}
+
+/// A name or an address under which callers know this host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+/// As written in a URL: an IPv6 address in brackets.
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Self::Address(IpAddr::V4(address)) => write!(f, "{address}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Open,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertSource {
+    SelfSigned,
+}
+
+/// Which peers the relay sends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerMode {
+    /// Only allocations of this server.
+    Itself,
+    /// The public internet, and allocations of this server.
+    Public,
+    /// As `Public`, and private networks.
+    Lan,
+    /// Allocations of this server and the allowed networks, nothing else.
+    Custom,
+}
+
+/// A network in CIDR notation. Host bits are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub reach: Reach,
+    /// Never empty; the first one is used in printed URLs.
+    pub hosts: Vec<Host>,
+    pub access: Access,
+    pub certificate: CertSource,
+    pub web: WebConfig,
+    pub signaling: SignalingConfig,
+    pub turn: TurnConfig,
+}
+
+/// The HTTPS page and the redirect beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebConfig {
+    /// Local addresses to listen on; `[::]` and `0.0.0.0` by default.
+    pub bind: Vec<IpAddr>,
+    pub port: u16,
+    /// The plain HTTP port that redirects to HTTPS; `None` when off.
+    pub http_port: Option<u16>,
+    /// The operator's own static files, in place of the embedded page.
+    pub root: Option<PathBuf>,
+}
+
+/// Bounds of the Socket.IO server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalingConfig {
+    pub max_rooms: usize,
+    pub max_sockets: usize,
+    /// Bytes of one message. At most 64 KiB by default.
+    pub max_message: usize,
+    /// Events a second from one socket, on average; bursts of four times that pass.
+    pub max_rate: u32,
+}
+
+/// The STUN/TURN server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnConfig {
+    /// Local addresses to listen on; `[::]` and `0.0.0.0` by default.
+    pub bind: Vec<IpAddr>,
+    pub port: u16,
+    pub relay_ports: RangeInclusive<u16>,
+    /// Local addresses that relay sockets are bound to, at most one a family; never empty and never a wildcard.
+    pub relay_ips: Vec<IpAddr>,
+    /// What clients are told in place of the relay address of the same family, on a host behind 1:1 NAT.
+    pub public_ips: Vec<IpAddr>,
+    pub peers: PeerMode,
+    pub allow_peers: Vec<Network>,
+    pub realm: String,
+    /// Threads of the data plane; one a core when the file says nothing.
+    pub workers: usize,
+    /// Allocations of one user id at a time.
+    pub user_quota: u32,
+    /// Allocations in all.
+    pub total_quota: u32,
+    /// Lifetime of an issued credential in seconds.
+    pub credential_ttl: u64,
+}
+
+impl Default for SignalingConfig {
+    fn default() -> Self {
+        Self { max_rooms: 2_000, max_sockets: 5_000, max_message: 64 * 1024, max_rate: 50 }
+    }
+}
+
+/// Both families' wildcard addresses.
+#[must_use]
+pub fn any_address() -> Vec<IpAddr> {
+    vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)]
+}
+
+/// What nobody but the service's own user may read.
+#[derive(Clone)]
+pub struct Secrets {
+    /// Shared secrets for TURN credentials; the first issues, all verify. Never empty.
+    pub turn: Vec<Secret>,
+}
+
+/// Bytes that never show in `Debug` output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes themselves, for the one computation that needs them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

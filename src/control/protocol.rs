@@ -1,0 +1,119 @@
+//! The lines on the control socket, and the `status --json` document that scripts read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::supervisor::board::State;
+use crate::supervisor::service::TaskName;
+
+/// Raised when a field of a `--json` answer changes its meaning; adding a field does not raise it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a command asks of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "lowercase")]
+pub enum Request {
+    Status,
+    /// Stops everything, or one task.
+    Stop {
+        task: Option<TaskName>,
+    },
+    /// Starts one task; clears `held`.
+    Start {
+        task: TaskName,
+    },
+    /// Restarts one task.
+    Restart {
+        task: TaskName,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "lowercase")]
+pub enum Response {
+    Status { status: Box<Status> },
+    Done,
+    Refused { message: String, hint: Option<String> },
+}
+
+/// The whole service at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub schema_version: u32,
+    pub version: String,
+    pub pid: u32,
+    pub state: State,
+    pub uptime_s: u64,
+    pub tasks: Vec<TaskStatus>,
+    pub urls: Urls,
+    pub calls: Calls,
+    pub turn: TurnStatus,
+    pub certificate: Option<CertificateStatus>,
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskStatus {
+    pub name: TaskName,
+    pub state: State,
+    pub uptime_s: u64,
+    pub restarts: u64,
+    pub last_error: Option<String>,
+    /// `null` until the task was probed.
+    pub probe: Option<ProbeStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    pub ok: bool,
+    pub latency_ms: f64,
+    pub at: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Urls {
+    pub web: String,
+    pub ice: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calls {
+    pub rooms: u64,
+    pub peers: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnStatus {
+    pub allocations: u64,
+    pub relayed_bytes: u64,
+    pub relayed_packets: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    pub source: String,
+    pub names: Vec<String>,
+    pub not_after: String,
+    pub days_left: f64,
+    pub fingerprint_sha256: String,
+}
+
+/// Something an operator should know, with the next step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub code: String,
+    pub severity: Severity,
+    pub title: String,
+    pub evidence: String,
+    pub hint: String,
+    pub since: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Error,
+    Critical,
+}

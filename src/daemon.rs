@@ -1,0 +1,1 @@
+//! The composition root: a `Config` becomes services, a supervisor and a control socket.

@@ -1,0 +1,1 @@
+//! Accepts, terminates TLS and owns connections; hands requests to web and signaling.

@@ -1,0 +1,38 @@
+//! rtcctl: one binary for a WebRTC 1:1 call service.
+//!
+//! `rtcctl init` sets a host up, `rtcctl start` keeps three things alive on it: an HTTPS page, Socket.IO
+//! signaling and a STUN/TURN relay. The code gathers facts, decides, acts; deciding is pure, so it is tested
+//! without a socket, a sleep or root.
+//!
+//! | folder | subject | decides (pure) | acts |
+//! |---|---|---|---|
+//! | [`setup`] | what `init` does to the machine | `plan`, `answers` | `facts`, `apply`, `journal` |
+//! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
+//! | [`supervisor`] | keeps tasks alive | `policy` | `driver` |
+//! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |
+//! | [`turn`] | STUN and TURN | `server`, `credentials` | `workers` |
+//! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
+//! | [`edge`] | owns every TCP connection | `demux` | `accept` |
+//! | [`web`] | the page and the API, without sockets | | `router` |
+//! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
+//! | [`cli`] | the words an operator types and reads | | the only place that prints |
+//! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
+//!
+//! `daemon` is the composition root. Arrows between the folders are kept by `tests/architecture.rs`.
+
+pub mod certs;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod edge;
+pub mod error;
+pub mod home;
+pub mod setup;
+pub mod signaling;
+pub mod supervisor;
+pub mod sys;
+pub mod turn;
+pub mod web;
+
+pub use cli::run;

@@ -1,0 +1,1 @@
+//! What `init` does to the machine: facts, plan, apply.

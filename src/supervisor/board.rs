@@ -1,0 +1,69 @@
+//! The published picture of all tasks. Reading it never waits for a task.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use super::service::TaskName;
+
+/// A task's state, in order of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Stopped,
+    Starting,
+    Ready,
+    Degraded,
+    Draining,
+    Backoff,
+    Held,
+}
+
+/// What is known about one task.
+#[derive(Debug, Clone)]
+pub struct TaskView {
+    pub name: TaskName,
+    pub state: State,
+    /// When the task entered `state`.
+    pub since: Instant,
+    /// When the running instance became ready, if it has.
+    pub ready_since: Option<Instant>,
+    pub restarts: u64,
+    pub last_error: Option<String>,
+    /// When the last error happened.
+    pub last_error_at: Option<SystemTime>,
+}
+
+/// Shared by the supervisor, which publishes, and everyone who reads.
+#[derive(Clone, Default)]
+pub struct Board {
+    tasks: Arc<ArcSwap<Vec<TaskView>>>,
+}
+
+impl Board {
+    /// Replaces the picture.
+    pub fn publish(&self, tasks: Vec<TaskView>) {
+        self.tasks.store(Arc::new(tasks));
+    }
+
+    /// The picture as last published.
+    #[must_use]
+    pub fn tasks(&self) -> Arc<Vec<TaskView>> {
+        self.tasks.load_full()
+    }
+
+    /// The worst state of all tasks, by what it means to a caller: ready if all are.
+    #[must_use]
+    pub fn overall(&self) -> State {
+        let tasks = self.tasks.load();
+        let any = |wanted: State| tasks.iter().any(|task| task.state == wanted);
+        if tasks.is_empty() {
+            return State::Stopped;
+        }
+        [State::Held, State::Backoff, State::Stopped, State::Draining, State::Starting, State::Degraded]
+            .into_iter()
+            .find(|&state| any(state))
+            .unwrap_or(State::Ready)
+    }
+}

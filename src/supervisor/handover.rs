@@ -1,0 +1,79 @@
+//! How work reaches a task that may be restarting: the message boundary between tasks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How many messages may wait for one instance before the sender has to wait too.
+const QUEUE: usize = 1024;
+
+/// A door to a task. It outlives the task's instances: a message sent while none is open waits for the next one.
+pub struct Door<T> {
+    instance: Arc<watch::Sender<Option<mpsc::Sender<T>>>>,
+}
+
+impl<T> Clone for Door<T> {
+    fn clone(&self) -> Self {
+        Self { instance: Arc::clone(&self.instance) }
+    }
+}
+
+impl<T> Default for Door<T> {
+    fn default() -> Self {
+        Self { instance: Arc::new(watch::Sender::new(None)) }
+    }
+}
+
+impl<T: Send> Door<T> {
+    /// Opens the door for a new instance. Whatever was open before is fenced: nothing new reaches it.
+    #[must_use]
+    pub fn open(&self) -> mpsc::Receiver<T> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        self.instance.send_replace(Some(sender));
+        receiver
+    }
+
+    /// Shuts the door: messages wait until the next [`Door::open`].
+    pub fn shut(&self) {
+        self.instance.send_replace(None);
+    }
+
+    /// Hands `message` to the open instance, waiting up to `patience` for one.
+    ///
+    /// # Errors
+    /// The message, if no instance took it in time.
+    pub async fn hand(&self, message: T, patience: Duration) -> Result<(), T> {
+        let mut waiting = Some(message);
+        let mut instance = self.instance.subscribe();
+        let handing = async {
+            loop {
+                let open = instance.borrow_and_update().clone();
+                if let Some(sender) = open
+                    && let Ok(permit) = sender.reserve().await
+                {
+                    if let Some(message) = waiting.take() {
+                        permit.send(message);
+                    }
+                    return;
+                }
+                if instance.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // A time-out leaves the message in `waiting`: reserving comes before taking.
+        let _ = tokio::time::timeout(patience, handing).await;
+        waiting.map_or(Ok(()), Err)
+    }
+}
+
+/// One HTTP request on its way from `edge` to `web` or `signaling`, with the way back.
+///
+/// An `Upgrade` (WebSocket) travels in the request's extensions as `hyper::upgrade::OnUpgrade`.
+pub struct HttpJob {
+    pub request: http::Request<hyper::body::Incoming>,
+    pub client: SocketAddr,
+    pub reply: oneshot::Sender<http::Response<axum::body::Body>>,
+}

@@ -1,0 +1,108 @@
+//! What a supervised task is, and what it gets from and tells its supervisor.
+//!
+//! Each instance runs on an OS thread of its own, with a runtime of its own where it needs one, so a panic, a busy
+//! loop or a blocked executor in one task leaves the others serving. When and whether to restart is the policy's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+
+/// The supervised tasks, in the order in which they start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskName {
+    Certs,
+    Turn,
+    Signaling,
+    Web,
+}
+
+impl TaskName {
+    /// Every task, in starting order.
+    pub const ALL: [Self; 4] = [Self::Certs, Self::Turn, Self::Signaling, Self::Web];
+
+    /// The name an operator types.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certs => "certs",
+            Self::Turn => "turn",
+            Self::Signaling => "signaling",
+            Self::Web => "web",
+        }
+    }
+}
+
+impl std::fmt::Display for TaskName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A task that the supervisor can start any number of times, one instance at a time.
+pub trait Service: Send + Sync + 'static {
+    /// Which task this is.
+    fn name(&self) -> TaskName;
+
+    /// Runs one instance and blocks until it has ended.
+    ///
+    /// Calls [`Context::ready`] once it serves, [`Context::progress`] in its own loop, and returns `Ok` soon after
+    /// [`Context::stopping`] is cancelled. Returning earlier, by `Ok` or `Err`, or panicking counts as a fault.
+    ///
+    /// # Errors
+    /// Whatever ended the instance.
+    fn run(&self, context: Context) -> Result<()>;
+}
+
+/// What an instance says to its supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// It serves.
+    Ready,
+    /// It serves, but not well. `None`: all is well again.
+    Degraded(Option<String>),
+}
+
+/// The handles one instance gets.
+#[derive(Clone)]
+pub struct Context {
+    report: Arc<dyn Fn(Report) + Send + Sync>,
+    progress: Arc<AtomicU64>,
+    stopping: CancellationToken,
+}
+
+impl Context {
+    /// Made by the driver for each instance; `report` must not block.
+    #[must_use]
+    pub fn new(
+        report: Arc<dyn Fn(Report) + Send + Sync>,
+        progress: Arc<AtomicU64>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self { report, progress, stopping }
+    }
+
+    /// Says that the instance serves. Dropping the context says nothing.
+    pub fn ready(&self) {
+        (self.report)(Report::Ready);
+    }
+
+    /// Says that the instance serves badly, and why; or that it has recovered.
+    pub fn degraded(&self, why: Option<String>) {
+        (self.report)(Report::Degraded(why));
+    }
+
+    /// To be called by the instance's own loop, never by a timer beside it.
+    pub fn progress(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Cancelled when the instance should drain and return.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+}

@@ -1,0 +1,3 @@
+//! The thin edge to the operating system. Imports nothing of ours but `error`.
+
+pub mod clock;

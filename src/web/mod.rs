@@ -1,0 +1,1 @@
+//! The call page and the API: a router without sockets.
