@@ -1,0 +1,120 @@
+//! What every command shares: the global flags, the home, and how things are printed.
+//!
+//! Data goes to standard output, talk to standard error.
+
+use std::env;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::error::{Failure, Kind, Result};
+use crate::home::{Home, Surroundings};
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Keep everything under one folder
+    #[arg(long, global = true, env = "RTCCTL_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print data and errors only
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Colour the output
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Colour,
+    /// Tell more; twice for everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The home and the manner of printing that the global flags ask for.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub home: Home,
+    pub json: bool,
+    pub quiet: bool,
+    pub verbose: u8,
+    pub colour: bool,
+}
+
+impl Frame {
+    /// Settles what the flags and the environment ask for.
+    ///
+    /// # Errors
+    /// If no home is given and none can be derived.
+    pub fn new(global: &Global) -> Result<Self> {
+        let home = match &global.home {
+            // Absolute, because the daemon's working folder is another one.
+            Some(dir) => Home::under(&std::path::absolute(dir).map_err(|error| {
+                Failure::new(Kind::Usage, format!("cannot use `{}` as home", dir.display())).caused_by(error)
+            })?),
+            None => Home::default_for(&surroundings()).ok_or_else(|| {
+                Failure::new(Kind::Usage, "no home folder is known").hinted("pass `--home DIR` or set `HOME`")
+            })?,
+        };
+        let colour = match global.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => {
+                env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
+            }
+        };
+        Ok(Self { home, json: global.json, quiet: global.quiet, verbose: global.verbose, colour })
+    }
+
+    /// Prints data, with a newline. A reader that has gone away is no failure.
+    pub fn print(&self, text: &str) {
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// Prints a value as JSON.
+    pub fn print_json(&self, value: &impl serde::Serialize) {
+        let text = serde_json::to_string_pretty(value).expect("documents of ours have string keys only");
+        self.print(&text);
+    }
+
+    /// Prints talk, unless `--quiet`.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+}
+
+fn surroundings() -> Surroundings {
+    let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    Surroundings {
+        is_root: nix::unistd::geteuid().is_root(),
+        home: folder("HOME"),
+        xdg_config_home: folder("XDG_CONFIG_HOME"),
+        xdg_state_home: folder("XDG_STATE_HOME"),
+        xdg_runtime_dir: folder("XDG_RUNTIME_DIR"),
+    }
+}
+
+/// Prints a failure, its causes and its hints to standard error, and gives its exit code.
+#[must_use]
+pub(super) fn report(failure: &Failure, colour: bool) -> ExitCode {
+    let paint = |code: &str, word: &str| if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
+    let mut text = format!("{}: {}\n", paint("1;31", "error"), failure.message());
+    for cause in failure.causes() {
+        text.push_str(&format!("{}: {cause}\n", paint("1", "cause")));
+    }
+    for hint in failure.hints() {
+        text.push_str(&format!("{}: {hint}\n", paint("1;36", "hint")));
+    }
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    ExitCode::from(failure.kind().exit_code())
+}

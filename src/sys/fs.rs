@@ -1,0 +1,80 @@
+//! Files that are whole or absent, and folders nobody else can read.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use crate::error::{Failure, Result};
+
+/// Replaces `path` by `bytes` with the permission bits `mode`, so that a crash leaves the old file or the new one.
+///
+/// # Errors
+/// If the folder is missing or not writable, or the disk is full; the old file is untouched then.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let written = write_draft(&draft, bytes, mode).and_then(|()| std::fs::rename(&draft, path));
+    if let Err(error) = written {
+        // The draft may never have come to be; the failure that counts is the one above.
+        let _ = std::fs::remove_file(&draft);
+        return Err(Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error));
+    }
+    // The rename itself must survive a power cut. A file system that cannot do that has done what it can.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+fn write_draft(draft: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    // A draft left by a crash of a process with our number.
+    let _ = std::fs::remove_file(draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
+    // The umask may have taken bits away.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes `path` and its missing parents, readable by this user alone. A folder that exists is left as it is.
+///
+/// # Errors
+/// If a parent is not writable or is not a folder.
+pub fn create_private_dir(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::operator(format!("cannot create the folder `{}`", path.display())).caused_by(error))
+}
+
+/// Reads a whole text file.
+///
+/// # Errors
+/// If it is missing, not readable, or not UTF-8.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_has_the_new_bytes_and_mode_and_no_draft_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets.yaml");
+        write_atomic(&path, b"old", 0o644).unwrap();
+        write_atomic(&path, b"new", 0o600).unwrap();
+        assert_eq!(read_to_string(&path).unwrap(), "new");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_in_a_missing_folder_is_an_error_that_names_the_file() {
+        let failure = write_atomic(Path::new("/nonexistent/rtcctl/x"), b"", 0o600).unwrap_err();
+        assert_eq!(failure.message(), "cannot write `/nonexistent/rtcctl/x`");
+    }
+}

@@ -1,0 +1,62 @@
+//! The host's own addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+
+/// The addresses of all interfaces that are up, loopback and link-local ones left out, IPv4 first.
+///
+/// Empty where the host has none or does not tell.
+#[must_use]
+pub fn local_addresses() -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
+        .filter_map(|interface| {
+            let address = interface.address?;
+            address
+                .as_sockaddr_in()
+                .map(|v4| IpAddr::V4(v4.ip()))
+                .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .filter(|address| !address.is_loopback() && !is_link_local(*address))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// The address this host sends from towards the internet, by its routing table. No packet is sent.
+///
+/// `None` without a route, or when the route leads to loopback.
+#[must_use]
+pub fn default_source(family: Family) -> Option<IpAddr> {
+    // Documentation prefixes may be routed to nowhere on purpose, so addresses of the public internet are asked for.
+    let (any, target): (SocketAddr, SocketAddr) = match family {
+        Family::V4 => ((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv4Addr::new(1, 1, 1, 1), 9).into()),
+        Family::V6 => {
+            let target = Ipv6Addr::new(0x2606, 0x4700, 0x4700, 0, 0, 0, 0, 0x1111);
+            ((Ipv6Addr::UNSPECIFIED, 0).into(), (target, 9).into())
+        }
+    };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(target).ok()?;
+    let source = socket.local_addr().ok()?.ip();
+    (!source.is_loopback() && !source.is_unspecified() && !is_link_local(source)).then_some(source)
+}
