@@ -122,7 +122,7 @@ fn a_planted_violation_is_caught() {
     assert_eq!(inline, ["src/web/mod.rs:1: `web` may not use `daemon`"]);
     let impure = purity_complaints(Path::new("signaling/rooms.rs"), "fn f() { let t = Instant::now(); }\n");
     assert_eq!(impure, ["src/signaling/rooms.rs:1: a pure file may not say `Instant::now`"]);
-    let in_tests = "fn f() {}\n#[cfg(test)]\nmod tests { use crate::daemon::start; use std::fs; }\n";
+    let in_tests = "fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::daemon::start;\n    use std::fs;\n}\n";
     assert_eq!(arrow_complaints(Path::new("web/mod.rs"), in_tests), Vec::<String>::new());
     assert_eq!(purity_complaints(Path::new("signaling/rooms.rs"), in_tests), Vec::<String>::new());
     let in_a_comment = "//! Never calls `Instant::now`; see [`crate::daemon`].\n";
