@@ -1,8 +1,23 @@
 //! The operator's wishes, typed: YAML as written (`raw`) becomes what is meant ([`Config`]), with every complaint at once.
 
+mod forms;
+mod lines;
+mod load;
+mod raw;
+mod resolve;
+mod secrets;
+mod template;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+
+pub use forms::{Malformed, parse_port_range};
+pub use lines::Complaint;
+pub use load::{host_facts, load, load_config, load_resolved};
+pub use resolve::{HostFacts, Resolved, default_peers, resolve};
+pub use secrets::render_secrets;
+pub use template::render_config;
 
 /// Where callers come from; decides defaults, not access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

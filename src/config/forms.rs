@@ -1,0 +1,149 @@
+//! Forms that values of the configuration take: hosts, networks, port ranges.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use super::{Host, Network};
+
+/// Why a value has not the form it should have; completes the sentence "`value` ...".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed(pub String);
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// An address, with or without brackets, or a DNS name.
+impl FromStr for Host {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return if address.is_unspecified() || address.is_multicast() {
+                Err(Malformed("is not the address of one host".to_owned()))
+            } else {
+                Ok(Self::Address(address))
+            };
+        }
+        if !text.is_ascii() {
+            return Err(Malformed("is not ASCII; write the name in its `xn--` form".to_owned()));
+        }
+        if text.contains("://") || text.contains('/') {
+            return Err(Malformed("is a URL; write the name or the address alone".to_owned()));
+        }
+        let label_fits = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        // `1.2.3` and `256.1.1.1` are mistyped addresses, not names: a top-level domain has a letter.
+        let is_numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if text.len() > 253 || is_numeric || !text.split('.').all(label_fits) {
+            return Err(Malformed("is neither an IP address nor a DNS name".to_owned()));
+        }
+        Ok(Self::Name(text.to_ascii_lowercase()))
+    }
+}
+
+/// `10.0.0.0/8`; an address alone is a network of one.
+impl FromStr for Network {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr =
+            address.parse().map_err(|_| Malformed("is not a network like `10.0.0.0/8` or `fd00::/8`".to_owned()))?;
+        let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => bits,
+            Some(prefix) => prefix
+                .parse()
+                .ok()
+                .filter(|prefix| *prefix <= bits)
+                .ok_or_else(|| Malformed(format!("has a prefix that is no number from 0 to {bits}")))?,
+        };
+        let network = match address {
+            IpAddr::V4(v4) => {
+                IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)).into())
+            }
+            IpAddr::V6(v6) => {
+                IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)).into())
+            }
+        };
+        if network == address {
+            Ok(Self { address, prefix })
+        } else {
+            Err(Malformed(format!("has bits set behind its prefix; the network is `{network}/{prefix}`")))
+        }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// Reads `49160-51159`.
+///
+/// # Errors
+/// If it is not two ports, or runs backwards.
+pub fn parse_port_range(text: &str) -> Result<RangeInclusive<u16>, Malformed> {
+    let ports = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?)));
+    let Some((first, last)) = ports else {
+        return Err(Malformed(format!("`{text}` is not a range like `49160-51159`")));
+    };
+    if first > last {
+        return Err(Malformed(format!("{first}..{last} runs backwards")));
+    }
+    if first < 1024 {
+        return Err(Malformed(format!("{first}..{last} starts below 1024, where other services live")));
+    }
+    Ok(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_addresses_or_names_and_nothing_else() {
+        assert_eq!("[2001:db8::1]".parse(), Ok(Host::Address("2001:db8::1".parse().unwrap())));
+        assert_eq!("Call.Example.org".parse(), Ok(Host::Name("call.example.org".to_owned())));
+        for bad in
+            ["", "0.0.0.0", "::", "256.1.1.1", "1.2.3", "a b", "-a.example", "https://x.org", "müller.de", "a..b"]
+        {
+            assert!(bad.parse::<Host>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_network_has_no_bits_behind_its_prefix() {
+        assert_eq!("10.0.0.0/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!("0.0.0.0/0".parse::<Network>().unwrap().to_string(), "0.0.0.0/0");
+        assert_eq!("::/0".parse::<Network>().unwrap().to_string(), "::/0");
+        assert_eq!("192.0.2.7".parse::<Network>().unwrap().to_string(), "192.0.2.7/32");
+        let failure = "10.1.2.3/8".parse::<Network>().unwrap_err();
+        assert_eq!(failure.0, "has bits set behind its prefix; the network is `10.0.0.0/8`");
+        for bad in ["10.0.0.0/33", "fd00::/129", "10.0.0.0/", "lan", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_range_runs_forwards() {
+        assert_eq!(parse_port_range("49160-51159"), Ok(49160..=51159));
+        assert_eq!(parse_port_range("49152-40000").unwrap_err().0, "49152..40000 runs backwards");
+        assert!(parse_port_range("49152").is_err());
+        assert!(parse_port_range("1-70000").is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! Reads a home's configuration and secrets from disk, and gathers the facts their meaning depends on.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::lines::Complaint;
+use super::resolve::{HostFacts, Resolved, resolve};
+use super::{Config, Secrets, secrets};
+use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
+use crate::sys::net::{Family, default_source};
+
+/// A configuration is a few kilobytes; what is larger is another file.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// What this host is, as far as a configuration's meaning depends on it.
+#[must_use]
+pub fn host_facts() -> HostFacts {
+    let mut relay_ips: Vec<IpAddr> = [Family::V4, Family::V6].into_iter().filter_map(default_source).collect();
+    if relay_ips.is_empty() {
+        // A host without any network still serves callers on itself.
+        relay_ips.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    HostFacts { relay_ips, cores: std::thread::available_parallelism().map_or(1, usize::from) }
+}
+
+/// Loads `config.yaml` and `secrets.yaml`.
+///
+/// # Errors
+/// `Kind::Config` with every complaint about both files; `Kind::Operator` if one is missing or not readable.
+pub fn load(home: &Home) -> Result<(Config, Secrets)> {
+    let (resolved, secrets) = load_resolved(home)?;
+    Ok((resolved.config, secrets))
+}
+
+/// As [`load`], with the lines on which the values stand.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_resolved(home: &Home) -> Result<(Resolved, Secrets)> {
+    let config_file = home.config_file();
+    let secrets_file = home.secrets_file();
+    let config_text = read_limited(&config_file, home)?;
+    let secrets_text = read_limited(&secrets_file, home)?;
+
+    let mut problems = Problems::default();
+    let config = resolve(&config_text, &host_facts()).and_then(complain_about_paths);
+    let config = config.map_err(|complaints| problems.add(&config_file, &complaints)).ok();
+    let secrets = secrets::resolve(&secrets_text).map_err(|complaints| problems.add(&secrets_file, &complaints)).ok();
+    problems.add_mode(&secrets_file)?;
+    match (config, secrets) {
+        (Some(config), Some(secrets)) if problems.complaints.is_empty() => Ok((config, secrets)),
+        _ => Err(problems.into_failure(home)),
+    }
+}
+
+/// Loads `config.yaml` alone.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_config(home: &Home) -> Result<Resolved> {
+    let file = home.config_file();
+    let text = read_limited(&file, home)?;
+    resolve(&text, &host_facts()).and_then(complain_about_paths).map_err(|complaints| {
+        let mut problems = Problems::default();
+        problems.add(&file, &complaints);
+        problems.into_failure(home)
+    })
+}
+
+/// What the file alone cannot tell: whether the folders it names are there.
+fn complain_about_paths(resolved: Resolved) -> Result<Resolved, Vec<Complaint>> {
+    match &resolved.config.web.root {
+        Some(root) if !root.is_dir() => Err(vec![Complaint {
+            line: resolved.lines.get("web.root").copied().unwrap_or(0),
+            path: "web.root".to_owned(),
+            text: format!("`{}` is not a folder this user can see", root.display()),
+        }]),
+        Some(_) | None => Ok(resolved),
+    }
+}
+
+fn read_limited(path: &Path, home: &Home) -> Result<String> {
+    let told = || Failure::operator(format!("cannot read `{}`", path.display()));
+    let size = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Failure::operator(format!("`{}` does not exist", path.display()))
+                .hinted(format!("run `rtcctl{} init`", home.flag())));
+        }
+        Err(error) => return Err(told().caused_by(error)),
+    };
+    if size > MAX_FILE_BYTES {
+        return Err(Failure::new(Kind::Config, format!("`{}` is larger than a configuration can be", path.display()))
+            .because(format!("{size} bytes; at most {MAX_FILE_BYTES} are read")));
+    }
+    std::fs::read_to_string(path).map_err(|error| {
+        if error.kind() == ErrorKind::InvalidData {
+            Failure::new(Kind::Config, format!("`{}` is not UTF-8 text", path.display()))
+        } else {
+            told().caused_by(error)
+        }
+    })
+}
+
+/// Complaints about both files, as they are told.
+#[derive(Debug, Default)]
+struct Problems {
+    complaints: Vec<String>,
+    files: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl Problems {
+    fn add(&mut self, file: &Path, complaints: &[Complaint]) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // The first file's complaints stand alone; a second file's say where they belong.
+        let prefix = if name == "config.yaml" { String::new() } else { format!("{name}, ") };
+        self.complaints.extend(complaints.iter().map(|complaint| format!("{prefix}{complaint}")));
+        self.name(file);
+    }
+
+    fn name(&mut self, file: &Path) {
+        let shown = format!("`{}`", file.display());
+        if !self.files.contains(&shown) {
+            self.files.push(shown);
+        }
+    }
+
+    fn add_mode(&mut self, secrets_file: &Path) -> Result<()> {
+        let metadata = std::fs::metadata(secrets_file)
+            .map_err(|error| Failure::operator(format!("cannot read `{}`", secrets_file.display())).caused_by(error))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            self.complaints.push(format!("secrets.yaml, others on this machine can read it: its mode is {mode:04o}"));
+            self.hints.push(format!("run `chmod 600 {}`", secrets_file.display()));
+            self.name(secrets_file);
+        }
+        Ok(())
+    }
+
+    fn into_failure(self, home: &Home) -> Failure {
+        let count = self.complaints.len();
+        let mistakes = if count == 1 { "a mistake".to_owned() } else { format!("{count} mistakes") };
+        let mut failure = Failure::new(Kind::Config, format!("{mistakes} in {}", self.files.join(" and ")));
+        for complaint in self.complaints {
+            failure = failure.because(complaint);
+        }
+        for hint in self.hints {
+            failure = failure.hinted(hint);
+        }
+        failure.hinted(format!("correct the file, then run `rtcctl{} config check`", home.flag()))
+    }
+}

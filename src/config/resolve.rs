@@ -1,0 +1,419 @@
+//! Decides what a configuration file means: text and facts in, a [`Config`] or every complaint at once out.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::forms::parse_port_range;
+use super::lines::{self, Complaint};
+use super::raw::{Field, Reader, Section};
+use super::{
+    Access, CertSource, Config, Host, Network, PeerMode, Reach, SignalingConfig, TurnConfig, WebConfig, any_address,
+};
+
+/// The version of the file's form that this program writes and reads.
+const FORM_VERSION: u64 = 1;
+/// What a host has where the file says nothing.
+const DEFAULT_RELAY_PORTS: RangeInclusive<u16> = 49160..=51159;
+const DEFAULT_TURN_PORT: u16 = 3478;
+const DEFAULT_WEB_PORT: u16 = 443;
+const DEFAULT_HTTP_PORT: u16 = 80;
+const DEFAULT_USER_QUOTA: u32 = 12;
+/// An hour: a page asks anew before each call, and a leaked pair is soon worthless.
+const DEFAULT_CREDENTIAL_TTL: u64 = 3600;
+const DEFAULT_REALM: &str = "rtcctl";
+
+/// What the meaning of a file depends on besides its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The addresses this host sends from, at most one a family; never empty.
+    pub relay_ips: Vec<IpAddr>,
+    pub cores: usize,
+}
+
+/// A configuration and where each of its values stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    pub config: Config,
+    /// Key path to line, for keys that are written; the others have their default.
+    pub lines: BTreeMap<String, usize>,
+}
+
+pub(super) const REACHES: &[(&str, Reach)] = &[("lan", Reach::Lan), ("ip", Reach::Ip), ("domain", Reach::Domain)];
+pub(super) const PEER_MODES: &[(&str, PeerMode)] =
+    &[("self", PeerMode::Itself), ("public", PeerMode::Public), ("lan", PeerMode::Lan), ("custom", PeerMode::Custom)];
+
+/// Which peers the relay sends to where nobody says: callers on a LAN have private addresses.
+#[must_use]
+pub fn default_peers(reach: Reach) -> PeerMode {
+    match reach {
+        Reach::Lan => PeerMode::Lan,
+        Reach::Ip | Reach::Domain => PeerMode::Public,
+    }
+}
+
+/// Resolves the text of `config.yaml`.
+///
+/// # Errors
+/// Every complaint, in the order of lines.
+pub fn resolve(text: &str, facts: &HostFacts) -> Result<Resolved, Vec<Complaint>> {
+    read(text, facts).0
+}
+
+/// As [`resolve`], with every key path that was looked for.
+pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Complaint>>, Vec<String>) {
+    let mut reader = Reader::default();
+    let document = match lines::parse(text) {
+        Ok(document) => document,
+        Err(complaint) => return (Err(vec![complaint]), Vec::new()),
+    };
+    let mut root = reader.root(&document);
+    read_version(&mut reader, &mut root);
+    let reach = reader.field(&mut root, "reach").and_then(|field| reader.choice(&field, REACHES)).unwrap_or(Reach::Lan);
+    let hosts = read_hosts(&mut reader, &mut root);
+    let access = reader
+        .field(&mut root, "access")
+        .and_then(|field| reader.choice(&field, &[("open", Access::Open)]))
+        .unwrap_or(Access::Open);
+    let mut section = reader.section(&mut root, "certificate");
+    let certificate = reader
+        .field(&mut section, "source")
+        .and_then(|field| reader.choice(&field, &[("self-signed", CertSource::SelfSigned)]))
+        .unwrap_or(CertSource::SelfSigned);
+    reader.close(section);
+    let web = read_web(&mut reader, &mut root);
+    let signaling = read_signaling(&mut reader, &mut root);
+    let turn = read_turn(&mut reader, &mut root, reach, facts);
+    reader.close(root);
+    let config = Config { reach, hosts, access, certificate, web, signaling, turn };
+    complain_about_clashes(&mut reader, &config);
+    let Reader { mut complaints, lines, keys } = reader;
+    complaints.sort();
+    (if complaints.is_empty() { Ok(Resolved { config, lines }) } else { Err(complaints) }, keys)
+}
+
+fn read_version(reader: &mut Reader, root: &mut Section<'_>) {
+    let Some(field) = reader.field(root, "version") else { return };
+    let version = reader.number(&field, 1..=u64::from(u32::MAX));
+    if version.is_some_and(|version| version != FORM_VERSION) {
+        reader.complain(
+            field.line,
+            &field.path,
+            format!("this rtcctl reads version {FORM_VERSION} only; the file is of another rtcctl"),
+        );
+    }
+}
+
+fn read_hosts(reader: &mut Reader, root: &mut Section<'_>) -> Vec<Host> {
+    let Some(field) = reader.field(root, "hosts") else {
+        reader.complain(0, "hosts", "is missing; list the names and addresses under which callers know this host");
+        return Vec::new();
+    };
+    let hosts: Vec<Host> = members(reader, &field);
+    if hosts.is_empty() && reader.list(&field).is_empty() {
+        reader.complain(field.line, "hosts", "must have at least one name or address");
+    }
+    hosts
+}
+
+fn read_web(reader: &mut Reader, root: &mut Section<'_>) -> WebConfig {
+    let mut section = reader.section(root, "web");
+    let web = WebConfig {
+        bind: read_bind(reader, &mut section),
+        port: read_port(reader, &mut section, "port", DEFAULT_WEB_PORT),
+        http_port: match reader.field(&mut section, "http_port") {
+            None => Some(DEFAULT_HTTP_PORT),
+            // YAML 1.1 reads `off` as a truth value; here it is the word.
+            Some(field) if field.is_word("off") || field.is_word("false") => None,
+            Some(field) => reader.number(&field, 1..=65535).and_then(|port| u16::try_from(port).ok()),
+        },
+        root: reader.field(&mut section, "root").and_then(|field| {
+            let path = PathBuf::from(reader.text(&field)?);
+            if !path.is_absolute() {
+                let text = format!("`{}` must be an absolute path", path.display());
+                reader.complain(field.line, &field.path, text);
+            }
+            Some(path)
+        }),
+    };
+    reader.close(section);
+    web
+}
+
+fn read_signaling(reader: &mut Reader, root: &mut Section<'_>) -> SignalingConfig {
+    let default = SignalingConfig::default();
+    let mut section = reader.section(root, "signaling");
+    let mut size = |key, range, default: usize| {
+        let field = reader.field(&mut section, key);
+        let number = field.and_then(|field| reader.number(&field, range));
+        number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+    };
+    let signaling = SignalingConfig {
+        max_rooms: size("max_rooms", 1..=1_000_000, default.max_rooms),
+        max_sockets: size("max_sockets", 2..=1_000_000, default.max_sockets),
+        // Below 4 KiB an SDP offer does not fit; above 1 MiB a few callers fill the memory.
+        max_message: size("max_message", 4096..=1_048_576, default.max_message),
+        max_rate: read_u32(reader, &mut section, "max_rate", 1..=10_000).unwrap_or(default.max_rate),
+    };
+    reader.close(section);
+    signaling
+}
+
+fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &HostFacts) -> TurnConfig {
+    let mut section = reader.section(root, "turn");
+    let bind = read_bind(reader, &mut section);
+    let port = read_port(reader, &mut section, "port", DEFAULT_TURN_PORT);
+    let relay_ports = reader
+        .field(&mut section, "relay_ports")
+        .and_then(|field| {
+            let range = parse_port_range(reader.text(&field)?);
+            range.map_err(|malformed| reader.complain(field.line, &field.path, malformed.0)).ok()
+        })
+        .unwrap_or(DEFAULT_RELAY_PORTS);
+    let mut relay_ips = read_addresses(reader, &mut section, "relay_ips");
+    if relay_ips.is_empty() {
+        relay_ips.clone_from(&facts.relay_ips);
+    }
+    let public_ips = read_addresses(reader, &mut section, "public_ips");
+    let peers = reader
+        .field(&mut section, "peers")
+        .and_then(|field| reader.choice(&field, PEER_MODES))
+        .unwrap_or_else(|| default_peers(reach));
+    let allow_peers: Vec<Network> =
+        reader.field(&mut section, "allow_peers").map(|field| members(reader, &field)).unwrap_or_default();
+    let realm = reader.field(&mut section, "realm").and_then(|field| {
+        let realm = reader.text(&field)?.to_owned();
+        // RFC 8489, section 14.9: a quoted string of at most 127 characters.
+        let fits = (1..=127).contains(&realm.chars().count())
+            && realm.chars().all(|symbol| !symbol.is_control() && symbol != '"' && symbol != '\\');
+        if !fits {
+            reader.complain(field.line, &field.path, "must be 1 to 127 characters without quotes and backslashes");
+        }
+        Some(realm)
+    });
+    let workers = match reader.field(&mut section, "workers") {
+        Some(field) if !field.is_word("auto") => reader.number(&field, 1..=256).and_then(|n| usize::try_from(n).ok()),
+        _ => None,
+    };
+    let user_quota = read_u32(reader, &mut section, "user_quota", 1..=1_000_000);
+    let total_quota = match reader.field(&mut section, "total_quota") {
+        Some(field) if !field.is_word("auto") => {
+            reader.number(&field, 1..=1_000_000).and_then(|n| u32::try_from(n).ok())
+        }
+        _ => None,
+    };
+    let credential_ttl = reader
+        .field(&mut section, "credential_ttl")
+        // A minute is less than a call's set-up may take; a month is a password that somebody keeps.
+        .and_then(|field| reader.number(&field, 60..=2_592_000));
+    reader.close(section);
+    let ports = u32::from(relay_ports.end() - relay_ports.start()) + 1;
+    TurnConfig {
+        bind,
+        port,
+        relay_ports,
+        relay_ips,
+        public_ips,
+        peers,
+        allow_peers,
+        realm: realm.unwrap_or_else(|| DEFAULT_REALM.to_owned()),
+        workers: workers.unwrap_or(facts.cores),
+        user_quota: user_quota.unwrap_or(DEFAULT_USER_QUOTA),
+        total_quota: total_quota.unwrap_or(ports),
+        credential_ttl: credential_ttl.unwrap_or(DEFAULT_CREDENTIAL_TTL),
+    }
+}
+
+fn read_port(reader: &mut Reader, section: &mut Section<'_>, key: &'static str, default: u16) -> u16 {
+    let field = reader.field(section, key);
+    let port = field.and_then(|field| reader.number(&field, 1..=65535));
+    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
+}
+
+fn read_u32(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+) -> Option<u32> {
+    let field = reader.field(section, key)?;
+    u32::try_from(reader.number(&field, range)?).ok()
+}
+
+fn read_bind(reader: &mut Reader, section: &mut Section<'_>) -> Vec<IpAddr> {
+    let Some(field) = reader.field(section, "bind") else { return any_address() };
+    let mut found = Vec::new();
+    for member in reader.list(&field) {
+        let Some(address) = reader.parsed::<IpAddr>(&member, "an IP address") else { continue };
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    if found.is_empty() { any_address() } else { found }
+}
+
+/// Addresses of one host each, at most one a family.
+fn read_addresses(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Vec<IpAddr> {
+    let Some(field) = reader.field(section, key) else { return Vec::new() };
+    let mut found: Vec<IpAddr> = Vec::new();
+    for member in reader.list(&field) {
+        let Some(address) = reader.parsed::<IpAddr>(&member, "an IP address") else { continue };
+        if address.is_unspecified() || address.is_multicast() {
+            reader.complain(member.line, &member.path, format!("`{address}` is not the address of one host"));
+        } else if found.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            reader.complain(
+                member.line,
+                &member.path,
+                format!("`{address}` is a second {family} address; one is the limit"),
+            );
+        } else {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// The members of a list that each have a form, without repetition.
+fn members<T>(reader: &mut Reader, field: &Field<'_>) -> Vec<T>
+where
+    T: std::str::FromStr<Err = super::forms::Malformed> + PartialEq,
+{
+    let mut found = Vec::new();
+    for member in reader.list(field) {
+        let Some(text) = reader.text(&member) else { continue };
+        match text.parse::<T>() {
+            Ok(value) if !found.contains(&value) => found.push(value),
+            Ok(_) => {}
+            Err(malformed) => {
+                reader.complain(member.line, &member.path, format!("`{}` {malformed}", text.escape_debug()))
+            }
+        }
+    }
+    found
+}
+
+/// Ports that two listeners want at once, and a mode whose list is missing.
+fn complain_about_clashes(reader: &mut Reader, config: &Config) {
+    let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
+    if config.web.http_port == Some(config.web.port) {
+        let line = line_of(reader, "web.http_port").max(line_of(reader, "web.port"));
+        let port = config.web.port;
+        reader.complain(line, "web.http_port", format!("clashes with web.port: both are {port}"));
+    }
+    if config.turn.relay_ports.contains(&config.turn.port) {
+        let line = line_of(reader, "turn.relay_ports").max(line_of(reader, "turn.port"));
+        let (port, range) = (config.turn.port, &config.turn.relay_ports);
+        let text = format!("{}..{} contains turn.port {port}", range.start(), range.end());
+        reader.complain(line, "turn.relay_ports", text);
+    }
+    if config.turn.peers == PeerMode::Custom && config.turn.allow_peers.is_empty() {
+        let line = line_of(reader, "turn.peers");
+        reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> HostFacts {
+        HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 3 }
+    }
+
+    fn complaints(text: &str) -> Vec<String> {
+        resolve(text, &facts()).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_complaint_comes_at_once_with_path_and_line() {
+        let text = "\
+reach: moon
+hosts: [call.example, 256.1.1.1]
+web:
+  port: 0
+  prot: 8443
+  root: static
+turn:
+  port: 3478
+  relay_ports: 49152-40000
+  relay_ips: [192.0.2.1, 192.0.2.2, \"::\"]
+  allow_peers:
+    - 10.0.0.0/33
+    - 10.1.0.0/8
+  port: 3479
+  user_quota: many
+  workers: [1]
+";
+        assert_eq!(
+            complaints(text),
+            [
+                "line 1: reach: must be `lan` or `ip` or `domain`, not `moon`",
+                "line 2: hosts: `256.1.1.1` is neither an IP address nor a DNS name",
+                "line 4: web.port: must be a whole number from 1 to 65535, not `0`",
+                "line 5: web.prot: unknown key; did you mean `web.port`?",
+                "line 6: web.root: `static` must be an absolute path",
+                "line 9: turn.relay_ports: 49152..40000 runs backwards",
+                "line 10: turn.relay_ips: `192.0.2.2` is a second IPv4 address; one is the limit",
+                "line 10: turn.relay_ips: `::` is not the address of one host",
+                "line 12: turn.allow_peers: `10.0.0.0/33` has a prefix that is no number from 0 to 32",
+                "line 13: turn.allow_peers: `10.1.0.0/8` has bits set behind its prefix; the network is `10.0.0.0/8`",
+                "line 14: turn.port: is already set on line 8",
+                "line 15: turn.user_quota: must be a whole number from 1 to 1000000, not `many`",
+                "line 16: turn.workers: must be a whole number from 1 to 256, not a list",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_file_lacks_its_hosts_only() {
+        let missing = "hosts: is missing; list the names and addresses under which callers know this host";
+        assert_eq!(complaints(""), [missing]);
+        assert_eq!(complaints("# nothing\n"), [missing]);
+        assert_eq!(complaints("hosts: []\n"), ["line 1: hosts: must have at least one name or address"]);
+    }
+
+    #[test]
+    fn a_document_that_is_no_mapping_is_told_so() {
+        assert_eq!(complaints("- a\n")[1], "line 1: the file must be keys with values, not a list");
+        assert_eq!(complaints("hosts: [a.b]\nweb: 8443\n"), ["line 2: web: must be keys with values, not `8443`"]);
+    }
+
+    #[test]
+    fn listeners_that_want_one_port_clash() {
+        assert_eq!(
+            complaints("hosts: [a.b]\nweb:\n  port: 8443\n  http_port: 8443\n"),
+            ["line 4: web.http_port: clashes with web.port: both are 8443"]
+        );
+        assert_eq!(
+            complaints("hosts: [a.b]\nturn:\n  port: 50000\n"),
+            ["line 3: turn.relay_ports: 49160..51159 contains turn.port 50000"]
+        );
+        assert_eq!(
+            complaints("hosts: [a.b]\nturn:\n  peers: custom\n"),
+            ["line 3: turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else"]
+        );
+    }
+
+    #[test]
+    fn off_is_a_port_that_is_not_there() {
+        let web = resolve("hosts: [a.b]\nweb: {http_port: off}\n", &facts()).unwrap().config.web;
+        assert_eq!(web.http_port, None);
+    }
+
+    #[test]
+    fn values_of_another_form_version_are_not_guessed_at() {
+        assert_eq!(
+            complaints("version: 2\nhosts: [a.b]\n"),
+            ["line 1: version: this rtcctl reads version 1 only; the file is of another rtcctl"]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(version|hosts|web|turn|port|bind|peers|[-:{}\\[\\]\", \\n~0-9a-z])*") {
+            let _ = resolve(&text, &facts());
+        }
+    }
+}
