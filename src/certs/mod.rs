@@ -1,10 +1,18 @@
 //! What every TLS listener serves now, and how it comes to be: a local CA and its leaf.
 
+pub mod leaf;
+pub mod local_ca;
+pub mod store;
+mod task;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+
+pub use store::load_or_issue;
+pub use task::Certs;
 
 /// The certificate all listeners serve at this moment. Swapping it touches no connection.
 #[derive(Debug, Clone, Default)]

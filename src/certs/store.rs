@@ -1,0 +1,321 @@
+//! The certificates of a home on disk: what is there, whether it is whole, and how it is replaced.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use tracing::{info, warn};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use super::Served;
+use super::leaf::{LeafFacts, Pair, Step, next_step, wanted_names};
+use super::local_ca::{LocalCa, sha256_hex, system_time};
+use crate::config::{Config, Host};
+use crate::error::{Failure, Result};
+use crate::home::Home;
+use crate::sys::clock::Now;
+use crate::sys::fs::{create_private_dir, write_atomic};
+use crate::sys::net::local_addresses;
+
+/// The files of the local CA and its leaf.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub ca: PathBuf,
+    pub ca_key: PathBuf,
+    /// The leaf, then the CA.
+    pub leaf: PathBuf,
+    pub leaf_key: PathBuf,
+}
+
+impl Files {
+    #[must_use]
+    pub fn of(home: &Home) -> Self {
+        let dir = home.certs_dir();
+        Self {
+            ca: dir.join("ca.pem"),
+            ca_key: dir.join("ca.key"),
+            leaf: dir.join("leaf.pem"),
+            leaf_key: dir.join("leaf.key"),
+        }
+    }
+}
+
+/// What is on disk, before anything is changed.
+pub struct Inspection {
+    /// The CA; or why there is none that can be used, `None` if there never was one.
+    pub ca: Result<LocalCa, Option<String>>,
+    pub step: Step,
+    /// The names a new leaf would have.
+    pub wanted: BTreeSet<String>,
+    /// What can be served if the step is to keep.
+    served: Option<Served>,
+}
+
+/// Looks at the certificates of a home, and decides what should be done.
+///
+/// # Errors
+/// If a file is there but cannot be read: what this user may not see is not damaged.
+pub fn inspect(hosts: &[Host], home: &Home, now: Now) -> Result<Inspection> {
+    let files = Files::of(home);
+    let wanted = wanted_names(hosts, &local_addresses());
+    let ca = match (read(&files.ca)?, read(&files.ca_key)?) {
+        (None, None) => Err(None),
+        (None, Some(_)) => Err(Some("`ca.pem` is missing".to_owned())),
+        (Some(_), None) => Err(Some("`ca.key` is missing".to_owned())),
+        (Some(certificate), Some(key)) => LocalCa::read(&certificate, &key, now.wall).map_err(Some),
+    };
+    let (pair, served) = match (read(&files.leaf)?, read(&files.leaf_key)?) {
+        (None, None) => (Pair::Absent, None),
+        (None, Some(_)) => (Pair::Damaged("`leaf.pem` is missing".to_owned()), None),
+        (Some(_), None) => (Pair::Damaged("`leaf.key` is missing".to_owned()), None),
+        (Some(certificate), Some(key)) => match read_pair(&certificate, &key, ca.as_ref().ok()) {
+            Ok((facts, served)) => (Pair::Whole(facts), Some(served)),
+            Err(why) => (Pair::Damaged(why), None),
+        },
+    };
+    let step = next_step(&pair, &wanted, now.wall);
+    Ok(Inspection { ca, step, wanted, served })
+}
+
+/// Loads the certificate to serve; makes a new one, and a new CA, where what is there cannot be used.
+///
+/// # Errors
+/// If the folder of certificates cannot be read or written.
+pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
+    let files = Files::of(home);
+    let inspection = inspect(&config.hosts, home, now)?;
+    let reason = match (inspection.step, inspection.served) {
+        (Step::Keep, Some(served)) => return Ok(served),
+        (Step::Keep, None) => return Err(Failure::bug("a leaf that is kept can be served")),
+        (Step::Renew(reason), _) => reason,
+    };
+    create_private_dir(&home.certs_dir())?;
+    let ca = match inspection.ca {
+        Ok(ca) => ca,
+        Err(why) => {
+            if let Some(why) = why {
+                warn!(%why, "making a new local CA; devices that trusted the old one must trust the new one");
+            }
+            let (ca, key) = LocalCa::create(now.wall)?;
+            // The key first: a CA without its key is noticed, a key without its CA is as well.
+            write_atomic(&files.ca_key, key.as_bytes(), 0o600)?;
+            write_atomic(&files.ca, ca.certificate_pem.as_bytes(), 0o644)?;
+            ca
+        }
+    };
+    let issued = ca.issue(&inspection.wanted, now.wall)?;
+    let chain = format!("{}{}", issued.certificate_pem, ca.certificate_pem);
+    write_atomic(&files.leaf_key, issued.key_pem.as_bytes(), 0o600)?;
+    write_atomic(&files.leaf, chain.as_bytes(), 0o644)?;
+    info!(%reason, "issued a certificate by the local CA");
+    read_pair(&chain, &issued.key_pem, Some(&ca)).map(|(_, served)| served).map_err(Failure::bug)
+}
+
+/// What is served from the files as they are, without a look at what is wanted. For `cert show`.
+///
+/// # Errors
+/// If they are missing or damaged.
+pub fn load(home: &Home, now: Now) -> Result<(Served, Option<CertificateDer<'static>>)> {
+    let files = Files::of(home);
+    let failed = |why: String| {
+        Failure::operator(format!("cannot use the certificate in `{}`", home.certs_dir().display()))
+            .because(why)
+            .hinted(format!("run `rtcctl{} init` or `rtcctl{} start`; either makes it anew", home.flag(), home.flag()))
+    };
+    let (Some(certificate), Some(key)) = (read(&files.leaf)?, read(&files.leaf_key)?) else {
+        return Err(failed("there is none yet".to_owned()));
+    };
+    let ca = match (read(&files.ca)?, read(&files.ca_key)?) {
+        (Some(certificate), Some(key)) => LocalCa::read(&certificate, &key, now.wall).ok(),
+        _ => None,
+    };
+    let (_, served) = read_pair(&certificate, &key, ca.as_ref()).map_err(failed)?;
+    Ok((served, ca.map(|ca| ca.certificate)))
+}
+
+/// The text of a file; `None` if it is not there. What is not text is damaged, so it is given as an empty one.
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8(bytes).unwrap_or_default())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error)),
+    }
+}
+
+/// Reads a leaf and its key, and verifies them as a client would. The error says in words what is wrong.
+fn read_pair(chain_pem: &str, key_pem: &str, ca: Option<&LocalCa>) -> std::result::Result<(LeafFacts, Served), String> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| "`leaf.pem` is damaged".to_owned())?;
+    let leaf = chain.first().cloned().ok_or("`leaf.pem` holds no certificate")?;
+    let (_, parsed) = X509Certificate::from_der(&leaf).map_err(|_| "`leaf.pem` is damaged".to_owned())?;
+    let facts = LeafFacts {
+        names: names_of(&parsed),
+        not_before: system_time(parsed.validity().not_before.timestamp()),
+        not_after: system_time(parsed.validity().not_after.timestamp()),
+    };
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| "`leaf.key` is damaged".to_owned())?;
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| "`leaf.key` is damaged".to_owned())?;
+    let fingerprint = sha256_hex(&leaf);
+    verify(&leaf, &facts, ca.ok_or("its local CA is gone")?)?;
+    let certified = CertifiedKey::new(chain, key);
+    certified.keys_match().map_err(|_| "`leaf.key` is not the key of `leaf.pem`".to_owned())?;
+    let served = Served {
+        key: Arc::new(certified),
+        names: facts.names.iter().cloned().collect(),
+        not_after: facts.not_after,
+        fingerprint,
+    };
+    Ok((facts, served))
+}
+
+/// Checks the CA's signature over the leaf, at a time when the leaf is valid: its age is another question.
+fn verify(leaf: &CertificateDer<'_>, facts: &LeafFacts, ca: &LocalCa) -> std::result::Result<(), String> {
+    let foreign = |_| "`leaf.pem` is damaged or not signed by the local CA".to_owned();
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.certificate.clone()).map_err(foreign)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let within = facts.not_before + Duration::from_secs(1);
+    let since_epoch = within.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+    verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::since_unix_epoch(since_epoch)).map_err(foreign)?;
+    Ok(())
+}
+
+fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return BTreeSet::new() };
+    let as_text = |name: &GeneralName<'_>| {
+        if let GeneralName::DNSName(name) = name {
+            return Some((*name).to_owned());
+        }
+        let GeneralName::IPAddress(bytes) = name else { return None };
+        let address = <[u8; 4]>::try_from(*bytes)
+            .map(IpAddr::from)
+            .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
+            .ok()?;
+        Some(address.to_string())
+    };
+    extension.value.general_names.iter().filter_map(as_text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::certs::leaf::LEAF_LIFETIME;
+    use crate::config::{HostFacts, resolve};
+    use crate::sys::clock::now;
+
+    fn config(host: &str) -> Config {
+        let facts = HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 1 };
+        resolve(&format!("hosts: [\"{host}\"]\n"), &facts).unwrap().config
+    }
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::under(dir.path());
+        (dir, home)
+    }
+
+    fn later(now: Now, by: Duration) -> Now {
+        Now { mono: now.mono, wall: now.wall + by }
+    }
+
+    #[test]
+    fn a_first_certificate_has_all_names_and_private_keys() {
+        let (_dir, home) = home();
+        let served = load_or_issue(&config("call.example"), &home, now()).unwrap();
+        for name in ["call.example", "localhost", "127.0.0.1", "::1"] {
+            assert!(served.names.iter().any(|found| found == name), "{name} in {:?}", served.names);
+        }
+        assert!(served.not_after <= now().wall + LEAF_LIFETIME);
+        let files = Files::of(&home);
+        for (file, mode) in [(&files.ca_key, 0o600), (&files.leaf_key, 0o600), (&files.ca, 0o644), (&files.leaf, 0o644)]
+        {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, mode, "{}", file.display());
+        }
+        assert_eq!(home.certs_dir().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_valid_pair_is_kept_and_an_aged_one_replaced_under_the_same_ca() {
+        let (_dir, home) = home();
+        let first = load_or_issue(&config("10.9.8.7"), &home, now()).unwrap();
+        let ca = std::fs::read(Files::of(&home).ca).unwrap();
+        let again = load_or_issue(&config("10.9.8.7"), &home, now()).unwrap();
+        assert_eq!(first.fingerprint, again.fingerprint);
+        let aged = load_or_issue(&config("10.9.8.7"), &home, later(now(), LEAF_LIFETIME / 3 * 2)).unwrap();
+        assert_ne!(first.fingerprint, aged.fingerprint);
+        let renamed = load_or_issue(&config("new.example"), &home, later(now(), LEAF_LIFETIME / 3 * 2)).unwrap();
+        assert!(renamed.names.iter().any(|name| name == "new.example"));
+        assert_eq!(std::fs::read(Files::of(&home).ca).unwrap(), ca);
+    }
+
+    #[test]
+    fn whatever_is_damaged_is_made_anew_and_the_ca_stays_if_it_is_whole() {
+        let wreck = |text: &str| text.replacen("MI", "XX", 1);
+        let files: [fn(&Files) -> &PathBuf; 4] =
+            [|files| &files.leaf, |files| &files.leaf_key, |files| &files.ca, |files| &files.ca_key];
+        for (index, file) in files.iter().enumerate() {
+            for damage in 0..4 {
+                let (_dir, home) = home();
+                let config = config("call.example");
+                let first = load_or_issue(&config, &home, now()).unwrap();
+                let found = Files::of(&home);
+                let ca = std::fs::read(&found.ca).unwrap();
+                let path = file(&found);
+                let text = std::fs::read_to_string(path).unwrap();
+                match damage {
+                    0 => std::fs::remove_file(path).unwrap(),
+                    1 => write_atomic(path, b"", 0o600).unwrap(),
+                    2 => write_atomic(path, wreck(&text).as_bytes(), 0o600).unwrap(),
+                    _ => write_atomic(path, b"\xff\xfe", 0o600).unwrap(),
+                }
+                let second = load_or_issue(&config, &home, now()).unwrap();
+                assert_ne!(first.fingerprint, second.fingerprint, "{} {damage}", path.display());
+                assert_eq!(std::fs::read(&found.ca).unwrap() == ca, index < 2, "{} {damage}", path.display());
+                let third = load_or_issue(&config, &home, now()).unwrap();
+                assert_eq!(second.fingerprint, third.fingerprint);
+            }
+        }
+    }
+
+    #[test]
+    fn a_leaf_with_another_homes_key_or_ca_is_replaced() {
+        let (_other_dir, other) = home();
+        let (_dir, home) = home();
+        let config = config("call.example");
+        let first = load_or_issue(&config, &home, now()).unwrap();
+        load_or_issue(&config, &other, now()).unwrap();
+        std::fs::copy(Files::of(&other).leaf_key, Files::of(&home).leaf_key).unwrap();
+        let second = load_or_issue(&config, &home, now()).unwrap();
+        assert_ne!(first.fingerprint, second.fingerprint);
+        std::fs::copy(Files::of(&other).leaf_key, Files::of(&home).leaf_key).unwrap();
+        std::fs::copy(Files::of(&other).leaf, Files::of(&home).leaf).unwrap();
+        let (_, step) = inspect(&config.hosts, &home, now()).map(|found| (found.wanted, found.step)).unwrap();
+        assert!(matches!(step, Step::Renew(super::super::leaf::Reason::Damaged(_))), "{step:?}");
+    }
+
+    #[test]
+    fn a_certificate_folder_that_cannot_be_made_is_an_error_that_names_it() {
+        let (dir, _) = home();
+        let file = dir.path().join("file");
+        write_atomic(&file, b"", 0o600).unwrap();
+        let failure = load_or_issue(&config("a.example"), &Home::under(&file), now()).unwrap_err();
+        assert!(failure.message().contains(file.to_str().unwrap()), "{failure}");
+    }
+}
