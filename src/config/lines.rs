@@ -164,7 +164,8 @@ impl<'a> Stream<'a> {
 
 /// Where a collection ends: at its bracket, or, written as a block, with its last member.
 fn end_of(span: &Span, last: Option<usize>, start: usize) -> usize {
-    if span.is_empty() { last.unwrap_or(start) } else { span.end.index() }
+    // The span of a bracket reaches to the next token, comments included.
+    if span.is_empty() { last.unwrap_or(start) } else { span.start.index() + 1 }
 }
 
 fn refuse_anchor(anchor: usize, span: &Span) -> Result<(), Complaint> {

@@ -38,6 +38,8 @@ pub struct Resolved {
     pub config: Config,
     /// Key path to line, for keys that are written; the others have their default.
     pub lines: BTreeMap<String, usize>,
+    /// The file names no relay addresses, so they are those of the default route.
+    pub detects_relay_ips: bool,
 }
 
 pub(super) const REACHES: &[(&str, Reach)] = &[("lan", Reach::Lan), ("ip", Reach::Ip), ("domain", Reach::Domain)];
@@ -84,13 +86,13 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
     reader.close(section);
     let web = read_web(&mut reader, &mut root);
     let signaling = read_signaling(&mut reader, &mut root);
-    let turn = read_turn(&mut reader, &mut root, reach, facts);
+    let (turn, detects_relay_ips) = read_turn(&mut reader, &mut root, reach, facts);
     reader.close(root);
     let config = Config { reach, hosts, access, certificate, web, signaling, turn };
     complain_about_clashes(&mut reader, &config);
     let Reader { mut complaints, lines, keys } = reader;
     complaints.sort();
-    (if complaints.is_empty() { Ok(Resolved { config, lines }) } else { Err(complaints) }, keys)
+    (if complaints.is_empty() { Ok(Resolved { config, lines, detects_relay_ips }) } else { Err(complaints) }, keys)
 }
 
 fn read_version(reader: &mut Reader, root: &mut Section<'_>) {
@@ -160,7 +162,7 @@ fn read_signaling(reader: &mut Reader, root: &mut Section<'_>) -> SignalingConfi
     signaling
 }
 
-fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &HostFacts) -> TurnConfig {
+fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &HostFacts) -> (TurnConfig, bool) {
     let mut section = reader.section(root, "turn");
     let bind = read_bind(reader, &mut section);
     let port = read_port(reader, &mut section, "port", DEFAULT_TURN_PORT);
@@ -172,7 +174,8 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         })
         .unwrap_or(DEFAULT_RELAY_PORTS);
     let mut relay_ips = read_addresses(reader, &mut section, "relay_ips");
-    if relay_ips.is_empty() {
+    let detects_relay_ips = relay_ips.is_empty();
+    if detects_relay_ips {
         relay_ips.clone_from(&facts.relay_ips);
     }
     let public_ips = read_addresses(reader, &mut section, "public_ips");
@@ -209,7 +212,7 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         .and_then(|field| reader.number(&field, 60..=2_592_000));
     reader.close(section);
     let ports = u32::from(relay_ports.end() - relay_ports.start()) + 1;
-    TurnConfig {
+    let turn = TurnConfig {
         bind,
         port,
         relay_ports,
@@ -222,7 +225,8 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         user_quota: user_quota.unwrap_or(DEFAULT_USER_QUOTA),
         total_quota: total_quota.unwrap_or(ports),
         credential_ttl: credential_ttl.unwrap_or(DEFAULT_CREDENTIAL_TTL),
-    }
+    };
+    (turn, detects_relay_ips)
 }
 
 fn read_port(reader: &mut Reader, section: &mut Section<'_>, key: &'static str, default: u16) -> u16 {

@@ -1,1 +1,3 @@
 //! What `init` does to the machine: facts, plan, apply.
+
+pub mod answers;
