@@ -125,7 +125,7 @@ pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
 ///
 /// # Errors
 /// If they are missing or damaged.
-pub fn load(home: &Home, now: Now) -> Result<(Served, Option<CertificateDer<'static>>)> {
+pub fn load(home: &Home, now: Now) -> Result<Served> {
     let files = Files::of(home);
     let failed = |why: String| {
         Failure::operator(format!("cannot use the certificate in `{}`", home.certs_dir().display()))
@@ -139,8 +139,7 @@ pub fn load(home: &Home, now: Now) -> Result<(Served, Option<CertificateDer<'sta
         (Some(certificate), Some(key)) => LocalCa::read(&certificate, &key, now.wall).ok(),
         _ => None,
     };
-    let (_, served) = read_pair(&certificate, &key, ca.as_ref()).map_err(failed)?;
-    Ok((served, ca.map(|ca| ca.certificate)))
+    read_pair(&certificate, &key, ca.as_ref()).map(|(_, served)| served).map_err(failed)
 }
 
 /// The text of a file; `None` if it is not there. What is not text is damaged, so it is given as an empty one.

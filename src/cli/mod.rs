@@ -1,6 +1,10 @@
 //! The words an operator types and reads; the only place that prints.
 
+mod cert;
+mod config;
 mod frame;
+mod init;
+mod prompt;
 
 use std::process::ExitCode;
 
@@ -22,6 +26,14 @@ struct Line {
 /// What to do. In the order in which a newcomer needs it.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set this host up: ask, show the plan, carry it out
+    Init(Box<init::Args>),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(config::Args),
+    /// The certificate
+    #[command(subcommand)]
+    Cert(cert::Args),
     /// Print the version
     Version,
 }
@@ -47,6 +59,9 @@ pub fn run() -> ExitCode {
 impl Command {
     fn run(self, frame: &Frame) -> Result<ExitCode> {
         match self {
+            Self::Init(args) => init::run(frame, *args),
+            Self::Config(args) => config::run(frame, args),
+            Self::Cert(args) => cert::run(frame, args),
             Self::Version => {
                 frame.print(&format!("rtcctl {}", env!("CARGO_PKG_VERSION")));
                 Ok(ExitCode::SUCCESS)

@@ -70,6 +70,21 @@ pub fn load_config(home: &Home) -> Result<Resolved> {
     })
 }
 
+/// Checks `secrets.yaml` alone.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_secrets(home: &Home) -> Result<()> {
+    let file = home.secrets_file();
+    let text = read_limited(&file, home)?;
+    let mut problems = Problems::default();
+    if let Err(complaints) = secrets::resolve(&text) {
+        problems.add(&file, &complaints);
+    }
+    problems.add_mode(&file)?;
+    if problems.complaints.is_empty() { Ok(()) } else { Err(problems.into_failure(home)) }
+}
+
 /// What the file alone cannot tell: whether the folders it names are there.
 fn complain_about_paths(resolved: Resolved) -> Result<Resolved, Vec<Complaint>> {
     match &resolved.config.web.root {

@@ -7,6 +7,7 @@ mod load;
 mod raw;
 mod resolve;
 mod secrets;
+mod show;
 mod template;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,9 +17,10 @@ use std::path::PathBuf;
 pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
-pub use load::{host_facts, load, load_config, load_resolved};
+pub use load::{check_secrets, host_facts, load, load_config, load_resolved};
 pub use resolve::{HostFacts, Resolved, default_peers, resolve};
 pub use secrets::render_secrets;
+pub use show::effective;
 pub use template::render_config;
 
 /// Where callers come from; decides defaults, not access.

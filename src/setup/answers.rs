@@ -381,6 +381,13 @@ fn note<T>(origins: &mut BTreeMap<Key, Origin>, key: Key, (value, origin): (T, O
     value
 }
 
+/// What would be wanted on this host with these two answers and nothing else.
+#[must_use]
+pub fn defaults(reach: Reach, hosts: &[Host], surroundings: &Surroundings) -> Option<Wanted> {
+    let draft = Draft { reach: Some(reach), hosts: Some(hosts.to_vec()), ..Draft::default() };
+    draft.settle(None, surroundings).ok().map(|answers| answers.wanted)
+}
+
 /// Where callers seem to come from.
 #[must_use]
 pub fn suggest_reach(existing: Option<&Wanted>, surroundings: &Surroundings) -> (Reach, Origin) {
@@ -460,9 +467,11 @@ pub fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();
             let is_shared = first == 100 && (64..128).contains(&second);
-            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || is_shared)
+            let is_special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
+            !(is_special || is_shared || v4.is_documentation())
         }
-        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000,
+        // 2000::/3 without the documentation prefix 2001:db8::/32.
+        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000 && v6.segments()[..2] != [0x2001, 0xdb8],
     }
 }
 

@@ -1,3 +1,9 @@
-//! What `init` does to the machine: facts, plan, apply.
+//! What `init` does to the machine: answers and facts become a plan, the plan is shown, carried out and verified.
 
 pub mod answers;
+pub mod apply;
+pub mod describe;
+pub mod facts;
+pub mod firewall;
+pub mod plan;
+pub mod questions;

@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod fs;
+pub mod interrupt;
 pub mod net;
 pub mod ports;

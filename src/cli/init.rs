@@ -1,0 +1,294 @@
+//! `rtcctl init`: gathers answers, shows the plan, asks, carries it out.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use fast_qr::QRBuilder;
+
+use super::Frame;
+use super::prompt::Terminal;
+use crate::error::{Failure, Kind, Result};
+use crate::setup::answers::{Answers, Draft, Given, Key, Origin, Surroundings};
+use crate::setup::apply::apply;
+use crate::setup::describe::{as_json, describe};
+use crate::setup::facts;
+use crate::setup::plan::{Existing, Objection, Plan, plan};
+use crate::setup::questions::{Prompter as _, ask, open_questions};
+use crate::sys::interrupt;
+
+/// Flags of `init`. Their values are read in one place, together with variables and the answers file.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Every setting has a variable and a key of the answers file as well: --web-port is RTCCTL_WEB_PORT and \
+                  web_port. Lists take commas there. Flags win over variables, variables over the answers file."
+)]
+pub(super) struct Args {
+    /// Take the defaults for what is not given, and ask nothing
+    #[arg(long, short)]
+    yes: bool,
+    /// Show the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Read answers from a YAML file
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Where callers come from: lan, ip or domain
+    #[arg(long, value_name = "REACH")]
+    reach: Option<String>,
+    /// A name or address callers use; repeatable, the first one is in printed URLs
+    #[arg(long, value_name = "NAME_OR_IP")]
+    host: Vec<String>,
+    /// The public address in front of this host, behind 1:1 NAT; repeatable
+    #[arg(long, value_name = "IP")]
+    public_ip: Vec<String>,
+    /// Where the certificate comes from: self-signed
+    #[arg(long, value_name = "SOURCE")]
+    cert: Option<String>,
+    /// Who may call: open
+    #[arg(long, value_name = "WHO")]
+    access: Option<String>,
+    /// The port of the HTTPS page (as root 443, otherwise 8443)
+    #[arg(long, value_name = "PORT")]
+    web_port: Option<String>,
+    /// The port that redirects to HTTPS, or off (as root 80, otherwise 8080)
+    #[arg(long, value_name = "PORT|off")]
+    http_port: Option<String>,
+    /// A folder of your own static files in place of the page
+    #[arg(long, value_name = "DIR")]
+    web_root: Option<String>,
+    /// The UDP port of STUN and TURN (3478)
+    #[arg(long, value_name = "PORT")]
+    turn_port: Option<String>,
+    /// The UDP ports of relayed media (49160-51159)
+    #[arg(long, value_name = "A-B")]
+    relay_ports: Option<String>,
+    /// The local address of relayed media, one a family; repeatable
+    #[arg(long, value_name = "IP")]
+    relay_ip: Vec<String>,
+    /// Which peers the relay sends to: self, public, lan or custom
+    #[arg(long, value_name = "MODE")]
+    peers: Option<String>,
+    /// A network that the relay may send to besides; repeatable
+    #[arg(long, value_name = "CIDR")]
+    allow_peer: Vec<String>,
+    /// Show the commands that open the ports, or skip them
+    #[arg(long, value_name = "show|skip")]
+    firewall: Option<String>,
+    /// Whether the service starts with the machine: none
+    #[arg(long, value_name = "HOW")]
+    boot: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
+    let given = given(&args)?;
+    let working_dir = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let mut draft = Draft::read(&given, &working_dir).map_err(|complaints| {
+        let failure = Failure::new(Kind::Usage, "an answer cannot be used");
+        complaints.into_iter().fold(failure, Failure::because).hinted("see `rtcctl init --help`")
+    })?;
+    let existing = facts::existing(&frame.home)?;
+    let surroundings = facts::surroundings();
+    let mut terminal = if args.yes { None } else { Terminal::open(frame.colour) };
+    match &mut terminal {
+        Some(terminal) => {
+            frame.say(&format!(
+                "Setting rtcctl up in `{}`. Ctrl-C leaves everything as it is.\n",
+                frame.home.config_dir().display()
+            ));
+            ask(&mut draft, terminal, existing.as_ref().map(|existing| &existing.wanted), &surroundings)?;
+        }
+        None if !args.yes => refuse_to_guess(&draft, args.dry_run)?,
+        None => {}
+    }
+    let answers = draft
+        .settle(existing.as_ref().map(|existing| &existing.wanted), &surroundings)
+        .map_err(|missing| missing_answer(&missing))?;
+    let plan = make_plan(frame, &answers, existing, &surroundings)?;
+    let changes = plan.changes();
+    let shows = !frame.json && (changes > 0 || args.dry_run);
+    if shows {
+        frame.print(&describe(&plan));
+    }
+    if args.dry_run {
+        if frame.json {
+            frame.print_json(&as_json(&plan, false));
+        } else {
+            frame.say(&format!("\n{}, none made: this was a dry run", count(changes)));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if changes > 0
+        && let Some(terminal) = &mut terminal
+    {
+        frame.say("");
+        if !terminal.confirm("Carry this plan out?")? {
+            return Err(Failure::operator("nothing was changed: the plan was declined"));
+        }
+    }
+    // Also without a question: half a home must not stay behind.
+    interrupt::catch();
+    apply(&plan, &frame.home)?;
+    finish(frame, &plan, changes);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_plan(
+    frame: &Frame,
+    answers: &Answers,
+    existing: Option<Existing>,
+    surroundings: &Surroundings,
+) -> Result<Plan> {
+    let facts = facts::gather(&frame.home, &answers.wanted, existing, surroundings)?;
+    plan(answers, &facts).map_err(|objections| match <[Objection; 1]>::try_from(objections) {
+        Ok([only]) => Failure::operator(only.what).hinted(only.hint),
+        Err(several) => {
+            let mut failure = Failure::operator(format!("{} things are in the way", several.len()));
+            for Objection { what, hint } in several {
+                failure = failure.because(what);
+                if !failure.hints().contains(&hint) {
+                    failure = failure.hinted(hint);
+                }
+            }
+            failure
+        }
+    })
+}
+
+fn finish(frame: &Frame, plan: &Plan, changes: usize) {
+    if frame.json {
+        frame.print_json(&as_json(plan, true));
+        return;
+    }
+    if changes == 0 {
+        frame.print("0 changes: everything is as wanted already");
+    } else {
+        frame.print(&format!("\n{} made", count(changes)));
+    }
+    frame.print(&format!("\nThe same without questions:\n  {}", plan.one_liner));
+    frame.print(&format!("\nOnce it is started, callers open:\n  {}", plan.url));
+    if let Some(code) = qr_code(&plan.url) {
+        frame.say(&code);
+    }
+    frame.print(&format!("Next:\n  {}", plan.next));
+}
+
+fn count(changes: usize) -> String {
+    if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") }
+}
+
+fn qr_code(text: &str) -> Option<String> {
+    QRBuilder::new(text).build().ok().map(|code| code.to_str())
+}
+
+/// Without a terminal nobody can answer, and without `--yes` nobody agreed to defaults.
+fn refuse_to_guess(draft: &Draft, dry_run: bool) -> Result<()> {
+    let open = open_questions(draft);
+    if open.is_empty() && dry_run {
+        return Ok(());
+    }
+    if open.is_empty() {
+        return Err(Failure::new(
+            Kind::MissingAnswer,
+            "there is no terminal to confirm the plan at; `--yes` is missing",
+        ));
+    }
+    Err(missing_answer(&open).hinted("or pass `--yes` to take the detected defaults"))
+}
+
+fn missing_answer(missing: &[Key]) -> Failure {
+    let flags: Vec<String> = missing.iter().map(|key| format!("`{}`", key.flag())).collect();
+    let (verb, answer) = if missing.len() == 1 { ("is", "an answer") } else { ("are", "answers") };
+    let failure = Failure::new(Kind::MissingAnswer, format!("{answer} {verb} missing: {}", flags.join(", ")));
+    missing.iter().fold(failure, |failure, key| {
+        failure.hinted(format!(
+            "pass `{}`, set `{}`, or write `{}` in an answers file",
+            key.flag(),
+            key.variable(),
+            key.answer()
+        ))
+    })
+}
+
+/// Flags, then variables, then the answers file.
+fn given(args: &Args) -> Result<BTreeMap<Key, Given>> {
+    let mut given = BTreeMap::new();
+    if let Some(file) = &args.answers {
+        for (key, values) in read_answers(file)? {
+            given.insert(key, Given { origin: Origin::AnswersFile, values });
+        }
+    }
+    for key in Key::ALL {
+        if let Ok(value) = env::var(key.variable())
+            && !value.is_empty()
+        {
+            given.insert(key, Given { origin: Origin::Variable, values: vec![value] });
+        }
+        let values = flag_values(args, key);
+        if !values.is_empty() {
+            given.insert(key, Given { origin: Origin::Flag, values });
+        }
+    }
+    Ok(given)
+}
+
+fn flag_values(args: &Args, key: Key) -> Vec<String> {
+    let one = |value: &Option<String>| value.iter().cloned().collect();
+    match key {
+        Key::Reach => one(&args.reach),
+        Key::Host => args.host.clone(),
+        Key::PublicIp => args.public_ip.clone(),
+        Key::Cert => one(&args.cert),
+        Key::Access => one(&args.access),
+        Key::WebPort => one(&args.web_port),
+        Key::HttpPort => one(&args.http_port),
+        Key::WebRoot => one(&args.web_root),
+        Key::TurnPort => one(&args.turn_port),
+        Key::RelayPorts => one(&args.relay_ports),
+        Key::RelayIp => args.relay_ip.clone(),
+        Key::Peers => one(&args.peers),
+        Key::AllowPeer => args.allow_peer.clone(),
+        Key::Firewall => one(&args.firewall),
+        Key::Boot => one(&args.boot),
+    }
+}
+
+fn read_answers(file: &Path) -> Result<Vec<(Key, Vec<String>)>> {
+    let bad = || Failure::new(Kind::Usage, format!("cannot use the answers in `{}`", file.display()));
+    let text = crate::sys::fs::read_to_string(file)?;
+    let document: Option<BTreeMap<String, serde_yaml::Value>> =
+        serde_yaml::from_str(&text).map_err(|error| bad().caused_by(error))?;
+    let mut found = Vec::new();
+    let mut complaints = Vec::new();
+    for (name, value) in document.unwrap_or_default() {
+        let Some(key) = Key::ALL.into_iter().find(|key| key.answer() == name) else {
+            let known: Vec<String> = Key::ALL.into_iter().map(Key::answer).collect();
+            complaints.push(format!("{name}: unknown key; known are {}", known.join(", ")));
+            continue;
+        };
+        if value.is_null() {
+            continue;
+        }
+        let members = if let serde_yaml::Value::Sequence(members) = value { members } else { vec![value] };
+        match members.iter().map(scalar_text).collect::<Option<Vec<String>>>() {
+            Some(values) => found.push((key, values)),
+            None => complaints.push(format!("{name}: must be a value or a list of values")),
+        }
+    }
+    if complaints.is_empty() { Ok(found) } else { Err(complaints.into_iter().fold(bad(), Failure::because)) }
+}
+
+fn scalar_text(value: &serde_yaml::Value) -> Option<String> {
+    match value {
+        serde_yaml::Value::String(text) => Some(text.clone()),
+        serde_yaml::Value::Number(number) => Some(number.to_string()),
+        serde_yaml::Value::Bool(truth) => Some(truth.to_string()),
+        serde_yaml::Value::Null
+        | serde_yaml::Value::Sequence(_)
+        | serde_yaml::Value::Mapping(_)
+        | serde_yaml::Value::Tagged(_) => None,
+    }
+}

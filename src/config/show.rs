@@ -1,0 +1,91 @@
+//! The effective configuration, key by key, for people and for scripts.
+
+use serde_json::{Value, json};
+
+use super::resolve::{PEER_MODES, REACHES};
+use super::{Access, CertSource, Config, Host};
+
+/// Every key path with its effective value, in the order of the template.
+#[must_use]
+pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
+    let word =
+        |words: &[(&'static str, _)], wanted| words.iter().find(|(_, value)| *value == wanted).map(|(word, _)| *word);
+    let peers = PEER_MODES.iter().find(|(_, mode)| *mode == config.turn.peers).map(|(word, _)| *word);
+    let hosts: Vec<String> = config
+        .hosts
+        .iter()
+        .map(|host| match host {
+            Host::Address(address) => address.to_string(),
+            Host::Name(name) => name.clone(),
+        })
+        .collect();
+    let (web, signaling, turn) = (&config.web, &config.signaling, &config.turn);
+    let allow_peers: Vec<String> = turn.allow_peers.iter().map(ToString::to_string).collect();
+    vec![
+        ("version", json!(1)),
+        ("reach", json!(word(REACHES, config.reach))),
+        ("hosts", json!(hosts)),
+        (
+            "access",
+            match config.access {
+                Access::Open => json!("open"),
+            },
+        ),
+        (
+            "certificate.source",
+            match config.certificate {
+                CertSource::SelfSigned => json!("self-signed"),
+            },
+        ),
+        ("web.bind", json!(web.bind)),
+        ("web.port", json!(web.port)),
+        ("web.http_port", web.http_port.map_or_else(|| json!("off"), |port| json!(port))),
+        ("web.root", json!(web.root)),
+        ("signaling.max_rooms", json!(signaling.max_rooms)),
+        ("signaling.max_sockets", json!(signaling.max_sockets)),
+        ("signaling.max_message", json!(signaling.max_message)),
+        ("signaling.max_rate", json!(signaling.max_rate)),
+        ("turn.bind", json!(turn.bind)),
+        ("turn.port", json!(turn.port)),
+        ("turn.relay_ports", json!(format!("{}-{}", turn.relay_ports.start(), turn.relay_ports.end()))),
+        ("turn.relay_ips", json!(turn.relay_ips)),
+        ("turn.public_ips", json!(turn.public_ips)),
+        ("turn.peers", json!(peers)),
+        ("turn.allow_peers", json!(allow_peers)),
+        ("turn.realm", json!(turn.realm)),
+        ("turn.workers", json!(turn.workers)),
+        ("turn.user_quota", json!(turn.user_quota)),
+        ("turn.total_quota", json!(turn.total_quota)),
+        ("turn.credential_ttl", json!(turn.credential_ttl)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resolve::{HostFacts, read, resolve};
+
+    #[test]
+    fn what_is_shown_is_every_key_and_means_the_same_when_read() {
+        let facts = HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 3 };
+        let (resolved, mut keys) = read("hosts: [a.example, '2001:db8::1']\nweb: {http_port: off}\n", &facts);
+        let config = resolved.unwrap().config;
+        let shown = effective(&config);
+        let mut shown_keys: Vec<String> = shown.iter().map(|(path, _)| (*path).to_owned()).collect();
+        let mut text = String::new();
+        let mut section = "";
+        for (path, value) in &shown {
+            let (head, key) = path.split_once('.').unwrap_or(("", path));
+            if head != section && !head.is_empty() {
+                text.push_str(&format!("{head}:\n"));
+            }
+            section = head;
+            text.push_str(&format!("{}{key}: {value}\n", if head.is_empty() { "" } else { "  " }));
+        }
+        keys.sort();
+        shown_keys.sort();
+        assert_eq!(shown_keys, keys);
+        let text = text.replace("\"off\"", "off");
+        assert_eq!(resolve(&text, &facts).unwrap().config, config, "{text}");
+    }
+}

@@ -1,0 +1,97 @@
+//! The plan in words, the same for `--dry-run` and before it is applied; and as JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::plan::{Action, Plan, Step, Subject};
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Change => "change",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// The whole plan, without a newline at its end.
+#[must_use]
+pub fn describe(plan: &Plan) -> String {
+    let mut text = String::from("Settings\n");
+    for setting in &plan.settings {
+        let flag = setting.key.flag().trim_start_matches('-');
+        line(&mut text, &format!("  {flag:<12} {:<24} {:<12}  {}", setting.value, setting.origin, setting.why));
+    }
+    line(&mut text, "\nFiles");
+    for step in &plan.steps {
+        let note = if step.note.is_empty() { String::new() } else { format!("  ({})", step.note) };
+        line(&mut text, &format!("  {:<6} {:04o} {}{note}", step.action.word(), step.mode, shown(step)));
+    }
+    if !plan.difference.is_empty() {
+        line(&mut text, "\nChanges in config.yaml");
+        plan.difference.iter().for_each(|changed| line(&mut text, &format!("  {changed}")));
+    }
+    line(&mut text, "\nPorts that callers must reach");
+    for port in &plan.ports {
+        let (first, last) = (port.ports.start(), port.ports.end());
+        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        line(&mut text, &format!("  {} {range:<12} {}", port.transport, port.why));
+    }
+    if plan.shows_firewall {
+        line(&mut text, "\nFirewall: nothing is changed; where one is active, run as root");
+        for (tool, commands) in &plan.firewall {
+            line(&mut text, &format!("  with {}:", tool.program()));
+            commands.iter().for_each(|command| line(&mut text, &format!("    {command}")));
+        }
+        if plan.firewall.is_empty() {
+            line(&mut text, "  no firewall tool was found on this host");
+        }
+        line(&mut text, "  and open the same ports in the provider's security group, if there is one");
+    }
+    text.trim_end().to_owned()
+}
+
+/// The plan as data.
+#[must_use]
+pub fn as_json(plan: &Plan, applied: bool) -> Value {
+    let settings: serde_json::Map<String, Value> = plan
+        .settings
+        .iter()
+        .map(|setting| (setting.key.answer(), json!({ "value": setting.value, "origin": setting.origin.to_string() })))
+        .collect();
+    let steps: Vec<Value> = plan
+        .steps
+        .iter()
+        .map(|step| json!({ "action": step.action.word(), "path": step.path, "mode": format!("{:04o}", step.mode) }))
+        .collect();
+    let ports: Vec<Value> = plan
+        .ports
+        .iter()
+        .map(|port| {
+            json!({ "transport": port.transport.to_string(), "first": port.ports.start(), "last": port.ports.end(), "why": port.why })
+        })
+        .collect();
+    json!({
+        "schema_version": 1,
+        "applied": applied,
+        "changes": plan.changes(),
+        "settings": settings,
+        "files": steps,
+        "ports": ports,
+        "url": plan.url,
+        "one_liner": plan.one_liner,
+        "next": plan.next,
+    })
+}
+
+fn shown(step: &Step) -> String {
+    let slash = if step.subject == Subject::Folder { "/" } else { "" };
+    format!("{}{slash}", step.path.display())
+}
+
+fn line(text: &mut String, line: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{}", line.trim_end());
+}

@@ -1,0 +1,166 @@
+//! Gathers what `init` has to know of this host. Reads, tries to bind, changes nothing.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::answers::{Key, Surroundings, Wanted};
+use super::firewall::Tool;
+use super::plan::{Certificates, Existing, Facts, Taken, folders};
+use crate::certs::leaf::Step;
+use crate::certs::store::{Files, inspect};
+use crate::config::{check_secrets, host_facts, load_config};
+use crate::error::Result;
+use crate::home::Home;
+use crate::sys::clock;
+use crate::sys::net::{Family, default_source, local_addresses};
+use crate::sys::ports::{Transport, holder};
+
+/// What defaults depend on.
+#[must_use]
+pub fn surroundings() -> Surroundings {
+    Surroundings {
+        is_root: nix::unistd::geteuid().is_root(),
+        sources: [Family::V4, Family::V6].into_iter().filter_map(default_source).collect(),
+        local_addresses: local_addresses(),
+        host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
+    }
+}
+
+/// The configuration of an earlier run, if there is one.
+///
+/// # Errors
+/// If it is there and bad: it is the operator's, so it is not replaced.
+pub fn existing(home: &Home) -> Result<Option<Existing>> {
+    if !home.config_file().exists() {
+        return Ok(None);
+    }
+    let resolved = load_config(home)?;
+    let text = crate::sys::fs::read_to_string(&home.config_file())?;
+    Ok(Some(Existing { text, wanted: Wanted::of(&resolved) }))
+}
+
+/// What the plan depends on, once it is known what is wanted.
+///
+/// # Errors
+/// If secrets or certificates are there and cannot be read.
+pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surroundings: &Surroundings) -> Result<Facts> {
+    let has_secrets = home.secrets_file().exists();
+    if has_secrets {
+        check_secrets(home)?;
+    }
+    let mut unwritable: Vec<(PathBuf, String)> = Vec::new();
+    let mut missing_folders = Vec::new();
+    for folder in folders(home) {
+        let mut parents: Vec<PathBuf> = missing_ancestors(&folder);
+        missing_folders.append(&mut parents);
+        if let Some((path, why)) = unwritable_ancestor(&folder)
+            && !unwritable.iter().any(|(known, _)| *known == path)
+        {
+            unwritable.push((path, why));
+        }
+    }
+    missing_folders.dedup();
+    // What cannot be reached cannot be looked at; the objection says it all.
+    let certificates = if unwritable.is_empty() { certificates(home, wanted)? } else { Certificates::default() };
+    Ok(Facts {
+        home: home.clone(),
+        surroundings: surroundings.clone(),
+        host: host_facts(),
+        taken: taken(wanted, existing.as_ref().map(|existing| &existing.wanted)),
+        existing,
+        has_secrets,
+        certificates,
+        missing_folders: unique(missing_folders),
+        unwritable,
+        firewalls: Tool::ALL.into_iter().filter(|tool| is_installed(tool.program())).collect(),
+    })
+}
+
+fn certificates(home: &Home, wanted: &Wanted) -> Result<Certificates> {
+    let inspection = inspect(&wanted.hosts, home, clock::now())?;
+    let files = Files::of(home);
+    let new_leaf = match inspection.step {
+        Step::Keep => None,
+        Step::Renew(reason) => Some(reason.to_string()),
+    };
+    // Without a CA there is no whole leaf, so a new CA always comes with a new leaf.
+    let new_ca = inspection.ca.err().map(|why| why.unwrap_or_else(|| "there is none yet".to_owned()));
+    let present =
+        [files.ca, files.ca_key, files.leaf, files.leaf_key].into_iter().filter(|path| path.exists()).collect();
+    Ok(Certificates { new_ca, new_leaf, present })
+}
+
+fn unique(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn missing_ancestors(folder: &Path) -> Vec<PathBuf> {
+    let mut missing: Vec<PathBuf> =
+        folder.ancestors().take_while(|path| !path.exists()).map(Path::to_path_buf).collect();
+    missing.retain(|path| !path.as_os_str().is_empty());
+    missing.reverse();
+    missing
+}
+
+/// The nearest folder that exists, if this user cannot write in it; a file in its place, too.
+fn unwritable_ancestor(folder: &Path) -> Option<(PathBuf, String)> {
+    let nearest = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    if !nearest.is_dir() {
+        return Some((nearest.to_path_buf(), "it is not a folder".to_owned()));
+    }
+    match access(nearest, AccessFlags::W_OK | AccessFlags::X_OK) {
+        Ok(()) => None,
+        Err(error) => Some((nearest.to_path_buf(), error.desc().to_lowercase())),
+    }
+}
+
+/// The ports that cannot be had. Those of the existing configuration are not asked for: the running service has them.
+fn taken(wanted: &Wanted, existing: Option<&Wanted>) -> Vec<Taken> {
+    let web = (Key::WebPort, Transport::Tcp, Some(wanted.web_port), existing.map(|old| old.web_port));
+    let http = (Key::HttpPort, Transport::Tcp, wanted.http_port, existing.and_then(|old| old.http_port));
+    let turn = (Key::TurnPort, Transport::Udp, Some(wanted.turn_port), existing.map(|old| old.turn_port));
+    [web, http, turn]
+        .into_iter()
+        .filter_map(|(key, transport, port, old)| {
+            let port = port.filter(|port| Some(*port) != old)?;
+            let why = problem(transport, port)?;
+            Some(Taken { key, what: format!("cannot use port {port}/{transport}"), why })
+        })
+        .collect()
+}
+
+fn problem(transport: Transport, port: u16) -> Option<String> {
+    for address in [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)] {
+        let address = SocketAddr::new(address, port);
+        let tried = match transport {
+            Transport::Tcp => TcpListener::bind(address).map(drop),
+            Transport::Udp => UdpSocket::bind(address).map(drop),
+        };
+        let Err(error) = tried else { continue };
+        let kind = error.kind();
+        if kind == ErrorKind::AddrInUse {
+            return Some(match holder(transport, port) {
+                Some(holder) => format!("`{holder}` listens there"),
+                None => "another process, hidden from this user, listens there".to_owned(),
+            });
+        }
+        if kind == ErrorKind::PermissionDenied {
+            return Some("ports below 1024 need root".to_owned());
+        }
+        // Anything else is a family that this host does not have.
+    }
+    None
+}
+
+fn is_installed(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists())
+}

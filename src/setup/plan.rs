@@ -1,0 +1,425 @@
+//! Decides what `init` does: answers and facts in, a whole plan or every objection out.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use super::answers::{Answers, Key, Origin, Surroundings, Wanted, defaults, host_text, peers_word, reach_word};
+use super::firewall::Tool;
+use crate::config::{Host, HostFacts, PeerMode, Reach, render_config, resolve, set_value};
+use crate::home::Home;
+use crate::sys::ports::Transport;
+
+/// What was found on this host, as far as the plan depends on it.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub home: Home,
+    pub surroundings: Surroundings,
+    pub host: HostFacts,
+    pub existing: Option<Existing>,
+    pub has_secrets: bool,
+    pub certificates: Certificates,
+    /// Folders of the home that are not there yet, outermost first.
+    pub missing_folders: Vec<PathBuf>,
+    /// Folders in which this user cannot write, with the reason.
+    pub unwritable: Vec<(PathBuf, String)>,
+    /// Ports that the service cannot have, with the reason.
+    pub taken: Vec<Taken>,
+    pub firewalls: Vec<Tool>,
+}
+
+/// The configuration that is there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    pub text: String,
+    pub wanted: Wanted,
+}
+
+/// What has to be done about the certificates, in words; `None`: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// A new local CA, and why.
+    pub new_ca: Option<String>,
+    /// A new leaf, and why.
+    pub new_leaf: Option<String>,
+    /// Files of either that are there.
+    pub present: BTreeSet<PathBuf>,
+}
+
+/// A port that something else has, or that this user may not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub key: Key,
+    pub what: String,
+    pub why: String,
+}
+
+/// Why the plan cannot be carried out, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objection {
+    pub what: String,
+    pub hint: String,
+}
+
+/// Everything that will be done, and what it leads to.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub settings: Vec<Setting>,
+    pub steps: Vec<Step>,
+    pub ports: Vec<PortUse>,
+    /// Commands to show; empty if they are to be skipped.
+    pub firewall: Vec<(Tool, Vec<String>)>,
+    pub shows_firewall: bool,
+    pub config_text: String,
+    /// Lines of an existing configuration that go and come.
+    pub difference: Vec<String>,
+    pub url: String,
+    pub one_liner: String,
+    pub next: String,
+}
+
+/// One value with its origin and, where it is not obvious, its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub key: Key,
+    pub value: String,
+    pub origin: Origin,
+    pub why: &'static str,
+}
+
+/// One file or folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub action: Action,
+    pub path: PathBuf,
+    pub mode: u32,
+    pub subject: Subject,
+    pub note: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    Change,
+    Keep,
+}
+
+/// What a step's file or folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Folder,
+    Config,
+    Secrets,
+    Certificates,
+}
+
+/// A port or a range that has to be reachable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortUse {
+    pub transport: Transport,
+    pub ports: RangeInclusive<u16>,
+    pub why: &'static str,
+}
+
+impl Plan {
+    /// How many files and folders change.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.steps.iter().filter(|step| step.action != Action::Keep).count()
+    }
+}
+
+/// Plans, or objects.
+///
+/// # Errors
+/// Every objection at once.
+pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
+    let wanted = &answers.wanted;
+    let mut objections = Vec::new();
+    for (folder, why) in &facts.unwritable {
+        objections.push(Objection {
+            what: format!("cannot write to the folder `{}`: {why}", folder.display()),
+            hint: "choose another home by `--home DIR`, or run as the user it belongs to".to_owned(),
+        });
+    }
+    for taken in &facts.taken {
+        objections.push(Objection {
+            what: format!("{}: {}", taken.what, taken.why),
+            hint: format!("choose another port by `{} N`, or stop what holds it", taken.key.flag()),
+        });
+    }
+    let config_text = match config_text(wanted, facts) {
+        Ok(text) => text,
+        Err(more) => {
+            objections.extend(more);
+            String::new()
+        }
+    };
+    if !objections.is_empty() {
+        return Err(objections);
+    }
+    let ports = ports(wanted);
+    let firewall = if answers.show_firewall {
+        facts.firewalls.iter().map(|tool| (*tool, tool.commands(&ports))).collect()
+    } else {
+        Vec::new()
+    };
+    let before = facts.existing.as_ref().map(|existing| existing.text.as_str());
+    Ok(Plan {
+        settings: settings(answers),
+        steps: steps(facts, &config_text),
+        ports,
+        firewall,
+        shows_firewall: answers.show_firewall,
+        difference: before.map(|before| difference(before, &config_text)).unwrap_or_default(),
+        config_text,
+        url: url(wanted),
+        one_liner: one_liner(wanted, facts),
+        next: format!("rtcctl{} start", facts.home.flag()),
+    })
+}
+
+/// The configuration as it should be: the template filled in, or the operator's own file with what differs changed.
+fn config_text(wanted: &Wanted, facts: &Facts) -> Result<String, Vec<Objection>> {
+    let values = wanted.values();
+    let text = match &facts.existing {
+        None => {
+            let value_of =
+                |path: &str| values.iter().find(|(key, _)| key.path() == Some(path)).map(|(_, value)| value.clone());
+            render_config(|path| value_of(path).unwrap_or_default())
+        }
+        Some(existing) => {
+            let old = existing.wanted.values();
+            let mut text = existing.text.clone();
+            for ((key, value), (_, before)) in values.iter().zip(&old) {
+                let Some(path) = key.path().filter(|_| value != before) else { continue };
+                text = set_value(&text, path, value).ok_or_else(|| vec![by_hand(path, value, facts)])?;
+            }
+            text
+        }
+    };
+    match resolve(&text, &facts.host) {
+        Ok(resolved) if Wanted::of(&resolved) == *wanted => Ok(text),
+        Ok(_) => Err(vec![Objection {
+            what: "the existing config.yaml cannot be changed a value at a time".to_owned(),
+            hint: format!("edit `{}` by hand", facts.home.config_file().display()),
+        }]),
+        Err(complaints) => {
+            Err(complaints.iter().map(|complaint| objection_to(complaint.path.as_str(), &complaint.text)).collect())
+        }
+    }
+}
+
+fn by_hand(path: &str, value: &str, facts: &Facts) -> Objection {
+    Objection {
+        what: format!("`{path}` cannot be changed in config.yaml as it is written"),
+        hint: format!("set `{path}` to {value} in `{}` by hand", facts.home.config_file().display()),
+    }
+}
+
+/// What the configuration's own rules say, with the flag in place of the key.
+fn objection_to(path: &str, text: &str) -> Objection {
+    let flag = Key::ALL.into_iter().find(|key| key.path() == Some(path)).map_or("its flag", Key::flag);
+    Objection { what: format!("{path}: {text}"), hint: format!("give another value by `{flag}`") }
+}
+
+fn settings(answers: &Answers) -> Vec<Setting> {
+    let mut settings: Vec<Setting> = answers
+        .wanted
+        .values()
+        .into_iter()
+        .map(|(key, value)| {
+            let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);
+            Setting { key, value: plain(&value), origin, why: reason(key, answers, origin) }
+        })
+        .collect();
+    let firewall = if answers.show_firewall { "show" } else { "skip" };
+    for (key, value, why) in [
+        (Key::Firewall, firewall, "the host's firewall is not changed"),
+        (Key::Boot, "none", "start it by `rtcctl start`"),
+    ] {
+        let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);
+        settings.push(Setting { key, value: value.to_owned(), origin, why });
+    }
+    settings
+}
+
+/// A value without the signs YAML needs.
+fn plain(value: &str) -> String {
+    let bare = value.trim_start_matches('[').trim_end_matches(']').replace('"', "");
+    if bare.is_empty() { "-".to_owned() } else { bare }
+}
+
+fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
+    let wanted = &answers.wanted;
+    match key {
+        Key::Reach if origin == Origin::Detected && wanted.reach == Reach::Lan => {
+            "this host has private addresses only"
+        }
+        Key::Reach if origin == Origin::Detected => "this host has a public address",
+        Key::Host if origin == Origin::Detected && wanted.reach == Reach::Domain => "what this host calls itself",
+        Key::Host if origin == Origin::Detected => "the address of the default route",
+        Key::PublicIp if origin == Origin::Detected => "no interface has it, so it is translated (1:1 NAT)",
+        Key::RelayIp if wanted.relay_ips.is_empty() => "the default route's, looked up at each start",
+        Key::Cert => "by a local authority; a device may trust it once",
+        Key::Access => "whoever reaches the page may call",
+        Key::WebPort if origin == Origin::Default && wanted.web_port != 443 => "ports below 1024 need root",
+        Key::HttpPort if wanted.http_port.is_some() => "redirects to HTTPS",
+        Key::Peers => match (wanted.peers, wanted.reach) {
+            (PeerMode::Lan, Reach::Lan) => "callers on a LAN have private addresses, the relay must reach them",
+            (PeerMode::Lan, _) => "the relay reaches private networks, too",
+            (PeerMode::Public, _) => "the relay must not be a way into private networks",
+            (PeerMode::Itself, _) => "the relay joins its own clients only",
+            (PeerMode::Custom, _) => "the allowed networks and nothing else",
+        },
+        Key::Reach
+        | Key::Host
+        | Key::PublicIp
+        | Key::WebPort
+        | Key::HttpPort
+        | Key::WebRoot
+        | Key::TurnPort
+        | Key::RelayPorts
+        | Key::RelayIp
+        | Key::AllowPeer
+        | Key::Firewall
+        | Key::Boot => "",
+    }
+}
+
+fn steps(facts: &Facts, config_text: &str) -> Vec<Step> {
+    let home = &facts.home;
+    let folder = |path: &PathBuf| Step {
+        action: Action::Create,
+        path: path.clone(),
+        mode: 0o700,
+        subject: Subject::Folder,
+        note: String::new(),
+    };
+    let mut steps: Vec<Step> = facts.missing_folders.iter().map(folder).collect();
+    let config = match &facts.existing {
+        None => Action::Create,
+        Some(existing) if existing.text == config_text => Action::Keep,
+        Some(_) => Action::Change,
+    };
+    let file = |action, path, mode, subject, note: &str| Step { action, path, mode, subject, note: note.to_owned() };
+    steps.push(file(config, home.config_file(), 0o644, Subject::Config, "every key documented"));
+    let secrets = if facts.has_secrets { Action::Keep } else { Action::Create };
+    steps.push(file(secrets, home.secrets_file(), 0o600, Subject::Secrets, "TURN secret, 256 random bits"));
+    let dir = home.certs_dir();
+    let certificates = &facts.certificates;
+    for (name, mode, why, what) in [
+        ("ca.pem", 0o644, &certificates.new_ca, "the local CA, to be trusted by devices"),
+        ("ca.key", 0o600, &certificates.new_ca, "its key"),
+        ("leaf.pem", 0o644, &certificates.new_leaf, "what the page is served with"),
+        ("leaf.key", 0o600, &certificates.new_leaf, "its key"),
+    ] {
+        let path = dir.join(name);
+        let action = match why {
+            None => Action::Keep,
+            Some(_) if certificates.present.contains(&path) => Action::Change,
+            Some(_) => Action::Create,
+        };
+        let note = match (action, why) {
+            (Action::Change, Some(why)) => format!("{what}: {why}"),
+            _ => what.to_owned(),
+        };
+        steps.push(file(action, path, mode, Subject::Certificates, &note));
+    }
+    steps
+}
+
+fn ports(wanted: &Wanted) -> Vec<PortUse> {
+    let tcp = |port, why| PortUse { transport: Transport::Tcp, ports: port..=port, why };
+    let mut ports = vec![tcp(wanted.web_port, "the HTTPS page and signaling")];
+    ports.extend(wanted.http_port.map(|port| tcp(port, "redirects plain HTTP to HTTPS")));
+    let turn = wanted.turn_port;
+    ports.push(PortUse { transport: Transport::Udp, ports: turn..=turn, why: "STUN and TURN" });
+    let why = "relayed media, one port for each relayed caller";
+    ports.push(PortUse { transport: Transport::Udp, ports: wanted.relay_ports.clone(), why });
+    ports
+}
+
+fn url(wanted: &Wanted) -> String {
+    let host = wanted.hosts.first().map(Host::to_string).unwrap_or_default();
+    if wanted.web_port == 443 { format!("https://{host}/") } else { format!("https://{host}:{}/", wanted.web_port) }
+}
+
+/// The command that gives the same answers without a question.
+fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
+    let mut line = format!("rtcctl{} init --yes --reach {}", facts.home.flag(), reach_word(wanted.reach));
+    for host in &wanted.hosts {
+        line.push_str(&format!(" --host {}", host_text(host)));
+    }
+    let usual = defaults(wanted.reach, &wanted.hosts, &facts.surroundings).map(|usual| usual.values());
+    let own = wanted.values();
+    let is_usual = |key: Key| {
+        let of =
+            |values: &[(Key, String)]| values.iter().find(|(other, _)| *other == key).map(|(_, value)| value.clone());
+        usual.as_ref().is_some_and(|usual| of(usual) == of(&own))
+    };
+    let mut add = |key: Key, values: Vec<String>| {
+        if !is_usual(key) {
+            for value in values {
+                line.push_str(&format!(" {} {}", key.flag(), shell_word(&value)));
+            }
+        }
+    };
+    let texts = |addresses: &[std::net::IpAddr]| addresses.iter().map(ToString::to_string).collect();
+    add(Key::PublicIp, texts(&wanted.public_ips));
+    add(Key::WebPort, vec![wanted.web_port.to_string()]);
+    add(Key::HttpPort, vec![wanted.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())]);
+    add(Key::WebRoot, wanted.web_root.iter().map(|root| root.to_string_lossy().into_owned()).collect());
+    add(Key::TurnPort, vec![wanted.turn_port.to_string()]);
+    add(Key::RelayPorts, vec![format!("{}-{}", wanted.relay_ports.start(), wanted.relay_ports.end())]);
+    add(Key::RelayIp, texts(&wanted.relay_ips));
+    add(Key::Peers, vec![peers_word(wanted.peers).to_owned()]);
+    add(Key::AllowPeer, wanted.allow_peers.iter().map(ToString::to_string).collect());
+    line
+}
+
+fn shell_word(word: &str) -> String {
+    let is_safe = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '.' | '-' | '/' | '_' | ':' | ',');
+    if word.chars().all(is_safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// The lines that go, with `-`, and come, with `+`, in order.
+fn difference(before: &str, after: &str) -> Vec<String> {
+    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    // Longest common subsequence: a configuration has a few hundred lines at most.
+    let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i][j] =
+                if old[i] == new[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut lines = Vec::new();
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            i += 1;
+            j += 1;
+        } else if i < old.len() && (j == new.len() || common[i + 1][j] >= common[i][j + 1]) {
+            lines.push(format!("- {}", old[i]));
+            i += 1;
+        } else {
+            lines.push(format!("+ {}", new[j]));
+            j += 1;
+        }
+    }
+    lines
+}
+
+/// The folders a home consists of, outermost first.
+#[must_use]
+pub fn folders(home: &Home) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    let certs = home.certs_dir();
+    for folder in [home.config_dir(), home.state_dir(), home.log_dir(), certs.as_path()] {
+        if !folders.iter().any(|known| known == Path::new(folder)) {
+            folders.push(folder.to_path_buf());
+        }
+    }
+    folders
+}
