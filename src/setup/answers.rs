@@ -452,7 +452,7 @@ pub fn suggest_public_ips(
     for host in hosts {
         let Host::Address(address) = host else { continue };
         let is_second = found.iter().any(|other| other.is_ipv4() == address.is_ipv4());
-        if is_public(*address) && !surroundings.local_addresses.contains(address) && !is_second {
+        if !address.is_loopback() && !surroundings.local_addresses.contains(address) && !is_second {
             found.push(*address);
         }
     }
