@@ -6,7 +6,7 @@
 //!
 //! | folder | subject | decides (pure) | acts |
 //! |---|---|---|---|
-//! | [`setup`] | what `init` does to the machine | `plan`, `answers` | `facts`, `apply`, `journal` |
+//! | [`setup`] | what `init` does to the machine | `plan`, `answers` | `facts`, `apply` |
 //! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
 //! | [`supervisor`] | keeps tasks alive | `policy` | `driver` |
 //! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |

@@ -50,10 +50,9 @@ impl Wizard {
     fn ends(mut self) -> (String, i32) {
         let shown = self.session.expect(Eof).unwrap();
         let shown = String::from_utf8_lossy(shown.as_bytes()).into_owned();
-        match self.session.get_process().wait().unwrap() {
-            WaitStatus::Exited(_, code) => (shown, code),
-            other => panic!("ended by {other:?} after: {shown}"),
-        }
+        let status = self.session.get_process().wait().unwrap();
+        let WaitStatus::Exited(_, code) = status else { panic!("ended by {status:?} after: {shown}") };
+        (shown, code)
     }
 }
 

@@ -86,3 +86,65 @@ impl Service for Certs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, mpsc};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::config::{HostFacts, resolve};
+    use crate::supervisor::service::Report;
+
+    /// Runs an instance on a thread; gives what it reports, and how to stop it.
+    fn run(home: &Home, handle: &CertHandle) -> (mpsc::Receiver<Report>, CancellationToken, Arc<AtomicU64>, Joined) {
+        let facts = HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 1 };
+        let config = resolve("hosts: [call.example]\n", &facts).unwrap().config;
+        let certs = Certs::new(&config, home, handle.clone());
+        let (sender, reports) = mpsc::channel();
+        let report = Arc::new(move |report| drop(sender.send(report)));
+        let (progress, stopping) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let context = Context::new(report, Arc::clone(&progress), stopping.clone());
+        let joined = std::thread::spawn(move || certs.run(context));
+        (reports, stopping, progress, joined)
+    }
+
+    type Joined = std::thread::JoinHandle<Result<()>>;
+
+    #[test]
+    fn it_serves_a_certificate_before_it_is_ready_and_ends_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = CertHandle::default();
+        let (reports, stopping, progress, joined) = run(&Home::under(dir.path()), &handle);
+        assert_eq!(reports.recv_timeout(Duration::from_secs(10)), Ok(Report::Ready));
+        assert!(handle.current().unwrap().names.iter().any(|name| name == "call.example"));
+        stopping.cancel();
+        assert_eq!(joined.join().unwrap(), Ok(()));
+        assert!(progress.load(Ordering::Relaxed) > 0);
+    }
+
+    #[test]
+    fn a_restart_with_the_same_certificate_swaps_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = CertHandle::default();
+        let mut served = Vec::new();
+        for _ in 0..2 {
+            let (reports, stopping, _, joined) = run(&Home::under(dir.path()), &handle);
+            assert_eq!(reports.recv_timeout(Duration::from_secs(10)), Ok(Report::Ready));
+            served.push(handle.current().unwrap());
+            stopping.cancel();
+            joined.join().unwrap().unwrap();
+        }
+        assert!(Arc::ptr_eq(&served[0], &served[1]));
+    }
+
+    #[test]
+    fn an_instance_without_any_certificate_ends_with_the_reason() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (_, _, _, joined) = run(&Home::under(file.path()), &CertHandle::default());
+        let failure = joined.join().unwrap().unwrap_err();
+        assert!(failure.message().contains(file.path().to_str().unwrap()), "{failure}");
+    }
+}

@@ -11,12 +11,13 @@ use fast_qr::QRBuilder;
 use super::Frame;
 use super::prompt::Terminal;
 use crate::error::{Failure, Kind, Result};
-use crate::setup::answers::{Answers, Draft, Given, Key, Origin, Surroundings};
+use crate::setup::answers::{Answers, Draft, Given, Key, Origin};
 use crate::setup::apply::apply;
 use crate::setup::describe::{as_json, describe};
 use crate::setup::facts;
 use crate::setup::plan::{Existing, Objection, Plan, plan};
 use crate::setup::questions::{Prompter as _, ask, open_questions};
+use crate::setup::suggest::Surroundings;
 use crate::sys::interrupt;
 
 /// Flags of `init`. Their values are read in one place, together with variables and the answers file.

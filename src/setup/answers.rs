@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Host, Network, PeerMode, Reach, Resolved, default_peers, parse_port_range};
+use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
+use super::wanted::Wanted;
+use crate::config::{Host, Network, PeerMode, Reach, default_peers, parse_port_range};
 
 /// Something `init` can be told. In the order in which the plan shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,40 +159,12 @@ pub struct Draft {
     pub origins: BTreeMap<Key, Origin>,
 }
 
-/// What `config.yaml` should say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    pub reach: Reach,
-    pub hosts: Vec<Host>,
-    pub public_ips: Vec<IpAddr>,
-    pub web_port: u16,
-    pub http_port: Option<u16>,
-    pub web_root: Option<PathBuf>,
-    pub turn_port: u16,
-    pub relay_ports: RangeInclusive<u16>,
-    /// Empty: detected at each start.
-    pub relay_ips: Vec<IpAddr>,
-    pub peers: PeerMode,
-    pub allow_peers: Vec<Network>,
-}
-
 /// Everything that was to be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
     pub wanted: Wanted,
     pub show_firewall: bool,
     pub origins: BTreeMap<Key, Origin>,
-}
-
-/// What this host is, as far as defaults depend on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surroundings {
-    pub is_root: bool,
-    /// The addresses of the default routes, at most one a family.
-    pub sources: Vec<IpAddr>,
-    pub local_addresses: Vec<IpAddr>,
-    /// What the host calls itself.
-    pub host_name: Option<String>,
 }
 
 impl Draft {
@@ -381,100 +355,6 @@ fn note<T>(origins: &mut BTreeMap<Key, Origin>, key: Key, (value, origin): (T, O
     value
 }
 
-/// What would be wanted on this host with these two answers and nothing else.
-#[must_use]
-pub fn defaults(reach: Reach, hosts: &[Host], surroundings: &Surroundings) -> Option<Wanted> {
-    let draft = Draft { reach: Some(reach), hosts: Some(hosts.to_vec()), ..Draft::default() };
-    draft.settle(None, surroundings).ok().map(|answers| answers.wanted)
-}
-
-/// Where callers seem to come from.
-#[must_use]
-pub fn suggest_reach(existing: Option<&Wanted>, surroundings: &Surroundings) -> (Reach, Origin) {
-    if let Some(existing) = existing {
-        return (existing.reach, Origin::Config);
-    }
-    let reach = if surroundings.sources.iter().any(|address| is_public(*address)) { Reach::Ip } else { Reach::Lan };
-    (reach, Origin::Detected)
-}
-
-/// Under which names and addresses callers may know this host; `None` where nothing tells.
-#[must_use]
-pub fn suggest_host(
-    reach: Reach,
-    existing: Option<&Wanted>,
-    surroundings: &Surroundings,
-) -> Option<(Vec<Host>, Origin)> {
-    if let Some(existing) = existing.filter(|existing| existing.reach == reach) {
-        return Some((existing.hosts.clone(), Origin::Config));
-    }
-    let source = |fits: fn(IpAddr) -> bool| {
-        let address = surroundings.sources.iter().find(|address| fits(**address))?;
-        Some((vec![Host::Address(*address)], Origin::Detected))
-    };
-    match reach {
-        // Without a network there is still this machine.
-        Reach::Lan => source(|_| true).or_else(|| Some((vec![Host::Name("localhost".to_owned())], Origin::Detected))),
-        Reach::Ip => source(is_public),
-        Reach::Domain => {
-            let name =
-                surroundings.host_name.as_ref().filter(|name| name.contains('.') && !name.ends_with(".local"))?;
-            Some((vec![name.parse().ok()?], Origin::Detected))
-        }
-    }
-}
-
-/// The port of the page: the usual one where this user may have it.
-#[must_use]
-pub fn suggest_web_port(existing: Option<&Wanted>, surroundings: &Surroundings) -> (u16, Origin) {
-    match existing {
-        Some(existing) => (existing.web_port, Origin::Config),
-        None if surroundings.is_root => (443, Origin::Default),
-        None => (8443, Origin::Default),
-    }
-}
-
-/// The outside addresses of a host that does not have them itself: what callers type is not on any interface.
-#[must_use]
-pub fn suggest_public_ips(
-    reach: Reach,
-    hosts: &[Host],
-    existing: Option<&Wanted>,
-    surroundings: &Surroundings,
-) -> (Vec<IpAddr>, Origin) {
-    if let Some(existing) = existing {
-        return (existing.public_ips.clone(), Origin::Config);
-    }
-    if reach == Reach::Lan {
-        return (Vec::new(), Origin::Default);
-    }
-    let mut found: Vec<IpAddr> = Vec::new();
-    for host in hosts {
-        let Host::Address(address) = host else { continue };
-        let is_second = found.iter().any(|other| other.is_ipv4() == address.is_ipv4());
-        if !address.is_loopback() && !surroundings.local_addresses.contains(address) && !is_second {
-            found.push(*address);
-        }
-    }
-    let origin = if found.is_empty() { Origin::Default } else { Origin::Detected };
-    (found, origin)
-}
-
-/// Whether an address can be reached from the internet, as far as its number tells.
-#[must_use]
-pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            let is_shared = first == 100 && (64..128).contains(&second);
-            let is_special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
-            !(is_special || is_shared || v4.is_documentation())
-        }
-        // 2000::/3 without the documentation prefix 2001:db8::/32.
-        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000 && v6.segments()[..2] != [0x2001, 0xdb8],
-    }
-}
-
 fn addresses(flag: &str, values: &[String]) -> Result<Vec<IpAddr>, String> {
     let split = values.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty());
     split.map(|value| value.parse().map_err(|_| format!("{flag} {value}: must be an IP address"))).collect()
@@ -489,87 +369,100 @@ where
     split.map(|value| value.parse().map_err(|why| format!("{flag} {value}: {why}"))).collect()
 }
 
-impl Wanted {
-    /// What an existing configuration says.
-    #[must_use]
-    pub fn of(resolved: &Resolved) -> Self {
-        let Config { reach, hosts, web, turn, .. } = resolved.config.clone();
-        Self {
-            reach,
-            hosts,
-            public_ips: turn.public_ips,
-            web_port: web.port,
-            http_port: web.http_port,
-            web_root: web.root,
-            turn_port: turn.port,
-            relay_ports: turn.relay_ports,
-            relay_ips: if resolved.detects_relay_ips { Vec::new() } else { turn.relay_ips },
-            peers: turn.peers,
-            allow_peers: turn.allow_peers,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nat() -> Surroundings {
+        let address = "10.0.0.7".parse().unwrap();
+        Surroundings { sources: vec![address], local_addresses: vec![address], ..Surroundings::default() }
+    }
+
+    fn given(pairs: &[(Key, &str)]) -> BTreeMap<Key, Given> {
+        let given = |value: &str| Given { origin: Origin::Flag, values: vec![value.to_owned()] };
+        pairs.iter().map(|(key, value)| (*key, given(value))).collect()
+    }
+
+    fn settle(pairs: &[(Key, &str)], existing: Option<&Wanted>) -> Answers {
+        Draft::read(&given(pairs), Path::new("/srv")).unwrap().settle(existing, &nat()).unwrap()
+    }
+
+    #[test]
+    fn a_host_with_private_addresses_serves_its_lan() {
+        let answers = settle(&[], None);
+        assert_eq!(answers.wanted.reach, Reach::Lan);
+        assert_eq!(answers.wanted.peers, PeerMode::Lan);
+        assert_eq!(answers.origins[&Key::Reach], Origin::Detected);
+        assert_eq!((answers.wanted.web_port, answers.wanted.http_port), (8443, Some(8080)));
+        let root = Surroundings { is_root: true, ..nat() };
+        let answers = Draft::default().settle(None, &root).unwrap();
+        assert_eq!((answers.wanted.web_port, answers.wanted.http_port), (443, Some(80)));
+    }
+
+    #[test]
+    fn an_address_on_no_interface_is_taken_for_the_public_one() {
+        let answers = settle(&[(Key::Reach, "ip"), (Key::Host, "198.51.100.7")], None);
+        assert_eq!(answers.wanted.public_ips, ["198.51.100.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(answers.wanted.peers, PeerMode::Public);
+        let answers = settle(&[(Key::Reach, "ip"), (Key::Host, "10.0.0.7")], None);
+        assert_eq!(answers.wanted.public_ips, Vec::<IpAddr>::new());
+    }
+
+    #[test]
+    fn a_domain_is_not_guessed() {
+        let draft = Draft::read(&given(&[(Key::Reach, "domain")]), Path::new("/")).unwrap();
+        assert_eq!(draft.clone().settle(None, &nat()), Err(vec![Key::Host]));
+        let named = Surroundings { host_name: Some("call.example.org".to_owned()), ..nat() };
+        assert_eq!(draft.settle(None, &named).unwrap().wanted.hosts, [Host::Name("call.example.org".to_owned())]);
+    }
+
+    #[test]
+    fn an_existing_configuration_gives_the_defaults_and_flags_change_single_values() {
+        let first = settle(&[(Key::Host, "a.example"), (Key::WebPort, "9443"), (Key::HttpPort, "off")], None).wanted;
+        let again = settle(&[], Some(&first));
+        assert_eq!(again.wanted, first);
+        assert_eq!(again.origins[&Key::WebPort], Origin::Config);
+        let changed = settle(&[(Key::TurnPort, "3479")], Some(&first)).wanted;
+        assert_eq!(changed, Wanted { turn_port: 3479, ..first.clone() });
+        // Another reach has other hosts and other peers.
+        let moved = settle(&[(Key::Reach, "ip"), (Key::Host, "198.51.100.7")], Some(&first)).wanted;
+        assert_eq!(moved.peers, PeerMode::Public);
+    }
+
+    #[test]
+    fn relative_folders_are_seen_from_where_the_operator_stands() {
+        assert_eq!(settle(&[(Key::WebRoot, "site")], None).wanted.web_root, Some("/srv/site".into()));
+    }
+
+    #[test]
+    fn every_bad_value_is_told_at_once() {
+        let pairs = [(Key::Reach, "moon"), (Key::WebPort, "0"), (Key::Cert, "acme"), (Key::AllowPeer, "10.0.0.0/8,x")];
+        let complaints = Draft::read(&given(&pairs), Path::new("/")).unwrap_err();
+        assert_eq!(
+            complaints,
+            [
+                "--reach moon: must be lan, ip or domain",
+                "--cert acme is not supported by this version",
+                "--web-port 0: must be a port from 1 to 65535",
+                "--allow-peer x: is not a network like `10.0.0.0/8` or `fd00::/8`",
+            ]
+        );
+    }
+
+    #[test]
+    fn each_key_has_a_flag_a_variable_and_an_answer_of_its_own() {
+        assert_eq!(
+            (Key::WebPort.variable(), Key::WebPort.answer()),
+            ("RTCCTL_WEB_PORT".to_owned(), "web_port".to_owned())
+        );
+        let flags: std::collections::BTreeSet<&str> = Key::ALL.into_iter().map(Key::flag).collect();
+        assert_eq!(flags.len(), Key::ALL.len());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_of_any_flag_makes_it_panic(index in 0..Key::ALL.len(), value in ".{0,40}") {
+            let _ = Draft::default().set(Key::ALL[index], &[value], Path::new("/"));
         }
     }
-
-    /// Each value as it stands in YAML, empty for none.
-    #[must_use]
-    pub fn values(&self) -> Vec<(Key, String)> {
-        let mut values = vec![
-            (Key::Reach, reach_word(self.reach).to_owned()),
-            (Key::Host, yaml_list(self.hosts.iter().map(host_text))),
-            (Key::PublicIp, yaml_list(self.public_ips.iter().map(ToString::to_string))),
-            (Key::Cert, "self-signed".to_owned()),
-            (Key::Access, "open".to_owned()),
-            (Key::WebPort, self.web_port.to_string()),
-            (Key::HttpPort, self.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())),
-            (Key::WebRoot, self.web_root.as_ref().map_or_else(String::new, |root| yaml_text(&root.to_string_lossy()))),
-            (Key::TurnPort, self.turn_port.to_string()),
-            (Key::RelayPorts, format!("{}-{}", self.relay_ports.start(), self.relay_ports.end())),
-            (Key::RelayIp, yaml_list(self.relay_ips.iter().map(ToString::to_string))),
-            (Key::Peers, peers_word(self.peers).to_owned()),
-            (Key::AllowPeer, yaml_list(self.allow_peers.iter().map(ToString::to_string))),
-        ];
-        values.sort_by_key(|(key, _)| *key);
-        values
-    }
-}
-
-/// A host as it is typed and stands in a file: an IPv6 address without brackets.
-#[must_use]
-pub fn host_text(host: &Host) -> String {
-    match host {
-        Host::Address(address) => address.to_string(),
-        Host::Name(name) => name.clone(),
-    }
-}
-
-#[must_use]
-pub fn reach_word(reach: Reach) -> &'static str {
-    match reach {
-        Reach::Lan => "lan",
-        Reach::Ip => "ip",
-        Reach::Domain => "domain",
-    }
-}
-
-#[must_use]
-pub fn peers_word(peers: PeerMode) -> &'static str {
-    match peers {
-        PeerMode::Itself => "self",
-        PeerMode::Public => "public",
-        PeerMode::Lan => "lan",
-        PeerMode::Custom => "custom",
-    }
-}
-
-/// Text as YAML: plain where that is safe, else in double quotes.
-fn yaml_text(text: &str) -> String {
-    let is_safe = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '.' | '-' | '/' | '_');
-    // What YAML may take for a number, a truth value or nothing has neither of these.
-    let is_plain = text.chars().all(is_safe)
-        && (text.starts_with('/') || text.matches('.').count() >= 2 || text.contains('/') && !text.starts_with('-'));
-    if is_plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
-}
-
-fn yaml_list(members: impl Iterator<Item = String>) -> String {
-    let members: Vec<String> = members.map(|member| yaml_text(&member)).collect();
-    format!("[{}]", members.join(", "))
 }

@@ -160,6 +160,10 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::setup::answers::{Draft, Given, Key, Origin};
+    use crate::setup::facts::gather;
+    use crate::setup::plan::plan;
+    use crate::setup::suggest::Surroundings;
 
     #[test]
     fn what_was_touched_is_as_it_was_after_taking_back() {
@@ -179,6 +183,30 @@ mod tests {
         assert!(!folder.exists());
         assert_eq!(std::fs::read(&old).unwrap(), b"before");
         assert_eq!(old.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_step_that_fails_halfway_leaves_the_home_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::under(&dir.path().join("home"));
+        let reach = (Key::Reach, Given { origin: Origin::Flag, values: vec!["lan".to_owned()] });
+        let answers =
+            Draft::read(&[reach].into(), Path::new("/")).unwrap().settle(None, &Surroundings::default()).unwrap();
+        let mut facts = gather(&home, &answers.wanted, None, &Surroundings::default()).unwrap();
+        // Whether this machine's ports are free is not the question.
+        facts.taken.clear();
+        let plan = plan(&answers, &facts).unwrap();
+        // The draft of the leaf's key cannot be made, after the configuration, secrets and the CA were written.
+        let obstacle = home.certs_dir().join(format!(".leaf.key.{}.new", std::process::id()));
+        create_private_dir(&obstacle).unwrap();
+        let failure = apply(&plan, &home).unwrap_err();
+        assert_eq!(failure.kind(), Kind::RolledBack, "{failure}");
+        std::fs::remove_dir(&obstacle).unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(home.config_dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["certs"], "what was there before stays, nothing else");
+        assert_eq!(std::fs::read_dir(home.certs_dir()).unwrap().count(), 0);
+        apply(&plan, &home).unwrap();
     }
 
     #[test]

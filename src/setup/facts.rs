@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::answers::{Key, Surroundings, Wanted};
+use super::answers::Key;
 use super::firewall::Tool;
 use super::plan::{Certificates, Existing, Facts, Taken, folders};
+use super::suggest::Surroundings;
+use super::wanted::Wanted;
 use crate::certs::leaf::Step;
 use crate::certs::store::{Files, inspect};
 use crate::config::{check_secrets, host_facts, load_config};

@@ -7,3 +7,5 @@ pub mod facts;
 pub mod firewall;
 pub mod plan;
 pub mod questions;
+pub mod suggest;
+pub mod wanted;

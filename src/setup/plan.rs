@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::answers::{Answers, Key, Origin, Surroundings, Wanted, defaults, host_text, peers_word, reach_word};
+use super::answers::{Answers, Key, Origin};
 use super::firewall::Tool;
+use super::suggest::{Surroundings, defaults};
+use super::wanted::{Wanted, host_text, peers_word, reach_word};
 use crate::config::{Host, HostFacts, PeerMode, Reach, render_config, resolve, set_value};
 use crate::home::Home;
 use crate::sys::ports::Transport;
@@ -422,4 +424,124 @@ pub fn folders(home: &Home) -> Vec<PathBuf> {
         }
     }
     folders
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::setup::answers::{Draft, Given};
+
+    fn answers(pairs: &[(Key, &str)], existing: Option<&Wanted>) -> Answers {
+        let given = |value: &str| Given { origin: Origin::Flag, values: vec![value.to_owned()] };
+        let given: BTreeMap<Key, Given> = pairs.iter().map(|(key, value)| (*key, given(value))).collect();
+        Draft::read(&given, Path::new("/")).unwrap().settle(existing, &Surroundings::default()).unwrap()
+    }
+
+    /// A host with nothing on it yet.
+    fn fresh() -> Facts {
+        let home = Home::under(Path::new("/srv/box"));
+        Facts {
+            surroundings: Surroundings::default(),
+            host: HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 2 },
+            existing: None,
+            has_secrets: false,
+            certificates: Certificates {
+                new_ca: Some("there is none yet".to_owned()),
+                new_leaf: Some("there is none yet".to_owned()),
+                present: BTreeSet::new(),
+            },
+            missing_folders: folders(&home),
+            unwritable: Vec::new(),
+            taken: Vec::new(),
+            firewalls: vec![Tool::Ufw],
+            home,
+        }
+    }
+
+    /// The same host after the plan was carried out.
+    fn settled(plan: &Plan, wanted: &Wanted) -> Facts {
+        let existing = Some(Existing { text: plan.config_text.clone(), wanted: wanted.clone() });
+        let certificates = Certificates::default();
+        Facts { existing, has_secrets: true, certificates, missing_folders: Vec::new(), ..fresh() }
+    }
+
+    #[test]
+    fn what_a_plan_led_to_needs_no_change() {
+        let answers = answers(&[(Key::Host, "a.example,2001:db8::7"), (Key::WebRoot, "/srv/my site")], None);
+        let first = plan(&answers, &fresh()).unwrap();
+        assert_eq!(first.changes(), 10);
+        let second = plan(&answers, &settled(&first, &answers.wanted)).unwrap();
+        assert_eq!(second.changes(), 0);
+        assert_eq!(second.config_text, first.config_text);
+    }
+
+    #[test]
+    fn a_changed_answer_changes_its_line_only() {
+        let first_answers = answers(&[(Key::Host, "a.example")], None);
+        let first = plan(&first_answers, &fresh()).unwrap();
+        let changed = answers(&[(Key::WebPort, "9443")], Some(&first_answers.wanted));
+        let second = plan(&changed, &settled(&first, &first_answers.wanted)).unwrap();
+        assert_eq!(second.difference, ["-   port: 8443", "+   port: 9443"]);
+        let changing: Vec<&Path> =
+            second.steps.iter().filter(|step| step.action != Action::Keep).map(|step| step.path.as_path()).collect();
+        assert_eq!(changing, [Path::new("/srv/box/config.yaml")]);
+    }
+
+    #[test]
+    fn every_objection_comes_at_once() {
+        let mut facts = fresh();
+        facts.unwritable.push(("/srv".into(), "read-only file system".to_owned()));
+        let (what, why) = ("cannot use port 8443/tcp".to_owned(), "`nginx (pid 7)` listens there".to_owned());
+        facts.taken.push(Taken { key: Key::WebPort, what, why });
+        let pairs = [(Key::Host, "a.example"), (Key::HttpPort, "8443"), (Key::Peers, "custom")];
+        let objections = plan(&answers(&pairs, None), &facts).unwrap_err();
+        let told: Vec<String> = objections.iter().map(|objection| objection.what.clone()).collect();
+        assert_eq!(
+            told,
+            [
+                "cannot write to the folder `/srv`: read-only file system",
+                "cannot use port 8443/tcp: `nginx (pid 7)` listens there",
+                "web.http_port: clashes with web.port: both are 8443",
+                "turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else",
+            ]
+        );
+        assert!(objections[1].hint.contains("--web-port"));
+        assert!(objections[3].hint.contains("--allow-peer"));
+    }
+
+    #[test]
+    fn the_one_liner_repeats_what_is_not_usual_and_gives_the_same_answers() {
+        let pairs = [(Key::Host, "a.example"), (Key::RelayPorts, "50000-50099"), (Key::WebRoot, "/srv/my site")];
+        let plan = plan(&answers(&pairs, None), &fresh()).unwrap();
+        assert_eq!(
+            plan.one_liner,
+            "rtcctl --home /srv/box init --yes --reach lan --host a.example --web-root '/srv/my site' --relay-ports 50000-50099"
+        );
+    }
+
+    #[test]
+    fn the_url_leaves_out_what_a_browser_adds() {
+        let url_of = |pairs: &[(Key, &str)]| plan(&answers(pairs, None), &fresh()).unwrap().url;
+        assert_eq!(url_of(&[(Key::Host, "a.example"), (Key::WebPort, "443")]), "https://a.example/");
+        assert_eq!(url_of(&[(Key::Host, "2001:db8::7")]), "https://[2001:db8::7]:8443/");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_wanted_is_what_the_written_file_means(
+            name in "[a-z]{1,9}(\\.[a-z0-9]{1,9}){0,3}",
+            root in "/[ -~]{0,20}",
+            port in 1_u16..,
+        ) {
+            let mut answers = answers(&[(Key::Host, &name), (Key::TurnPort, "1024")], None);
+            answers.wanted.web_root = Some(root.into());
+            answers.wanted.web_port = port;
+            answers.wanted.http_port = None;
+            let plan = plan(&answers, &fresh()).unwrap();
+            let resolved = resolve(&plan.config_text, &fresh().host).unwrap();
+            proptest::prop_assert_eq!(Wanted::of(&resolved), answers.wanted);
+        }
+    }
 }

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::answers::{
-    Draft, Key, Origin, Surroundings, Wanted, host_text, is_public, reach_word, suggest_host, suggest_public_ips,
-    suggest_reach, suggest_web_port,
-};
+use super::answers::{Draft, Key, Origin};
+use super::suggest::{Surroundings, is_public, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
+use super::wanted::{Wanted, host_text, reach_word};
 use crate::config::{Host, Reach};
 use crate::error::{Failure, Kind, Result};
 

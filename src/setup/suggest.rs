@@ -1,0 +1,112 @@
+//! Decides what to suggest, from an existing configuration and from what the host is.
+
+use std::net::IpAddr;
+
+use super::answers::{Draft, Origin};
+use super::wanted::Wanted;
+use crate::config::{Host, Reach};
+
+/// What this host is, as far as defaults depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    pub is_root: bool,
+    /// The addresses of the default routes, at most one a family.
+    pub sources: Vec<IpAddr>,
+    pub local_addresses: Vec<IpAddr>,
+    /// What the host calls itself.
+    pub host_name: Option<String>,
+}
+
+/// What would be wanted on this host with these two answers and nothing else.
+#[must_use]
+pub fn defaults(reach: Reach, hosts: &[Host], surroundings: &Surroundings) -> Option<Wanted> {
+    let draft = Draft { reach: Some(reach), hosts: Some(hosts.to_vec()), ..Draft::default() };
+    draft.settle(None, surroundings).ok().map(|answers| answers.wanted)
+}
+
+/// Where callers seem to come from.
+#[must_use]
+pub fn suggest_reach(existing: Option<&Wanted>, surroundings: &Surroundings) -> (Reach, Origin) {
+    if let Some(existing) = existing {
+        return (existing.reach, Origin::Config);
+    }
+    let reach = if surroundings.sources.iter().any(|address| is_public(*address)) { Reach::Ip } else { Reach::Lan };
+    (reach, Origin::Detected)
+}
+
+/// Under which names and addresses callers may know this host; `None` where nothing tells.
+#[must_use]
+pub fn suggest_host(
+    reach: Reach,
+    existing: Option<&Wanted>,
+    surroundings: &Surroundings,
+) -> Option<(Vec<Host>, Origin)> {
+    if let Some(existing) = existing.filter(|existing| existing.reach == reach) {
+        return Some((existing.hosts.clone(), Origin::Config));
+    }
+    let source = |fits: fn(IpAddr) -> bool| {
+        let address = surroundings.sources.iter().find(|address| fits(**address))?;
+        Some((vec![Host::Address(*address)], Origin::Detected))
+    };
+    match reach {
+        // Without a network there is still this machine.
+        Reach::Lan => source(|_| true).or_else(|| Some((vec![Host::Name("localhost".to_owned())], Origin::Detected))),
+        Reach::Ip => source(is_public),
+        Reach::Domain => {
+            let name =
+                surroundings.host_name.as_ref().filter(|name| name.contains('.') && !name.ends_with(".local"))?;
+            Some((vec![name.parse().ok()?], Origin::Detected))
+        }
+    }
+}
+
+/// The port of the page: the usual one where this user may have it.
+#[must_use]
+pub fn suggest_web_port(existing: Option<&Wanted>, surroundings: &Surroundings) -> (u16, Origin) {
+    match existing {
+        Some(existing) => (existing.web_port, Origin::Config),
+        None if surroundings.is_root => (443, Origin::Default),
+        None => (8443, Origin::Default),
+    }
+}
+
+/// The outside addresses of a host that does not have them itself: what callers type is not on any interface.
+#[must_use]
+pub fn suggest_public_ips(
+    reach: Reach,
+    hosts: &[Host],
+    existing: Option<&Wanted>,
+    surroundings: &Surroundings,
+) -> (Vec<IpAddr>, Origin) {
+    if let Some(existing) = existing {
+        return (existing.public_ips.clone(), Origin::Config);
+    }
+    if reach == Reach::Lan {
+        return (Vec::new(), Origin::Default);
+    }
+    let mut found: Vec<IpAddr> = Vec::new();
+    for host in hosts {
+        let Host::Address(address) = host else { continue };
+        let is_second = found.iter().any(|other| other.is_ipv4() == address.is_ipv4());
+        if !address.is_loopback() && !surroundings.local_addresses.contains(address) && !is_second {
+            found.push(*address);
+        }
+    }
+    let origin = if found.is_empty() { Origin::Default } else { Origin::Detected };
+    (found, origin)
+}
+
+/// Whether an address can be reached from the internet, as far as its number tells.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            let is_special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
+            !(is_special || is_shared || v4.is_documentation())
+        }
+        // 2000::/3 without the documentation prefix 2001:db8::/32.
+        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000 && v6.segments()[..2] != [0x2001, 0xdb8],
+    }
+}

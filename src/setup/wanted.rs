@@ -1,0 +1,110 @@
+//! What `config.yaml` should say, as far as `init` has a word in it, and how each value is written there.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::answers::Key;
+use crate::config::{Config, Host, Network, PeerMode, Reach, Resolved};
+
+/// What `config.yaml` should say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub reach: Reach,
+    pub hosts: Vec<Host>,
+    pub public_ips: Vec<IpAddr>,
+    pub web_port: u16,
+    pub http_port: Option<u16>,
+    pub web_root: Option<PathBuf>,
+    pub turn_port: u16,
+    pub relay_ports: RangeInclusive<u16>,
+    /// Empty: detected at each start.
+    pub relay_ips: Vec<IpAddr>,
+    pub peers: PeerMode,
+    pub allow_peers: Vec<Network>,
+}
+
+impl Wanted {
+    /// What an existing configuration says.
+    #[must_use]
+    pub fn of(resolved: &Resolved) -> Self {
+        let Config { reach, hosts, web, turn, .. } = resolved.config.clone();
+        Self {
+            reach,
+            hosts,
+            public_ips: turn.public_ips,
+            web_port: web.port,
+            http_port: web.http_port,
+            web_root: web.root,
+            turn_port: turn.port,
+            relay_ports: turn.relay_ports,
+            relay_ips: if resolved.detects_relay_ips { Vec::new() } else { turn.relay_ips },
+            peers: turn.peers,
+            allow_peers: turn.allow_peers,
+        }
+    }
+
+    /// Each value as it stands in YAML, empty for none.
+    #[must_use]
+    pub fn values(&self) -> Vec<(Key, String)> {
+        let mut values = vec![
+            (Key::Reach, reach_word(self.reach).to_owned()),
+            (Key::Host, yaml_list(self.hosts.iter().map(host_text))),
+            (Key::PublicIp, yaml_list(self.public_ips.iter().map(ToString::to_string))),
+            (Key::Cert, "self-signed".to_owned()),
+            (Key::Access, "open".to_owned()),
+            (Key::WebPort, self.web_port.to_string()),
+            (Key::HttpPort, self.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())),
+            (Key::WebRoot, self.web_root.as_ref().map_or_else(String::new, |root| yaml_text(&root.to_string_lossy()))),
+            (Key::TurnPort, self.turn_port.to_string()),
+            (Key::RelayPorts, format!("{}-{}", self.relay_ports.start(), self.relay_ports.end())),
+            (Key::RelayIp, yaml_list(self.relay_ips.iter().map(ToString::to_string))),
+            (Key::Peers, peers_word(self.peers).to_owned()),
+            (Key::AllowPeer, yaml_list(self.allow_peers.iter().map(ToString::to_string))),
+        ];
+        values.sort_by_key(|(key, _)| *key);
+        values
+    }
+}
+
+/// A host as it is typed and stands in a file: an IPv6 address without brackets.
+#[must_use]
+pub fn host_text(host: &Host) -> String {
+    match host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(name) => name.clone(),
+    }
+}
+
+#[must_use]
+pub fn reach_word(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Lan => "lan",
+        Reach::Ip => "ip",
+        Reach::Domain => "domain",
+    }
+}
+
+#[must_use]
+pub fn peers_word(peers: PeerMode) -> &'static str {
+    match peers {
+        PeerMode::Itself => "self",
+        PeerMode::Public => "public",
+        PeerMode::Lan => "lan",
+        PeerMode::Custom => "custom",
+    }
+}
+
+/// Text as YAML: plain where that is safe, else in double quotes.
+fn yaml_text(text: &str) -> String {
+    let is_safe = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '.' | '-' | '/' | '_');
+    // What YAML may take for a number, a truth value or nothing has neither of these.
+    let is_plain = text.chars().all(is_safe)
+        && (text.starts_with('/') || text.matches('.').count() >= 2 || text.contains('/') && !text.starts_with('-'));
+    if is_plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+fn yaml_list(members: impl Iterator<Item = String>) -> String {
+    let members: Vec<String> = members.map(|member| yaml_text(&member)).collect();
+    format!("[{}]", members.join(", "))
+}
