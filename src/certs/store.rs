@@ -1,8 +1,10 @@
 //! The certificates of a home on disk: what is there, whether it is whole, and how it is replaced.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -93,6 +95,7 @@ pub fn inspect(hosts: &[Host], home: &Home, now: Now) -> Result<Inspection> {
 /// If the folder of certificates cannot be read or written.
 pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
     let files = Files::of(home);
+    tighten(&files);
     let inspection = inspect(&config.hosts, home, now)?;
     let reason = match (inspection.step, inspection.served) {
         (Step::Keep, Some(served)) => return Ok(served),
@@ -119,6 +122,17 @@ pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
     write_atomic(&files.leaf, chain.as_bytes(), 0o644)?;
     info!(%reason, "issued a certificate by the local CA");
     read_pair(&chain, &issued.key_pem, Some(&ca)).map(|(_, served)| served).map_err(Failure::bug)
+}
+
+/// Takes keys back that others may read, as far as this user may.
+fn tighten(files: &Files) {
+    for key in [&files.ca_key, &files.leaf_key] {
+        let Ok(metadata) = key.metadata() else { continue };
+        if metadata.permissions().mode() & 0o077 != 0 {
+            let done = std::fs::set_permissions(key, Permissions::from_mode(0o600)).is_ok();
+            warn!(key = %key.display(), done, "others could read this key; its mode is set to 0600");
+        }
+    }
 }
 
 /// What is served from the files as they are, without a look at what is wanted. For `cert show`.
@@ -212,8 +226,6 @@ fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
     use crate::certs::leaf::LEAF_LIFETIME;
     use crate::config::{HostFacts, resolve};
@@ -248,6 +260,16 @@ mod tests {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, mode, "{}", file.display());
         }
         assert_eq!(home.certs_dir().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_taken_back() {
+        let (_dir, home) = home();
+        load_or_issue(&config("call.example"), &home, now()).unwrap();
+        let key = Files::of(&home).leaf_key;
+        std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        load_or_issue(&config("call.example"), &home, now()).unwrap();
+        assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

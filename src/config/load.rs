@@ -10,7 +10,7 @@ use super::resolve::{HostFacts, Resolved, resolve};
 use super::{Config, Secrets, secrets};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
-use crate::sys::net::{Family, default_source};
+use crate::sys::net::{Family, default_source, local_addresses};
 
 /// A configuration is a few kilobytes; what is larger is another file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -19,6 +19,12 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[must_use]
 pub fn host_facts() -> HostFacts {
     let mut relay_ips: Vec<IpAddr> = [Family::V4, Family::V6].into_iter().filter_map(default_source).collect();
+    if relay_ips.is_empty() {
+        // A network without a router is a network, too.
+        let local = local_addresses();
+        let first = |is_wanted: fn(&IpAddr) -> bool| local.iter().copied().find(is_wanted);
+        relay_ips.extend([first(IpAddr::is_ipv4), first(IpAddr::is_ipv6)].into_iter().flatten());
+    }
     if relay_ips.is_empty() {
         // A host without any network still serves callers on itself.
         relay_ips.push(IpAddr::V4(Ipv4Addr::LOCALHOST));

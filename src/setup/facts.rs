@@ -77,6 +77,8 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         certificates,
         missing_folders: unique(missing_folders),
         unwritable,
+        lacks_web_root: wanted.web_root.as_ref().is_some_and(|root| !root.is_dir()),
+        is_running: home.control_socket().exists(),
         firewalls: Tool::ALL.into_iter().filter(|tool| is_installed(tool.program())).collect(),
     })
 }

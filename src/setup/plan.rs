@@ -1,6 +1,7 @@
 //! Decides what `init` does: answers and facts in, a whole plan or every objection out.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,10 @@ pub struct Facts {
     /// Ports that the service cannot have, with the reason.
     pub taken: Vec<Taken>,
     pub firewalls: Vec<Tool>,
+    /// The operator's own static files are to be served from a folder that is not there.
+    pub lacks_web_root: bool,
+    /// A daemon of this home seems to run.
+    pub is_running: bool,
 }
 
 /// The configuration that is there already.
@@ -150,6 +155,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
             hint: format!("choose another port by `{} N`, or stop what holds it", taken.key.flag()),
         });
     }
+    objections.extend(addresses_and_folders(wanted, facts));
     let config_text = match config_text(wanted, facts) {
         Ok(text) => text,
         Err(more) => {
@@ -167,9 +173,16 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         Vec::new()
     };
     let before = facts.existing.as_ref().map(|existing| existing.text.as_str());
+    let steps = steps(facts, &config_text);
+    let changes_anything = steps.iter().any(|step| step.action != Action::Keep);
+    let next = match (facts.is_running, changes_anything) {
+        (false, _) => "start",
+        (true, true) => "restart",
+        (true, false) => "status",
+    };
     Ok(Plan {
         settings: settings(answers),
-        steps: steps(facts, &config_text),
+        steps,
         ports,
         firewall,
         shows_firewall: answers.show_firewall,
@@ -177,8 +190,29 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         config_text,
         url: url(wanted),
         one_liner: one_liner(wanted, facts),
-        next: format!("rtcctl{} start", facts.home.flag()),
+        next: format!("rtcctl{} {next}", facts.home.flag()),
     })
+}
+
+/// What would only be noticed when the service starts.
+fn addresses_and_folders(wanted: &Wanted, facts: &Facts) -> Vec<Objection> {
+    let is_here = |address: &&IpAddr| address.is_loopback() || facts.surroundings.local_addresses.contains(*address);
+    let mut objections: Vec<Objection> = wanted
+        .relay_ips
+        .iter()
+        .filter(|address| !is_here(address))
+        .map(|address| Objection {
+            what: format!("no interface of this host has the relay address {address}"),
+            hint: "give a local address by `--relay-ip`, and the one in front of this host by `--public-ip`".to_owned(),
+        })
+        .collect();
+    if let Some(root) = wanted.web_root.as_ref().filter(|_| facts.lacks_web_root) {
+        objections.push(Objection {
+            what: format!("`{}` is not a folder this user can see", root.display()),
+            hint: "give a folder with an index.html by `--web-root`".to_owned(),
+        });
+    }
+    objections
 }
 
 /// The configuration as it should be: the template filled in, or the operator's own file with what differs changed.
@@ -367,7 +401,7 @@ fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
             }
         }
     };
-    let texts = |addresses: &[std::net::IpAddr]| addresses.iter().map(ToString::to_string).collect();
+    let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
     add(Key::PublicIp, texts(&wanted.public_ips));
     add(Key::WebPort, vec![wanted.web_port.to_string()]);
     add(Key::HttpPort, vec![wanted.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())]);
@@ -456,6 +490,8 @@ mod tests {
             unwritable: Vec::new(),
             taken: Vec::new(),
             firewalls: vec![Tool::Ufw],
+            lacks_web_root: false,
+            is_running: false,
             home,
         }
     }
@@ -509,6 +545,30 @@ mod tests {
         );
         assert!(objections[1].hint.contains("--web-port"));
         assert!(objections[3].hint.contains("--allow-peer"));
+    }
+
+    #[test]
+    fn what_the_service_could_not_start_with_is_objected_to() {
+        let pairs = [(Key::Host, "a.example"), (Key::RelayIp, "198.51.100.7"), (Key::WebRoot, "/nowhere")];
+        let facts = Facts { lacks_web_root: true, ..fresh() };
+        let told: Vec<String> =
+            plan(&answers(&pairs, None), &facts).unwrap_err().into_iter().map(|objection| objection.what).collect();
+        assert_eq!(
+            told,
+            [
+                "no interface of this host has the relay address 198.51.100.7",
+                "`/nowhere` is not a folder this user can see",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_running_service_is_restarted_only_if_something_changed() {
+        let answers = answers(&[(Key::Host, "a.example")], None);
+        let first = plan(&answers, &Facts { is_running: true, ..fresh() }).unwrap();
+        assert_eq!(first.next, "rtcctl --home /srv/box restart");
+        let facts = Facts { is_running: true, ..settled(&first, &answers.wanted) };
+        assert_eq!(plan(&answers, &facts).unwrap().next, "rtcctl --home /srv/box status");
     }
 
     #[test]

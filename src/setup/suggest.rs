@@ -49,8 +49,10 @@ pub fn suggest_host(
         Some((vec![Host::Address(*address)], Origin::Detected))
     };
     match reach {
-        // Without a network there is still this machine.
-        Reach::Lan => source(|_| true).or_else(|| Some((vec![Host::Name("localhost".to_owned())], Origin::Detected))),
+        // A network without a router is a network, too; and without any there is still this machine.
+        Reach::Lan => source(|_| true)
+            .or_else(|| Some((vec![Host::Address(*surroundings.local_addresses.first()?)], Origin::Detected)))
+            .or_else(|| Some((vec![Host::Name("localhost".to_owned())], Origin::Detected))),
         Reach::Ip => source(is_public),
         Reach::Domain => {
             let name =
