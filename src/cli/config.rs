@@ -73,7 +73,8 @@ fn show(frame: &Frame) -> Result<ExitCode> {
         let indent = if section.is_empty() { "" } else { "  " };
         let value = match value {
             Value::Null => String::new(),
-            Value::String(text) => text.clone(),
+            // With quotes where YAML needs them.
+            Value::String(_) => serde_yaml::to_string(value).unwrap_or_default().trim_end().to_owned(),
             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
         };
         frame.print(format!("{:<44} # {}", format!("{indent}{key}: {value}"), origin(path)).trim_end());

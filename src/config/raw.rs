@@ -167,9 +167,9 @@ impl Reader {
 }
 
 impl Field<'_> {
-    /// Whether the value is this very word, without quotes.
+    /// Whether the value is this very word.
     pub(super) fn is_word(&self, word: &str) -> bool {
-        matches!(&self.node.value, Value::Scalar { text, plain: true } if text == word)
+        matches!(&self.node.value, Value::Scalar { text, .. } if text == word)
     }
 }
 

@@ -139,6 +139,9 @@ impl Journal {
                 left.push(format!("`{}`", path.display()));
             }
         }
+        if !touched && failure.kind() == Kind::Interrupted {
+            return Failure::new(Kind::Interrupted, format!("{}; nothing was changed", failure.message()));
+        }
         if !touched {
             return failure;
         }

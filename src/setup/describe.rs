@@ -95,3 +95,27 @@ fn line(text: &mut String, line: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", line.trim_end());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::answers::Key;
+    use crate::setup::plan::plan;
+    use crate::setup::plan::tests::{answers, fresh, settled};
+
+    #[test]
+    fn a_first_plan_tells_everything() {
+        let pairs = [(Key::Host, "call.example,10.0.0.7"), (Key::RelayPorts, "50000-50999")];
+        insta::assert_snapshot!(describe(&plan(&answers(&pairs, None), &fresh()).unwrap()));
+    }
+
+    #[test]
+    fn a_plan_for_an_existing_home_tells_what_changes() {
+        let first_answers = answers(&[(Key::Host, "call.example")], None);
+        let first = plan(&first_answers, &fresh()).unwrap();
+        let pairs = [(Key::WebPort, "9443"), (Key::HttpPort, "off"), (Key::Firewall, "skip")];
+        let second = answers(&pairs, Some(&first_answers.wanted));
+        let facts = settled(&first, &first_answers.wanted);
+        insta::assert_snapshot!(describe(&plan(&second, &facts).unwrap()));
+    }
+}

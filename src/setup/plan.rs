@@ -461,20 +461,20 @@ pub fn folders(home: &Home) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::setup::answers::{Draft, Given};
 
-    fn answers(pairs: &[(Key, &str)], existing: Option<&Wanted>) -> Answers {
+    pub(in crate::setup) fn answers(pairs: &[(Key, &str)], existing: Option<&Wanted>) -> Answers {
         let given = |value: &str| Given { origin: Origin::Flag, values: vec![value.to_owned()] };
         let given: BTreeMap<Key, Given> = pairs.iter().map(|(key, value)| (*key, given(value))).collect();
         Draft::read(&given, Path::new("/")).unwrap().settle(existing, &Surroundings::default()).unwrap()
     }
 
     /// A host with nothing on it yet.
-    fn fresh() -> Facts {
+    pub(in crate::setup) fn fresh() -> Facts {
         let home = Home::under(Path::new("/srv/box"));
         Facts {
             surroundings: Surroundings::default(),
@@ -497,7 +497,7 @@ mod tests {
     }
 
     /// The same host after the plan was carried out.
-    fn settled(plan: &Plan, wanted: &Wanted) -> Facts {
+    pub(in crate::setup) fn settled(plan: &Plan, wanted: &Wanted) -> Facts {
         let existing = Some(Existing { text: plan.config_text.clone(), wanted: wanted.clone() });
         let certificates = Certificates::default();
         Facts { existing, has_secrets: true, certificates, missing_folders: Vec::new(), ..fresh() }
