@@ -294,7 +294,10 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
         }
         Key::Reach if origin == Origin::Detected => "this host has a public address",
         Key::Host if origin == Origin::Detected && wanted.reach == Reach::Domain => "what this host calls itself",
-        Key::Host if origin == Origin::Detected => "the address of the default route",
+        Key::Host if origin == Origin::Detected && matches!(wanted.hosts.first(), Some(Host::Name(_))) => {
+            "no network was found"
+        }
+        Key::Host if origin == Origin::Detected => "this host's address",
         Key::PublicIp if origin == Origin::Detected => "no interface has it, so it is translated (1:1 NAT)",
         Key::RelayIp if wanted.relay_ips.is_empty() => "the default route's, looked up at each start",
         Key::Cert => "by a local authority; a device may trust it once",
