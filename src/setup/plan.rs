@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::answers::{Answers, Key, Origin};
+use super::answers::{Answers, Key};
 use super::firewall::Tool;
-use super::suggest::{Surroundings, defaults};
-use super::wanted::{Wanted, host_text, peers_word, reach_word};
-use crate::config::{Host, HostFacts, PeerMode, Reach, render_config, resolve, set_value};
+use super::one_liner::one_liner;
+use super::settings::{Setting, settings};
+use super::suggest::Surroundings;
+use super::wanted::Wanted;
+use crate::config::{Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
 use crate::sys::ports::Transport;
 
@@ -83,15 +85,6 @@ pub struct Plan {
     pub url: String,
     pub one_liner: String,
     pub next: String,
-}
-
-/// One value with its origin and, where it is not obvious, its reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    pub key: Key,
-    pub value: String,
-    pub origin: Origin,
-    pub why: &'static str,
 }
 
 /// One file or folder.
@@ -259,73 +252,6 @@ fn objection_to(path: &str, text: &str) -> Objection {
     Objection { what: format!("{path}: {text}"), hint: format!("give another value by `{flag}`") }
 }
 
-fn settings(answers: &Answers) -> Vec<Setting> {
-    let mut settings: Vec<Setting> = answers
-        .wanted
-        .values()
-        .into_iter()
-        .map(|(key, value)| {
-            let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);
-            Setting { key, value: plain(&value), origin, why: reason(key, answers, origin) }
-        })
-        .collect();
-    let firewall = if answers.show_firewall { "show" } else { "skip" };
-    for (key, value, why) in [
-        (Key::Firewall, firewall, "the host's firewall is not changed"),
-        (Key::Boot, "none", "start it by `rtcctl start`"),
-    ] {
-        let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);
-        settings.push(Setting { key, value: value.to_owned(), origin, why });
-    }
-    settings
-}
-
-/// A value without the signs YAML needs.
-fn plain(value: &str) -> String {
-    let bare = value.trim_start_matches('[').trim_end_matches(']').replace('"', "");
-    if bare.is_empty() { "-".to_owned() } else { bare }
-}
-
-fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
-    let wanted = &answers.wanted;
-    match key {
-        Key::Reach if origin == Origin::Detected && wanted.reach == Reach::Lan => {
-            "this host has private addresses only"
-        }
-        Key::Reach if origin == Origin::Detected => "this host has a public address",
-        Key::Host if origin == Origin::Detected && wanted.reach == Reach::Domain => "what this host calls itself",
-        Key::Host if origin == Origin::Detected && matches!(wanted.hosts.first(), Some(Host::Name(_))) => {
-            "no network was found"
-        }
-        Key::Host if origin == Origin::Detected => "this host's address",
-        Key::PublicIp if origin == Origin::Detected => "no interface has it, so it is translated (1:1 NAT)",
-        Key::RelayIp if wanted.relay_ips.is_empty() => "the default route's, looked up at each start",
-        Key::Cert => "by a local authority; a device may trust it once",
-        Key::Access => "whoever reaches the page may call",
-        Key::WebPort if origin == Origin::Default && wanted.web_port != 443 => "ports below 1024 need root",
-        Key::HttpPort if wanted.http_port.is_some() => "redirects to HTTPS",
-        Key::Peers => match (wanted.peers, wanted.reach) {
-            (PeerMode::Lan, Reach::Lan) => "callers on a LAN have private addresses, the relay must reach them",
-            (PeerMode::Lan, _) => "the relay reaches private networks, too",
-            (PeerMode::Public, _) => "the relay must not be a way into private networks",
-            (PeerMode::Itself, _) => "the relay joins its own clients only",
-            (PeerMode::Custom, _) => "the allowed networks and nothing else",
-        },
-        Key::Reach
-        | Key::Host
-        | Key::PublicIp
-        | Key::WebPort
-        | Key::HttpPort
-        | Key::WebRoot
-        | Key::TurnPort
-        | Key::RelayPorts
-        | Key::RelayIp
-        | Key::AllowPeer
-        | Key::Firewall
-        | Key::Boot => "",
-    }
-}
-
 fn steps(facts: &Facts, config_text: &str) -> Vec<Step> {
     let home = &facts.home;
     let folder = |path: &PathBuf| Step {
@@ -384,44 +310,6 @@ fn url(wanted: &Wanted) -> String {
     if wanted.web_port == 443 { format!("https://{host}/") } else { format!("https://{host}:{}/", wanted.web_port) }
 }
 
-/// The command that gives the same answers without a question.
-fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
-    let mut line = format!("rtcctl{} init --yes --reach {}", facts.home.flag(), reach_word(wanted.reach));
-    for host in &wanted.hosts {
-        line.push_str(&format!(" --host {}", host_text(host)));
-    }
-    let usual = defaults(wanted.reach, &wanted.hosts, &facts.surroundings).map(|usual| usual.values());
-    let own = wanted.values();
-    let is_usual = |key: Key| {
-        let of =
-            |values: &[(Key, String)]| values.iter().find(|(other, _)| *other == key).map(|(_, value)| value.clone());
-        usual.as_ref().is_some_and(|usual| of(usual) == of(&own))
-    };
-    let mut add = |key: Key, values: Vec<String>| {
-        if !is_usual(key) {
-            for value in values {
-                line.push_str(&format!(" {} {}", key.flag(), shell_word(&value)));
-            }
-        }
-    };
-    let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
-    add(Key::PublicIp, texts(&wanted.public_ips));
-    add(Key::WebPort, vec![wanted.web_port.to_string()]);
-    add(Key::HttpPort, vec![wanted.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())]);
-    add(Key::WebRoot, wanted.web_root.iter().map(|root| root.to_string_lossy().into_owned()).collect());
-    add(Key::TurnPort, vec![wanted.turn_port.to_string()]);
-    add(Key::RelayPorts, vec![format!("{}-{}", wanted.relay_ports.start(), wanted.relay_ports.end())]);
-    add(Key::RelayIp, texts(&wanted.relay_ips));
-    add(Key::Peers, vec![peers_word(wanted.peers).to_owned()]);
-    add(Key::AllowPeer, wanted.allow_peers.iter().map(ToString::to_string).collect());
-    line
-}
-
-fn shell_word(word: &str) -> String {
-    let is_safe = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '.' | '-' | '/' | '_' | ':' | ',');
-    if word.chars().all(is_safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
-}
-
 /// The lines that go, with `-`, and come, with `+`, in order.
 fn difference(before: &str, after: &str) -> Vec<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
@@ -468,7 +356,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::setup::answers::{Draft, Given};
+    use crate::setup::answers::{Draft, Given, Origin};
 
     pub(in crate::setup) fn answers(pairs: &[(Key, &str)], existing: Option<&Wanted>) -> Answers {
         let given = |value: &str| Given { origin: Origin::Flag, values: vec![value.to_owned()] };
@@ -572,16 +460,6 @@ pub(super) mod tests {
         assert_eq!(first.next, "rtcctl --home /srv/box restart");
         let facts = Facts { is_running: true, ..settled(&first, &answers.wanted) };
         assert_eq!(plan(&answers, &facts).unwrap().next, "rtcctl --home /srv/box status");
-    }
-
-    #[test]
-    fn the_one_liner_repeats_what_is_not_usual_and_gives_the_same_answers() {
-        let pairs = [(Key::Host, "a.example"), (Key::RelayPorts, "50000-50099"), (Key::WebRoot, "/srv/my site")];
-        let plan = plan(&answers(&pairs, None), &fresh()).unwrap();
-        assert_eq!(
-            plan.one_liner,
-            "rtcctl --home /srv/box init --yes --reach lan --host a.example --web-root '/srv/my site' --relay-ports 50000-50099"
-        );
     }
 
     #[test]
