@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
-use fast_qr::QRBuilder;
 
 use super::Frame;
 use super::prompt::Terminal;
+use super::qr::qr_code;
 use crate::error::{Failure, Kind, Result};
 use crate::setup::answers::{Answers, Draft, Given, Key, Origin};
 use crate::setup::apply::apply;
@@ -179,10 +179,6 @@ fn finish(frame: &Frame, plan: &Plan, changes: usize) {
 
 fn count(changes: usize) -> String {
     if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") }
-}
-
-fn qr_code(text: &str) -> Option<String> {
-    QRBuilder::new(text).build().ok().map(|code| code.to_str())
 }
 
 /// Without a terminal nobody can answer, and without `--yes` nobody agreed to defaults.

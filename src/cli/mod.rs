@@ -5,6 +5,7 @@ mod config;
 mod frame;
 mod init;
 mod prompt;
+mod qr;
 
 use std::process::ExitCode;
 
