@@ -1,5 +1,9 @@
 //! STUN and TURN: the relay without sockets in `server`, its credentials, and the threads that move packets.
 
+pub mod credentials;
+pub mod ice;
+pub mod peers;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counted by the data plane, read by anyone; outlives the task's instances.

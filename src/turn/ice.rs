@@ -1,0 +1,153 @@
+//! What a browser is told about this server: ICE URLs that work, with fresh credentials.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::credentials::{self, Credentials};
+use crate::config::{Config, Host, Secret, Secrets};
+use crate::sys::clock::Now;
+
+/// Issues ICE configurations. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct IceIssuer {
+    hosts: Vec<Host>,
+    /// Addresses at which this server answers, besides those among `hosts`.
+    addresses: Vec<IpAddr>,
+    port: u16,
+    ttl: u64,
+    secret: Secret,
+}
+
+/// An RTCConfiguration with the time for which it holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct IceConfiguration {
+    #[serde(rename = "iceServers")]
+    pub ice_servers: Vec<IceServer>,
+    /// Seconds.
+    pub ttl: u64,
+}
+
+/// An RTCIceServer.
+#[derive(Clone, Serialize)]
+pub struct IceServer {
+    pub urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
+impl IceIssuer {
+    #[must_use]
+    pub fn new(config: &Config, secrets: &Secrets) -> Self {
+        let addresses = [&config.turn.relay_ips, &config.turn.public_ips, &config.turn.bind];
+        Self {
+            hosts: config.hosts.clone(),
+            addresses: addresses.into_iter().flatten().copied().filter(|address| !address.is_unspecified()).collect(),
+            port: config.turn.port,
+            ttl: config.turn.credential_ttl,
+            secret: secrets.turn.first().cloned().expect("`Secrets::turn` is never empty"),
+        }
+    }
+
+    /// All URLs. `via` is the host under which the asking client reached this server: what it resolved once, it
+    /// resolves again. A host that is not known to be ours is not repeated, since the client chose that text.
+    #[must_use]
+    pub fn urls(&self, via: Option<&str>) -> Vec<String> {
+        let host = self.host(via);
+        vec![stun_url(&host, self.port), turn_url(&host, self.port)]
+    }
+
+    /// Credentials for `user`, valid for `ttl` seconds or as long as the configuration says.
+    #[must_use]
+    pub fn credentials(&self, user: &str, ttl: Option<u64>, now: Now) -> Credentials {
+        credentials::issue(&self.secret, user, ttl.unwrap_or(self.ttl), now)
+    }
+
+    /// What a browser passes to `RTCPeerConnection`.
+    #[must_use]
+    pub fn configuration(&self, user: &str, via: Option<&str>, now: Now) -> IceConfiguration {
+        let host = self.host(via);
+        let issued = self.credentials(user, None, now);
+        IceConfiguration {
+            ice_servers: vec![
+                IceServer { urls: vec![stun_url(&host, self.port)], username: None, credential: None },
+                IceServer {
+                    urls: vec![turn_url(&host, self.port)],
+                    username: Some(issued.username),
+                    credential: Some(issued.credential),
+                },
+            ],
+            ttl: issued.ttl,
+        }
+    }
+
+    fn host(&self, via: Option<&str>) -> String {
+        let known = |text: &str| {
+            let bare = text.trim_start_matches('[').trim_end_matches(']');
+            if let Ok(address) = bare.parse::<IpAddr>() {
+                let host = Host::Address(address);
+                return (self.addresses.contains(&address) || self.hosts.contains(&host)).then_some(host);
+            }
+            let is_same = |host: &&Host| matches!(host, Host::Name(name) if name.eq_ignore_ascii_case(bare));
+            self.hosts.iter().find(is_same).cloned()
+        };
+        via.and_then(known)
+            .or_else(|| self.hosts.first().cloned())
+            .map(|host| host.to_string())
+            .expect("`Config::hosts` is never empty")
+    }
+}
+
+fn stun_url(host: &str, port: u16) -> String {
+    format!("stun:{host}:{port}")
+}
+
+fn turn_url(host: &str, port: u16) -> String {
+    format!("turn:{host}:{port}?transport=udp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer() -> IceIssuer {
+        IceIssuer {
+            hosts: vec![Host::Name("call.example".to_owned()), Host::Address("2001:db8::7".parse().unwrap())],
+            addresses: vec!["192.168.1.5".parse().unwrap()],
+            port: 3478,
+            ttl: 3600,
+            secret: Secret::new(vec![b'x'; 64]),
+        }
+    }
+
+    #[test]
+    fn urls_use_the_host_by_which_the_client_came_if_it_is_ours() {
+        let first = |via| issuer().urls(via)[0].clone();
+        assert_eq!(first(None), "stun:call.example:3478");
+        assert_eq!(first(Some("CALL.example")), "stun:call.example:3478");
+        assert_eq!(first(Some("192.168.1.5")), "stun:192.168.1.5:3478");
+        assert_eq!(first(Some("[2001:db8::7]")), "stun:[2001:db8::7]:3478");
+        for foreign in ["evil.example", "8.8.8.8", "", "call.example\r\nx", "[::1]"] {
+            assert_eq!(first(Some(foreign)), "stun:call.example:3478", "{foreign}");
+        }
+    }
+
+    #[test]
+    fn only_turn_servers_carry_credentials() {
+        let told = issuer().configuration("anna", None, crate::sys::clock::now());
+        let document = serde_json::to_value(&told).unwrap();
+        assert_eq!(document["iceServers"][0], serde_json::json!({ "urls": ["stun:call.example:3478"] }));
+        assert_eq!(document["iceServers"][1]["urls"][0], "turn:call.example:3478?transport=udp");
+        assert!(document["iceServers"][1]["username"].as_str().unwrap().ends_with(":anna"));
+        assert_eq!(document["ttl"], 3600);
+        assert!(!format!("{told:?}").contains(document["iceServers"][1]["credential"].as_str().unwrap()));
+    }
+}
