@@ -60,3 +60,14 @@ pub fn default_source(family: Family) -> Option<IpAddr> {
     let source = socket.local_addr().ok()?.ip();
     (!source.is_loopback() && !source.is_unspecified() && !is_link_local(source)).then_some(source)
 }
+
+/// The broadcast addresses of all networks this host is in.
+#[must_use]
+pub fn broadcast_addresses() -> Vec<IpAddr> {
+    getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_BROADCAST))
+        .filter_map(|interface| Some(IpAddr::V4(interface.broadcast?.as_sockaddr_in()?.ip())))
+        .collect()
+}

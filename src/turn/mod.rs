@@ -3,6 +3,7 @@
 pub mod credentials;
 pub mod ice;
 pub mod peers;
+pub mod server;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

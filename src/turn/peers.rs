@@ -1,8 +1,9 @@
 //! Decides which peers the relay may send to.
 //!
 //! A TURN server is a way into its own network for everyone with a password, so peers are denied by default. Rules in
-//! order: the relay's own addresses (a matter of live allocations, decided by the caller), forms that hide another
-//! address, the *hard* table that nothing overrides, the operator's allow list, the *soft* table that `lan` opens.
+//! order: the relay's own addresses (a matter of live allocations, decided by the caller), this host's other addresses
+//! and broadcasts, the *hard* table with all forms that hide another address, which nothing overrides, the operator's
+//! allow list, the *soft* table that `lan` opens.
 //! The tables follow the IANA special-purpose address registries; 6to4 and Teredo are forbidden by RFC 8656,
 //! section 21.4.
 
@@ -74,19 +75,22 @@ const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 pub struct PeerPolicy {
     mode: PeerMode,
     allowed: Vec<Network>,
-    /// Broadcast addresses of the host's own networks.
-    broadcasts: Vec<Ipv4Addr>,
+    /// Addresses of this host and of its networks' broadcasts.
+    own: Vec<IpAddr>,
 }
 
 impl PeerPolicy {
     #[must_use]
-    pub fn new(mode: PeerMode, allowed: Vec<Network>, broadcasts: Vec<Ipv4Addr>) -> Self {
-        Self { mode, allowed, broadcasts }
+    pub fn new(mode: PeerMode, allowed: Vec<Network>, own: Vec<IpAddr>) -> Self {
+        Self { mode, allowed, own }
     }
 
     /// Whether the relay may send to `address`, which is none of its own.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
+        if self.own.contains(&address) {
+            return false;
+        }
         match address {
             IpAddr::V4(v4) => self.allows_v4(v4),
             IpAddr::V6(v6) => self.allows_v6(v6),
@@ -104,7 +108,7 @@ impl PeerPolicy {
         let within = |table: &[([u8; 4], u8)]| {
             table.iter().any(|(prefix, bits)| same_v4(number, u32::from(Ipv4Addr::from(*prefix)), *bits))
         };
-        if within(HARD_V4) || self.broadcasts.contains(&address) {
+        if within(HARD_V4) {
             return false;
         }
         self.is_listed(IpAddr::V4(address)) || self.mode_allows(within(SOFT_V4))
@@ -115,7 +119,7 @@ impl PeerPolicy {
         let within =
             |table: &[(Ipv6Addr, u8)]| table.iter().any(|(prefix, bits)| same_v6(number, u128::from(*prefix), *bits));
         // ISATAP hides an IPv4 address in the interface identifier.
-        let hides_denied = isatap(address).is_some_and(|hidden| !self.allows_v4(hidden));
+        let hides_denied = isatap(address).is_some_and(|hidden| !self.allows(hidden.into()));
         if within(HARD_V6) || hides_denied {
             return false;
         }
@@ -174,7 +178,11 @@ mod tests {
             let (address, prefix) = text.split_once('/').unwrap();
             Network { address: address.parse().unwrap(), prefix: prefix.parse().unwrap() }
         };
-        PeerPolicy::new(mode, allowed.iter().map(network).collect(), vec!["192.168.7.255".parse().unwrap()])
+        PeerPolicy::new(
+            mode,
+            allowed.iter().map(network).collect(),
+            vec!["192.168.7.255".parse().unwrap(), "203.0.113.9".parse().unwrap()],
+        )
     }
 
     fn allows(policy: &PeerPolicy, address: &str) -> bool {
