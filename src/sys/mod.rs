@@ -3,5 +3,7 @@
 pub mod clock;
 pub mod fs;
 pub mod interrupt;
+pub mod mmsg;
 pub mod net;
 pub mod ports;
+pub mod udp;
