@@ -6,6 +6,7 @@ mod frame;
 mod init;
 mod prompt;
 mod qr;
+mod turn;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,9 @@ enum Command {
     /// The certificate
     #[command(subcommand)]
     Cert(cert::Args),
+    /// The relay
+    #[command(subcommand)]
+    Turn(turn::Args),
     /// Print the version
     Version,
 }
@@ -63,6 +67,7 @@ impl Command {
             Self::Init(args) => init::run(frame, *args),
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
+            Self::Turn(args) => turn::run(frame, args),
             Self::Version => {
                 frame.print(&format!("rtcctl {}", env!("CARGO_PKG_VERSION")));
                 Ok(ExitCode::SUCCESS)

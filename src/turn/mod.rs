@@ -3,9 +3,16 @@
 pub mod credentials;
 pub mod ice;
 pub mod peers;
+mod relay_ports;
 pub mod server;
+mod sockets;
+mod task;
+mod workers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use sockets::{TurnSockets, bind};
+pub use task::Turn;
 
 /// Counted by the data plane, read by anyone; outlives the task's instances.
 #[derive(Debug, Default)]

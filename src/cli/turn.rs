@@ -1,0 +1,55 @@
+//! `rtcctl turn`: credentials for the relay.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::Frame;
+use crate::config;
+use crate::control::protocol::SCHEMA_VERSION;
+use crate::error::Result;
+use crate::sys::clock;
+use crate::turn::ice::IceIssuer;
+
+/// The longest a credential may last: whoever has it can use the relay until then.
+const MAX_TTL: u64 = 30 * 24 * 3600;
+
+/// The relay.
+#[derive(Debug, Subcommand)]
+pub(super) enum Args {
+    /// Print a user name and a password that work now; nothing needs to run
+    Credentials {
+        /// How long they are good for a new allocation
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_TTL))]
+        ttl: Option<u64>,
+        /// Whom they are for; quotas count by it
+        #[arg(long, value_name = "NAME", default_value = "operator")]
+        user: String,
+    },
+}
+
+pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
+    let Args::Credentials { ttl, user } = args;
+    let (config, secrets) = config::load(&frame.home)?;
+    let issuer = IceIssuer::new(&config, &secrets);
+    let issued = issuer.credentials(&user, ttl, clock::now());
+    let urls = issuer.urls(None);
+    if frame.json {
+        frame.print_json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "username": issued.username,
+            "credential": issued.credential,
+            "ttl": issued.ttl,
+            "urls": urls,
+        }));
+    } else {
+        frame.print(&format!("username    {}", issued.username));
+        frame.print(&format!("credential  {}", issued.credential));
+        frame.print(&format!("ttl         {} s", issued.ttl));
+        for url in urls {
+            frame.print(&format!("url         {url}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
