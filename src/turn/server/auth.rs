@@ -18,6 +18,8 @@ use crate::turn::credentials::{User, password};
 pub(super) const NONCE_LIFETIME: Duration = Duration::from_secs(600);
 /// Bytes of the authentication tag: 64 bits, guessed at by datagrams, for ten minutes.
 const TAG: usize = 8;
+/// Bytes of a SHA-256 integrity that is whole.
+const WHOLE_SHA_256: u16 = 32;
 /// Bytes of the time, in seconds.
 const TIME: usize = 4;
 
@@ -103,7 +105,11 @@ impl Server {
     pub(super) fn authenticate(&self, client: Client, message: &Message<'_>, now: Now) -> Result<Identity, Refusal> {
         let algorithm = if message.has_attribute(MessageIntegrity::TYPE) {
             IntegrityAlgorithm::Sha1
-        } else if message.has_attribute(MessageIntegritySha256::TYPE) {
+        } else if let Some(integrity) = message.raw_attribute(MessageIntegritySha256::TYPE) {
+            // The codec takes what is truncated; TURN does not. RFC 8489, section 14.6.
+            if integrity.header.length() != WHOLE_SHA_256 {
+                return Err(UNAUTHORIZED);
+            }
             IntegrityAlgorithm::Sha256
         } else {
             return Err(UNAUTHORIZED);

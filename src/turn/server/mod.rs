@@ -233,9 +233,11 @@ impl Server {
         if !wire::is_whole_message(bytes) || !is_fit_source(client.remote) || self.is_own_relay(client.remote) {
             return None;
         }
-        let message = Message::from_bytes(bytes).ok()?;
+        let message = Message::from_bytes(bytes).ok().filter(wire::ends_with_its_fingerprint)?;
         match message.class() {
             MessageClass::Request => {
+                // A late loop must not let a request find what has ended.
+                self.handle_timeout(now);
                 self.handle_request(client, &message, now);
                 None
             }
@@ -263,7 +265,7 @@ impl Server {
     fn forward_to_peer(&mut self, slot: u32, peer: SocketAddr, payload: Range<usize>, now: Instant) -> Option<Forward> {
         let allocation = self.allocation(slot)?;
         let is_permitted = allocation.permissions.get(&peer.ip()).is_some_and(|expires_at| *expires_at > now);
-        if !is_permitted {
+        if !is_permitted || allocation.expires_at <= now {
             return None;
         }
         let relay = allocation.relay;

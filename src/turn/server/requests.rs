@@ -30,6 +30,8 @@ use crate::turn::peers::PeerPolicy;
 
 /// UDP's number among the IANA protocol numbers.
 const UDP: u8 = 17;
+/// How many times longer than its request a challenge may be; a reflector gains nothing by so little.
+const MAX_AMPLIFICATION: usize = 3;
 /// Channel numbers a client may bind. RFC 8656, section 12.
 const CHANNEL_NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
 
@@ -127,6 +129,12 @@ impl Server {
             return Err(Refusal { code: ErrorCode::UNAUTHORIZED, challenges: true });
         }
         if let Some(slot) = self.by_client.get(&client).copied() {
+            if let Some(Slot::Opening(opening)) = self.slots.get(slot as usize)
+                && opening.transaction == message.transaction_id()
+            {
+                // The answer is on its way.
+                return Ok(());
+            }
             let again = self.allocation(slot).filter(|allocation| {
                 allocation.transaction == message.transaction_id() && allocation.username == identity.username
             });
@@ -340,8 +348,14 @@ impl Server {
             put(&mut reply, &Nonce::new(&nonce).expect("a nonce of ours is sixteen characters"));
         }
         let key = key.filter(|_| !refusal.challenges);
-        let message = seal(reply, key, message.has_attribute(Fingerprint::TYPE));
-        self.queue(Action::Reply { client, message });
+        let bytes = seal(reply, key, message.has_attribute(Fingerprint::TYPE));
+        let is_gift = refusal.challenges && bytes.len() > MAX_AMPLIFICATION * message.as_bytes().len();
+        if is_gift {
+            // Nothing that a client sends is so short: its first Allocate has a transport, and whatever follows a nonce.
+            self.refuse(client, message, BAD, None, now);
+            return;
+        }
+        self.queue(Action::Reply { client, message: bytes });
     }
 
     fn refuse_unknown(&mut self, client: Client, message: &Message<'_>, unknown: &[AttributeType], key: Option<&Key>) {

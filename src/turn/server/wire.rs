@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use stun_types::attribute::{Attribute as _, AttributeStaticType as _, AttributeType};
+use stun_types::attribute::{Attribute as _, AttributeExt as _, AttributeStaticType as _, AttributeType, Fingerprint};
 use stun_types::message::{MAGIC_COOKIE, Message};
 use turn_types::attribute::{Data, XorPeerAddress};
 
@@ -97,6 +97,12 @@ pub(super) fn is_whole_message(bytes: &[u8]) -> bool {
     let Some(header) = bytes.first_chunk::<HEADER>() else { return false };
     let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
     header[4..8] == MAGIC_COOKIE.to_be_bytes() && length % 4 == 0 && length + HEADER == bytes.len()
+}
+
+/// Whether nothing follows the fingerprint, if there is one: RFC 8489, section 14.7.
+pub(super) fn ends_with_its_fingerprint(message: &Message<'_>) -> bool {
+    let end = message.as_bytes().len();
+    message.raw_attribute_and_offset(Fingerprint::TYPE).is_none_or(|(offset, raw)| offset + raw.padded_len() == end)
 }
 
 /// The attributes that must be understood and are not. Those after the integrity do not count.

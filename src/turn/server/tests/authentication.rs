@@ -1,0 +1,265 @@
+//! Who may ask: challenges, nonces, integrity, users.
+
+use std::time::Duration;
+
+use stun_types::attribute::{AttributeStaticType as _, Fingerprint, Nonce, RawAttribute, Realm, Username};
+use stun_types::message::{
+    BINDING, IntegrityAlgorithm, Message, MessageWrite as _, MessageWriteExt as _, MessageWriteVec,
+};
+use turn_types::attribute::{Lifetime, RequestedTransport};
+use turn_types::message::{ALLOCATE, REFRESH};
+
+use super::super::auth::NONCE_LIFETIME;
+use super::super::sim::{REALM, Sim, addr, peer};
+use crate::config::Secret;
+use crate::turn::credentials;
+
+#[test]
+fn a_binding_needs_no_credentials_and_tells_the_source_address() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    let reply = sim.deliver(alice.client, &Message::builder_request(BINDING, MessageWriteVec::new()).finish()).unwrap();
+    assert_eq!(reply.mapped(), alice.client.remote);
+    assert_eq!(reply.0.len(), 32);
+    let v6 = sim.user_at("alice", addr("[2606:4700::7]:40000"));
+    let reply = sim.deliver(v6.client, &Message::builder_request(BINDING, MessageWriteVec::new()).finish()).unwrap();
+    assert_eq!(reply.mapped(), v6.client.remote);
+    assert_eq!(reply.0.len(), 44);
+}
+
+#[test]
+fn an_answer_has_a_fingerprint_if_and_only_if_the_request_had_one() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    let mut request = Message::builder_request(BINDING, MessageWriteVec::new());
+    request.add_fingerprint().unwrap();
+    let reply = sim.deliver(alice.client, &request.finish()).unwrap();
+    assert!(reply.message().has_attribute(Fingerprint::TYPE));
+    let reply = sim.deliver(alice.client, &Message::builder_request(BINDING, MessageWriteVec::new()).finish()).unwrap();
+    assert!(!reply.message().has_attribute(Fingerprint::TYPE));
+}
+
+#[test]
+fn a_challenge_leaves_nothing_behind() {
+    let mut sim = Sim::new();
+    for _ in 0..200 {
+        sim.user("alice");
+    }
+    assert!(sim.server.slots.is_empty() && sim.server.by_client.is_empty() && sim.server.deadlines.is_empty());
+    assert_eq!(sim.shared.allocations(), 0);
+}
+
+#[test]
+fn a_wrong_password_or_an_unknown_name_is_challenged_again() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    let mut wrong = alice.clone();
+    wrong.password = "guess".to_owned();
+    let reply = sim.ask(&wrong, ALLOCATE, &[&RequestedTransport::new(17)]);
+    assert_eq!(reply.result(), Err(401));
+    assert!(reply.nonce().is_some() && !reply.has_integrity());
+    for name in ["", ":u", "-1:u", "1e9:u", " 1:u", "+1:u", "%s%n", "a\nb", "\u{202e}"] {
+        let mut nobody = alice.clone();
+        nobody.username = name.to_owned();
+        nobody.password = credentials::password(&Secret::new(b"0123456789abcdef0123456789abcdef".to_vec()), name);
+        assert_eq!(sim.allocate_by(&mut nobody, &[]), Err(401), "{name:?}");
+    }
+    assert_eq!(sim.sockets.len(), 0);
+}
+
+#[test]
+fn a_password_of_the_wrong_realm_is_wrong() {
+    let mut sim = Sim::with(|settings| settings.realm = "other.example".to_owned());
+    let mut alice = sim.user("alice");
+    assert_eq!(sim.allocate_by(&mut alice, &[]), Err(401));
+}
+
+#[test]
+fn every_configured_secret_verifies_and_a_removed_one_does_not() {
+    let (old, new) = (Secret::new(b"old-old-old-old-old-old".to_vec()), Secret::new(b"new-new-new-new".to_vec()));
+    let mut sim = Sim::with(|settings| settings.secrets = vec![new.clone(), old.clone()]);
+    for (secret, is_good) in [(&new, true), (&old, true), (&Secret::new(b"gone".to_vec()), false)] {
+        let mut alice = sim.user("alice");
+        alice.password = credentials::password(secret, &alice.username);
+        assert_eq!(sim.allocate_by(&mut alice, &[]).map(|_| ()), if is_good { Ok(()) } else { Err(401) });
+    }
+}
+
+#[test]
+fn an_expired_credential_makes_nothing_new_but_keeps_what_there_is() {
+    let mut sim = Sim::new();
+    let mut alice = sim.user("alice");
+    sim.allocate_by(&mut alice, &[&Lifetime::new(3600)]).unwrap();
+    let mut late = sim.user("alice");
+    sim.advance(Duration::from_secs(3599));
+    alice.nonce = sim.challenge(&alice);
+    late.nonce = sim.challenge(&late);
+    sim.refresh(&alice, 3600).unwrap();
+    sim.advance(Duration::from_secs(1));
+    assert_eq!(sim.allocate_by(&mut late, &[]), Err(401));
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
+    assert_eq!(sim.permit(&alice, &[peer()]), Ok(()));
+}
+
+#[test]
+fn a_nonce_is_stale_after_its_time_and_the_answer_holds_a_new_one() {
+    let mut sim = Sim::new();
+    let mut alice = sim.allocate("alice");
+    sim.refresh(&alice, 3600).unwrap();
+    sim.advance(NONCE_LIFETIME - Duration::from_secs(1));
+    assert_eq!(sim.refresh(&alice, 3600), Ok(3600));
+    sim.advance(Duration::from_secs(1));
+    let reply = sim.ask(&alice, REFRESH, &[]);
+    assert_eq!(reply.result(), Err(438));
+    assert_eq!(reply.message().attribute::<Realm>().unwrap().realm(), REALM);
+    alice.nonce = reply.nonce().unwrap();
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
+}
+
+#[test]
+fn a_nonce_is_for_one_address_one_port_and_one_listener() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    let mut elsewhere = [alice.clone(), alice.clone(), alice.clone()];
+    elsewhere[0].client.remote.set_port(40001);
+    elsewhere[1].client.remote = addr("203.0.113.200:40000");
+    elsewhere[2].client.listener = 1;
+    for caller in &mut elsewhere {
+        assert_eq!(sim.allocate_by(caller, &[]), Err(438));
+    }
+    assert!(sim.allocate_by(&mut alice.clone(), &[]).is_ok());
+}
+
+#[test]
+fn a_nonce_that_is_none_of_ours_is_stale() {
+    let mut sim = Sim::new();
+    let mut alice = sim.user("alice");
+    let genuine = alice.nonce.clone();
+    let mut changed = genuine.clone().into_bytes();
+    changed[15] = if changed[15] == b'A' { b'E' } else { b'A' };
+    for nonce in ["", "x", "obMatJos2gAAAx", &"n".repeat(127), &"n".repeat(700), &genuine[..15], "\0"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain([String::from_utf8(changed).unwrap(), format!("{genuine}AAAA")])
+    {
+        alice.nonce.clone_from(&nonce);
+        assert_eq!(sim.allocate_by(&mut alice, &[]), Err(438), "{nonce:?}");
+    }
+}
+
+#[test]
+fn integrity_without_its_companions_is_a_bad_request_without_a_challenge() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    for missing in 0..3 {
+        let mut request = Message::builder_request(REFRESH, MessageWriteVec::new());
+        if missing != 0 {
+            request.add_attribute(&Username::new(&alice.username).unwrap()).unwrap();
+        }
+        if missing != 1 {
+            request.add_attribute(&Realm::new(REALM).unwrap()).unwrap();
+        }
+        if missing != 2 {
+            request.add_attribute(&Nonce::new(&alice.nonce).unwrap()).unwrap();
+        }
+        request.add_message_integrity_with_key(&alice.key(), IntegrityAlgorithm::Sha1).unwrap();
+        let reply = sim.deliver(alice.client, &request.finish()).unwrap();
+        assert_eq!((reply.result(), reply.nonce()), (Err(400), None), "{missing}");
+    }
+}
+
+#[test]
+fn another_user_cannot_touch_an_allocation_from_the_same_address() {
+    let mut sim = Sim::new();
+    let alice = sim.allocate("alice");
+    let mallory = sim.user_at("mallory", alice.client.remote);
+    assert_eq!(sim.refresh(&mallory, 0), Err(441));
+    assert_eq!(sim.permit(&mallory, &[peer()]), Err(441));
+    assert_eq!(sim.bind_channel(&mallory, 0x4000, peer()), Err(441));
+    assert_eq!(sim.allocate_by(&mut mallory.clone(), &[]), Err(437));
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
+}
+
+#[test]
+fn the_same_user_from_another_address_has_another_allocation() {
+    let mut sim = Sim::new();
+    let alice = sim.allocate("alice");
+    let spoofed = sim.user_at("alice", addr("203.0.113.99:40000"));
+    assert_eq!(sim.refresh(&spoofed, 0), Err(437));
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
+}
+
+#[test]
+fn what_follows_the_integrity_does_not_count() {
+    let mut sim = Sim::new();
+    let alice = sim.allocate("alice");
+    for (kind, value) in [(0x000d_u16, &[0_u8, 0, 0, 0][..]), (0x7000, &[1, 2, 3, 4])] {
+        let mut bytes = alice.sign(REFRESH, &[]);
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(4_u16.to_be_bytes());
+        bytes.extend(value);
+        let length = u16::try_from(bytes.len() - 20).unwrap();
+        bytes[2..4].copy_from_slice(&length.to_be_bytes());
+        let reply = sim.deliver(alice.client, &bytes).unwrap();
+        assert_eq!(reply.result().map(|()| reply.lifetime()), Ok(600), "{kind:#x}");
+    }
+    assert_eq!(sim.sockets.len(), 1);
+}
+
+#[test]
+fn a_truncated_sha_256_integrity_does_not_pass() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    for kept in [12_u16, 16, 28] {
+        let mut request = Message::builder_request(ALLOCATE, MessageWriteVec::new());
+        request.add_attribute(&RequestedTransport::new(17)).unwrap();
+        request.add_attribute(&Username::new(&alice.username).unwrap()).unwrap();
+        request.add_attribute(&Realm::new(REALM).unwrap()).unwrap();
+        request.add_attribute(&Nonce::new(&alice.nonce).unwrap()).unwrap();
+        let mut bytes = request.finish();
+        let length = u16::try_from(bytes.len()).unwrap() - 20 + 4 + kept;
+        bytes[2..4].copy_from_slice(&length.to_be_bytes());
+        let key = stun_types::message::LongTermKeyCredentials::new(
+            alice.username.clone(),
+            alice.password.clone(),
+            REALM.to_owned(),
+        );
+        let digest = {
+            let text = format!("{}:{REALM}:{}", alice.username, alice.password);
+            let key_bytes = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+            let hmac_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key_bytes.as_ref());
+            aws_lc_rs::hmac::sign(&hmac_key, &bytes)
+        };
+        bytes.extend([0x00, 0x1c]);
+        bytes.extend(kept.to_be_bytes());
+        bytes.extend(&digest.as_ref()[..usize::from(kept)]);
+        if kept >= 16 {
+            let parsed = Message::from_bytes(&bytes).unwrap();
+            let key = key.make_key(IntegrityAlgorithm::Sha256);
+            assert!(parsed.validate_integrity_with_key(&key).is_ok(), "the codec itself takes it");
+        }
+        let reply = sim.deliver(alice.client, &bytes).unwrap();
+        assert_eq!(reply.result(), Err(401), "{kept}");
+    }
+}
+
+#[test]
+fn an_unknown_attribute_that_must_be_understood_is_named_after_authentication() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    let unknown = RawAttribute::new(0x7fff.into(), &[1]);
+    let udp = RequestedTransport::new(17);
+    let mut unsigned = Message::builder_request(ALLOCATE, MessageWriteVec::new());
+    unsigned.add_attribute(&udp).unwrap();
+    unsigned.add_attribute(&unknown).unwrap();
+    assert_eq!(sim.deliver(alice.client, &unsigned.finish()).unwrap().result(), Err(401));
+    let reply = sim.ask(&alice, ALLOCATE, &[&udp, &unknown]);
+    assert_eq!(reply.result(), Err(420));
+    assert!(reply.lists_unknown(0x7fff));
+    let optional = RawAttribute::new(0xffff.into(), &[1]);
+    assert_eq!(sim.ask(&alice, ALLOCATE, &[&udp, &optional]).result(), Ok(()));
+    let mut binding = Message::builder_request(BINDING, MessageWriteVec::new());
+    binding.add_attribute(&unknown).unwrap();
+    let reply = sim.deliver(alice.client, &binding.finish()).unwrap();
+    assert!(reply.result() == Err(420) && reply.lists_unknown(0x7fff));
+}
