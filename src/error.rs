@@ -5,7 +5,7 @@
 use std::fmt;
 
 /// Whose move it is after a failure. In the order of the exit codes that scripts rely on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// The operator can fix it.
     Operator,
@@ -60,7 +60,7 @@ impl Kind {
 /// A failure with its causes, outermost first, and the next steps for whoever reads it.
 ///
 /// Messages are lowercase, without a period, with values in backticks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     kind: Kind,
     message: String,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Failure;
 use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
 
@@ -34,6 +35,18 @@ pub enum Response {
     Status { status: Box<Status> },
     Done,
     Refused { message: String, hint: Option<String> },
+}
+
+/// What a daemon tells the `start` that made it, in one line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "start", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every task is ready.
+    Ready { pid: u32 },
+    /// It runs, but these tasks are not ready; each with its last error.
+    Partly { pid: u32, tasks: Vec<(TaskName, String)> },
+    /// It does not run.
+    Failed { failure: Failure },
 }
 
 /// The whole service at a glance.

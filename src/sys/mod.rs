@@ -3,7 +3,11 @@
 pub mod clock;
 pub mod fs;
 pub mod interrupt;
+pub mod lock;
+pub mod log;
 pub mod mmsg;
 pub mod net;
+pub mod notify;
 pub mod ports;
+pub mod process;
 pub mod udp;

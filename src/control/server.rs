@@ -1,0 +1,145 @@
+//! The daemon's end of the control socket.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::{Uid, geteuid};
+use tracing::{debug, warn};
+
+use super::protocol::{Request, Response};
+use super::{ShortPath, read_line, write_line};
+use crate::error::{Failure, Result};
+
+/// How long a client may take to say or to hear its line.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Clients served at a time; one that comes on top is turned away.
+const MAX_CLIENTS: usize = 16;
+/// The pause after a failed accept, which is most often a lack of descriptors.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What answers requests. It may take its time: each client has a thread.
+pub type Answerer = Arc<dyn Fn(Request) -> Response + Send + Sync>;
+
+/// Binds the socket at `path` for this user alone. What is there already is left over from a daemon that was killed:
+/// the caller holds the home's lock.
+///
+/// # Errors
+/// If the folder is not there or not writable.
+pub fn bind(path: &Path) -> Result<UnixListener> {
+    let bound = ShortPath::to(path).and_then(|short| {
+        match std::fs::remove_file(&short.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&short.path)?;
+        std::fs::set_permissions(&short.path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    });
+    bound.map_err(|error| Failure::operator(format!("cannot bind `{}`", path.display())).caused_by(error))
+}
+
+/// Serves for as long as the process lives, on a thread of its own.
+///
+/// # Errors
+/// If there is no thread to be had.
+pub fn serve(listener: UnixListener, answer: Answerer) -> Result<()> {
+    let clients = Arc::new(AtomicUsize::new(0));
+    let accept = move || {
+        loop {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "cannot accept on the control socket");
+                    thread::park_timeout(PAUSE);
+                    continue;
+                }
+            };
+            if clients.fetch_add(1, Ordering::AcqRel) >= MAX_CLIENTS {
+                clients.fetch_sub(1, Ordering::AcqRel);
+                continue;
+            }
+            let (answer, counted) = (Arc::clone(&answer), Arc::clone(&clients));
+            let serve = move || {
+                if let Err(error) = exchange(&stream, &answer) {
+                    debug!(%error, "a client of the control socket went away");
+                }
+                counted.fetch_sub(1, Ordering::AcqRel);
+            };
+            if thread::Builder::new().name("control-client".to_owned()).spawn(serve).is_err() {
+                clients.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    };
+    let spawned = thread::Builder::new().name("control".to_owned()).spawn(accept);
+    spawned.map(drop).map_err(|error| Failure::operator("cannot start a thread for control").caused_by(error))
+}
+
+fn exchange(stream: &UnixStream, answer: &Answerer) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // The file's mode keeps others out; this holds even where somebody has loosened it.
+    let peer = Uid::from_raw(getsockopt(stream, PeerCredentials)?.uid());
+    if !peer.is_root() && peer != geteuid() {
+        let message = "this service belongs to another user".to_owned();
+        return write_line(stream, &Response::Refused { message, hint: None });
+    }
+    let response = match read_line::<Request>(stream) {
+        Ok(request) => answer(request),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData || error.kind() == io::ErrorKind::UnexpectedEof => {
+            let hint = Some("use the rtcctl that the service was started with".to_owned());
+            Response::Refused { message: format!("cannot make sense of the request: {error}"), hint }
+        }
+        Err(error) => return Err(error),
+    };
+    write_line(stream, &response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+
+    use super::*;
+    use crate::control::client;
+
+    fn answerer() -> Answerer {
+        Arc::new(|_| Response::Done)
+    }
+
+    #[test]
+    fn a_socket_below_a_very_long_path_answers_its_owner_and_is_closed_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("d".repeat(120)).join("e".repeat(120));
+        std::fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("control.sock");
+        drop(bind(&path).unwrap());
+        let listener = bind(&path).expect("a left-over socket is replaced");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        serve(listener, answerer()).unwrap();
+        assert_eq!(client::ask(&path, &Request::Status, PATIENCE).unwrap(), Response::Done);
+    }
+
+    #[test]
+    fn garbage_is_refused_and_the_next_client_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        serve(bind(&path).unwrap(), answerer()).unwrap();
+        let too_long = vec![b'['; 300 * 1024];
+        for line in [&b"hello\n"[..], b"{\"ask\":\"fly\"}\n", b"\n", &too_long] {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            // The server may have answered and gone before all of it was written.
+            let _ = stream.write_all(line);
+            let mut answer = String::new();
+            if BufReader::new(stream).read_line(&mut answer).is_ok() && !answer.is_empty() {
+                assert!(answer.contains("cannot make sense of the request"), "{answer}");
+            }
+        }
+        assert_eq!(client::ask(&path, &Request::Status, PATIENCE).unwrap(), Response::Done);
+    }
+}

@@ -1,0 +1,122 @@
+//! What a long-lived process asks of the kernel, and how it watches another one.
+
+use std::io;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+
+/// Files of this process are its user's alone, it may open as many as the administrator allows, and a crash writes no
+/// image of its memory, which holds keys.
+pub fn harden() {
+    umask(Mode::from_bits_truncate(0o077));
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where that fails, the limit stays as it was.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+}
+
+/// Leaves the terminal's session, so that closing it ends nothing.
+///
+/// # Errors
+/// If this process leads a group already.
+pub fn leave_session() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    std::env::set_current_dir("/")
+}
+
+/// The signals by which a daemon is told to end or to look at its files again.
+#[must_use]
+pub fn daemon_signals() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+}
+
+/// Starts this program anew with `arguments`. Its standard output is a pipe to us, what it says besides is `complaints`.
+///
+/// # Errors
+/// If the program's file is gone or the kernel has no room.
+#[expect(clippy::disallowed_methods, reason = "the daemon is this very program, started in one place")]
+pub fn spawn_self(arguments: &[std::ffi::OsString], complaints: std::fs::File) -> io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .arg0_of_self()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(complaints)
+        .spawn()
+}
+
+/// Names a program started by `/proc/self/exe` after itself, for `ps`.
+trait Arg0 {
+    fn arg0_of_self(&mut self) -> &mut Self;
+}
+
+impl Arg0 for Command {
+    fn arg0_of_self(&mut self) -> &mut Self {
+        use std::os::unix::process::CommandExt as _;
+        self.arg0("rtcctl")
+    }
+}
+
+/// A process that was alive when this was made. Unlike its number, it cannot become another one.
+#[derive(Debug)]
+pub struct Watched {
+    pid: u32,
+    descriptor: OwnedFd,
+}
+
+impl Watched {
+    /// # Errors
+    /// `NotFound` if there is no such process.
+    pub fn new(pid: u32) -> io::Result<Self> {
+        let number = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(Self { pid, descriptor: open_pid(number)? })
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until it has ended. `false`: `patience` is over.
+    #[must_use]
+    pub fn wait(&self, patience: Duration) -> bool {
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let mut waiting = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, timeout).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Ends it without a word.
+    ///
+    /// # Errors
+    /// If it belongs to somebody else.
+    pub fn kill(&self) -> io::Result<()> {
+        signal_pid(&self.descriptor, libc::SIGKILL)
+    }
+}
+
+#[expect(unsafe_code, reason = "nix has no pidfd_open")]
+fn open_pid(pid: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers only, and a descriptor that it gives belongs to nobody else.
+    unsafe {
+        let descriptor = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
+        if descriptor < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(descriptor)) }
+    }
+}
+
+#[expect(unsafe_code, reason = "nix has no pidfd_send_signal")]
+fn signal_pid(process: &OwnedFd, signal: libc::c_int) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    // SAFETY: the call takes numbers and a null pointer, which it knows for "as kill does".
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
