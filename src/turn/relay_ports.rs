@@ -1,6 +1,7 @@
 //! Relay sockets: bound at a random port of the range, and the ports that clients asked to be kept.
 
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
@@ -46,19 +47,21 @@ impl RelayPorts {
                 if kept.len() >= MAX_KEPT {
                     return None;
                 }
-                self.ports(is_even).find_map(|port| {
-                    let socket = bind(address, port)?;
-                    let next = self.range.contains(&(port + 1)).then(|| bind(address, port + 1))??;
+                for port in self.ports(is_even) {
+                    let Some(socket) = bind(address, port).ok()? else { continue };
+                    let next = if self.range.contains(&(port + 1)) { bind(address, port + 1).ok()? } else { None };
+                    let Some(next) = next else { continue };
                     kept.insert(token, Kept { socket: next, until: now + KEPT_FOR });
-                    Some(socket)
-                })
+                    return Some(socket);
+                }
+                None
             }
             Wanted::Kept(token) => kept.remove(&token).map(|kept| kept.socket),
         }
     }
 
     fn bind_any(&self, address: IpAddr, is_fit: fn(u16) -> bool) -> Option<UdpSocket> {
-        self.ports(is_fit).find_map(|port| bind(address, port))
+        self.ports(is_fit).find_map(|port| bind(address, port).transpose())?.ok()
     }
 
     /// All ports of the range, from a random one on: nobody can guess the next. RFC 6056.
@@ -72,9 +75,18 @@ fn is_even(port: u16) -> bool {
     port.is_multiple_of(2)
 }
 
-/// A port that something else has is no failure: the range may overlap with the system's ephemeral ports.
-fn bind(address: IpAddr, port: u16) -> Option<UdpSocket> {
-    open(SocketAddr::new(address, port), Purpose::Relay).ok()
+/// The socket of one port; `None` if something else has it, since the range may overlap with the system's ephemeral
+/// ports.
+///
+/// # Errors
+/// What would fail at any other port as well, like having no descriptors left: trying thousands more would only hold
+/// up everybody else.
+fn bind(address: IpAddr, port: u16) -> io::Result<Option<UdpSocket>> {
+    match open(SocketAddr::new(address, port), Purpose::Relay) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +114,15 @@ mod tests {
         let freed = port(&sockets.remove(2));
         assert_eq!(port(&open().unwrap()), freed);
         assert!(ports.open(Family::V6, Wanted::Any, now).is_none());
+    }
+
+    #[test]
+    fn a_taken_port_is_passed_over_and_another_failure_is_told() {
+        let taken = ports(42_020..=42_020).open(Family::V4, Wanted::Any, clock::now().mono).unwrap();
+        let address = taken.local_addr().unwrap();
+        assert!(bind(address.ip(), address.port()).unwrap().is_none());
+        let nobodys = Ipv4Addr::new(203, 0, 113, 1).into();
+        assert_eq!(bind(nobodys, 42_021).unwrap_err().kind(), ErrorKind::AddrNotAvailable);
     }
 
     #[test]
