@@ -1,0 +1,67 @@
+//! `rtcctl turn credentials`: what it prints and what it refuses. Nothing needs to run.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::cargo::cargo_bin_cmd;
+use rtcctl::config;
+use rtcctl::home::Home;
+use rtcctl::sys::clock;
+use rtcctl::turn::credentials::{User, password};
+
+fn rtcctl(home: &Path, args: &[&str]) -> Output {
+    cargo_bin_cmd!("rtcctl").arg("--home").arg(home).args(args).env_remove("RTCCTL_HOME").output().unwrap()
+}
+
+fn init(home: &Path) {
+    let ports = ["--web-port", "8443", "--turn-port", "3479", "--http-port", "off"];
+    let flags = ["init", "--yes", "--firewall", "skip", "--host", "call.example.org"];
+    let output = rtcctl(home, &[&flags[..], &ports].concat());
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn people_read_a_line_a_value_and_the_password_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path());
+    let output = rtcctl(dir.path(), &["turn", "credentials", "--ttl", "60", "--user", "9999999999:root"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fields: Vec<(&str, &str)> =
+        text.lines().map(|line| line.split_once(' ').unwrap()).map(|(key, value)| (key, value.trim())).collect();
+    let (username, credential) = (fields[0].1, fields[1].1);
+    let user = User::parse(username).unwrap();
+    assert_eq!(user.id, "9999999999_root", "a user cannot choose its expiry");
+    assert!(user.expires_at <= clock::now().unix_seconds() + 60);
+    let (_, secrets) = config::load(&Home::under(dir.path())).unwrap();
+    let wanted = [
+        ("username", username),
+        ("credential", credential),
+        ("ttl", "60 s"),
+        ("url", "stun:call.example.org:3479"),
+        ("url", "turn:call.example.org:3479?transport=udp"),
+    ];
+    assert_eq!(fields, wanted);
+    assert_eq!(credential, password(&secrets.turn[0], username));
+}
+
+#[test]
+fn lifetimes_out_of_bounds_are_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    for ttl in ["0", "2592001", "-1", "an hour"] {
+        let output = rtcctl(dir.path(), &["turn", "credentials", &format!("--ttl={ttl}")]);
+        assert_eq!(output.status.code(), Some(2), "{ttl}: {output:?}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_home_without_configuration_is_told_how_to_get_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = rtcctl(dir.path(), &["turn", "credentials", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("config.yaml") && told.contains("init"), "{told}");
+    assert!(output.stdout.is_empty());
+}
