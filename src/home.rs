@@ -69,6 +69,12 @@ impl Home {
         self.single.as_ref().map_or_else(String::new, |dir| format!(" --home {}", dir.display()))
     }
 
+    /// The folder that `--home` named, if it did.
+    #[must_use]
+    pub fn single_dir(&self) -> Option<&Path> {
+        self.single.as_deref()
+    }
+
     #[must_use]
     pub fn config_dir(&self) -> &Path {
         &self.config_dir

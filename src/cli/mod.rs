@@ -6,13 +6,18 @@ mod frame;
 mod init;
 mod prompt;
 mod qr;
+mod start;
+mod status;
+mod stop;
 mod turn;
+mod words;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::supervisor::service::TaskName;
 pub use frame::Frame;
 
 /// A WebRTC 1:1 call service in one binary: HTTPS page, Socket.IO signaling, STUN/TURN relay.
@@ -30,6 +35,18 @@ struct Line {
 enum Command {
     /// Set this host up: ask, show the plan, carry it out
     Init(Box<init::Args>),
+    /// Start the service in the background, or one task of it
+    Start(start::Args),
+    /// Run the service in the foreground, until SIGTERM or Ctrl-C
+    Run(start::RunArgs),
+    /// Stop the service and wait for its end, or one task of it
+    Stop(stop::Args),
+    /// Stop and start the service, or one task of it
+    Restart(stop::Args),
+    /// Show how everything is; exit code 0 ready, 10 with a finding, 11 a task is down, 3 not running
+    Status(status::Args),
+    /// Show the tasks
+    List,
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Args),
@@ -65,6 +82,12 @@ impl Command {
     fn run(self, frame: &Frame) -> Result<ExitCode> {
         match self {
             Self::Init(args) => init::run(frame, *args),
+            Self::Start(args) => start::run(frame, &args),
+            Self::Run(args) => start::run_in_foreground(frame, &args),
+            Self::Stop(args) => stop::run(frame, &args),
+            Self::Restart(args) => stop::restart(frame, &args),
+            Self::Status(args) => status::run(frame, &args),
+            Self::List => status::list(frame),
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Turn(args) => turn::run(frame, args),
@@ -74,4 +97,13 @@ impl Command {
             }
         }
     }
+}
+
+/// A task by its name.
+fn task(word: &str) -> Result<TaskName, String> {
+    let names = TaskName::ALL.map(TaskName::as_str);
+    TaskName::ALL
+        .into_iter()
+        .find(|task| task.as_str() == word)
+        .ok_or_else(|| format!("there is no such task; tasks are {}", names.join(", ")))
 }

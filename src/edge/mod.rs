@@ -1,1 +1,116 @@
 //! Accepts, terminates TLS and owns connections; hands requests to web and signaling.
+//!
+//! Connections belong to no task, so restarting a task closes none of them: its requests wait for the next instance.
+//! What a connection speaks is told by its first bytes (`demux`), where plain HTTP is sent by `redirect`. What a
+//! request is answered with is left to the tasks.
+
+mod accept;
+mod connection;
+mod demux;
+mod listeners;
+mod redirect;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use self::accept::{Caps, accept};
+use self::connection::Connections;
+use self::redirect::OwnNames;
+use crate::certs::CertHandle;
+use crate::config::Config;
+use crate::error::{Failure, Result};
+use crate::supervisor::handover::{Door, HttpJob};
+pub use listeners::Listeners;
+
+/// Threads for TLS and HTTP. What they hand on is computed elsewhere.
+const THREADS: usize = 2;
+/// How long connections may finish what they are at when the service stops.
+const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Where requests go.
+#[derive(Clone, Default)]
+pub struct Doors {
+    pub web: Door<HttpJob>,
+    pub signaling: Door<HttpJob>,
+}
+
+/// Everything that listens on TCP.
+pub struct Edge {
+    listeners: Listeners,
+    certificate: CertHandle,
+    doors: Doors,
+    names: OwnNames,
+}
+
+impl Edge {
+    #[must_use]
+    pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
+        let https_port = listeners.https_port().unwrap_or(config.web.port);
+        let names = OwnNames { hosts: config.hosts.clone(), https_port };
+        Self { listeners, certificate, doors, names }
+    }
+
+    /// Serves until `closing` is cancelled, then lets connections finish for a moment.
+    ///
+    /// # Errors
+    /// If there is no runtime to be had.
+    pub fn run(self, closing: CancellationToken) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("edge")
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::operator("cannot start a runtime for edge").caused_by(error))?;
+        let result = runtime.block_on(self.serve(closing));
+        // Whoever has not finished by now is cut off.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn serve(self, closing: CancellationToken) -> Result<()> {
+        let caps = Arc::new(Caps::default());
+        let connections = Arc::new(Connections {
+            tls: tls(self.certificate)?,
+            doors: self.doors,
+            names: self.names,
+            closing: closing.clone(),
+        });
+        let tracker = TaskTracker::new();
+        let mut accepting = Vec::new();
+        for (is_tls, listener) in self.listeners.into_each() {
+            let listener = tokio::net::TcpListener::from_std(listener)
+                .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
+            let task = accept(listener, is_tls, Arc::clone(&connections), Arc::clone(&caps), tracker.clone());
+            accepting.push(tokio::spawn(task));
+        }
+        closing.cancelled().await;
+        for task in accepting {
+            // It ends by the same token.
+            let _ = task.await;
+        }
+        tracker.close();
+        if tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await.is_err() {
+            debug!(left = tracker.len(), "connections did not finish in time");
+        }
+        Ok(())
+    }
+}
+
+fn tls(certificate: CertHandle) -> Result<TlsAcceptor> {
+    let failed = |error: rustls::Error| Failure::bug("cannot configure TLS").caused_by(error);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificate));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

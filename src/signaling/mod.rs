@@ -1,6 +1,13 @@
 //! Rooms of two over Socket.IO: decided in `rooms`, spoken in `socket`.
 
+mod message;
+mod rooms;
+mod socket;
+mod task;
+
 use std::sync::atomic::AtomicU64;
+
+pub use task::Signaling;
 
 /// Counted by the Socket.IO adapter, read by anyone; outlives the task's instances.
 #[derive(Debug, Default)]

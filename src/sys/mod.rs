@@ -10,4 +10,5 @@ pub mod net;
 pub mod notify;
 pub mod ports;
 pub mod process;
+pub mod tcp;
 pub mod udp;

@@ -1,1 +1,8 @@
-//! The call page and the API: a router without sockets.
+//! The call page and the API: a router without sockets. `edge` hands it requests, one message each.
+
+mod api;
+mod files;
+mod page;
+mod task;
+
+pub use task::Web;

@@ -1,0 +1,197 @@
+//! `rtcctl start` and `rtcctl run`: the service in the background and in the foreground.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Child, ChildStdout, ExitCode};
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::json;
+
+use super::Frame;
+use crate::config;
+use crate::control::client::ask;
+use crate::control::protocol::{Outcome, Request, Response, SCHEMA_VERSION};
+use crate::daemon::{self, ANSWERED_WITHIN, Mode};
+use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
+use crate::supervisor::board::State;
+use crate::supervisor::service::TaskName;
+use crate::sys::fs::create_private_dir;
+use crate::sys::lock::Lock;
+use crate::sys::process::spawn_self;
+
+/// How long a new daemon may take to say what became of it.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+/// How long another `start` may need until its daemon answers.
+const OTHER_STARTS_WITHIN: Duration = Duration::from_secs(2);
+/// Log lines that are shown when something did not start, and the bytes they may have.
+const SHOWN_LINES: usize = 10;
+const SHOWN_BYTES: u64 = 8 * 1024;
+
+/// Starts the service, or one task of it. Returns when everything is ready, or says what is not.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// Start this task of the running service: certs, turn, signaling or web
+    #[arg(value_name = "TASK", value_parser = super::task)]
+    task: Option<TaskName>,
+    /// Stay in the foreground, as `rtcctl run`
+    #[arg(long, conflicts_with = "task")]
+    foreground: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RunArgs {
+    /// Report to the `start` that waits on standard output
+    #[arg(long, hide = true)]
+    report: bool,
+}
+
+pub(super) fn run_in_foreground(frame: &Frame, args: &RunArgs) -> Result<ExitCode> {
+    let mode = if args.report { Mode::Background } else { Mode::Foreground };
+    daemon::run(&frame.home, mode, frame.verbose)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    if args.foreground {
+        return run_in_foreground(frame, &RunArgs { report: false });
+    }
+    if let Some(task) = args.task {
+        ask(&frame.home.control_socket(), &Request::Start { task }, ANSWERED_WITHIN)?;
+        return say_done(frame, &format!("{task} is ready"));
+    }
+    start(frame)
+}
+
+/// Starts the daemon in the background, unless it runs.
+pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
+    if let Some(pid) = Lock::holder(&frame.home.lock_file()) {
+        return already_running(frame, pid);
+    }
+    // What can be complained about is told by this command itself, before there is a daemon.
+    config::load(&frame.home)?;
+    create_private_dir(frame.home.log_dir())?;
+    let log = frame.home.log_file();
+    let complaints = std::fs::OpenOptions::new().append(true).create(true).open(&log);
+    let complaints =
+        complaints.map_err(|error| Failure::operator(format!("cannot write `{}`", log.display())).caused_by(error))?;
+    let begin = complaints.metadata().map_or(0, |data| data.len());
+    let mut child = spawn_self(&arguments(frame), complaints)
+        .map_err(|error| Failure::operator("cannot start the daemon").caused_by(error))?;
+    match hear(&mut child)? {
+        Some(Outcome::Ready { pid }) => {
+            if frame.json {
+                frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "state": "ready", "pid": pid }));
+            } else {
+                frame.say(&format!("rtcctl is ready (pid {pid})"));
+                frame.say(&format!("see `rtcctl{0} status`, stop it by `rtcctl{0} stop`", frame.home.flag()));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Outcome::Partly { pid, tasks }) => {
+            let failure = Failure::new(Kind::TaskDown, format!("rtcctl runs (pid {pid}), but not all of it is ready"));
+            let failure = tasks.iter().fold(failure, |failure, (task, why)| failure.because(format!("{task}: {why}")));
+            Err(with_log(failure, &log, begin).hinted(format!(
+                "it goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
+                frame.home.flag()
+            )))
+        }
+        Some(Outcome::Failed { failure }) => {
+            // It has nothing left to do.
+            let _ = child.wait();
+            Err(failure)
+        }
+        None => {
+            let failure = Failure::operator("the daemon ended before it was ready");
+            let failure = match child.wait() {
+                Ok(status) => failure.because(status.to_string()),
+                Err(_) => failure,
+            };
+            Err(with_log(failure, &log, begin))
+        }
+    }
+}
+
+fn say_done(frame: &Frame, text: &str) -> Result<ExitCode> {
+    if frame.json {
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "done": text }));
+    } else {
+        frame.say(text);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A second start is no failure where the service is ready.
+fn already_running(frame: &Frame, pid: u32) -> Result<ExitCode> {
+    let locked = |what: &str| {
+        Failure::new(Kind::Locked, format!("rtcctl runs already for this home (pid {pid}), but {what}"))
+            .hinted(format!("see `rtcctl{0} status`, or start anew by `rtcctl{0} restart`", frame.home.flag()))
+    };
+    match ask(&frame.home.control_socket(), &Request::Status, OTHER_STARTS_WITHIN) {
+        Ok(Response::Status { status }) if matches!(status.state, State::Ready | State::Degraded) => {
+            let since = super::words::span(status.uptime_s);
+            if frame.json {
+                let document = json!({ "schema_version": SCHEMA_VERSION, "state": status.state, "pid": pid });
+                frame.print_json(&document);
+            } else {
+                frame.say(&format!("rtcctl runs already (pid {pid}, for {since}); nothing was changed"));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(_) => Err(locked("not all of it is ready")),
+        Err(_) => Err(locked("it does not answer yet")),
+    }
+}
+
+fn arguments(frame: &Frame) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    if let Some(dir) = frame.home.single_dir() {
+        arguments.extend(["--home".into(), dir.as_os_str().to_owned()]);
+    }
+    arguments.extend((0..frame.verbose).map(|_| OsString::from("-v")));
+    arguments.extend(["run".into(), "--report".into()]);
+    arguments
+}
+
+/// Waits for the daemon's one line. `None`: it ended without a word.
+fn hear(child: &mut Child) -> Result<Option<Outcome>> {
+    let output: ChildStdout = child.stdout.take().expect("the daemon's output is a pipe");
+    let timeout = PollTimeout::try_from(STARTED_WITHIN).unwrap_or(PollTimeout::MAX);
+    let mut waiting = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+    if !poll(&mut waiting, timeout).is_ok_and(|ready| ready > 0) {
+        let failure = format!("the daemon (pid {}) has said nothing for {} s", child.id(), STARTED_WITHIN.as_secs());
+        return Err(Failure::new(Kind::TaskDown, failure).hinted("end it by `rtcctl stop`"));
+    }
+    let mut line = String::new();
+    let heard = BufReader::new(output).read_line(&mut line);
+    heard.map_err(|error| Failure::operator("cannot hear the daemon").caused_by(error))?;
+    Ok(serde_json::from_str(&line).ok())
+}
+
+/// Adds what the log says since `begin`.
+fn with_log(failure: Failure, log: &Path, begin: u64) -> Failure {
+    let read = || {
+        let mut file = std::fs::File::open(log).ok()?;
+        let begin = begin.max(file.metadata().ok()?.len().saturating_sub(SHOWN_BYTES));
+        file.seek(SeekFrom::Start(begin)).ok()?;
+        let mut bytes = Vec::new();
+        file.take(SHOWN_BYTES).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+    if shown.is_empty() {
+        return failure;
+    }
+    failure.because(format!("the end of `{}`:\n  {}", log.display(), shown.join("\n  ")))
+}
+
+/// Where a home's daemon is, if it runs.
+pub(super) fn daemon_pid(home: &Home) -> Option<u32> {
+    Lock::holder(&home.lock_file())
+}

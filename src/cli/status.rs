@@ -1,0 +1,149 @@
+//! `rtcctl status` and `rtcctl list`: how things are.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::Frame;
+use super::qr::qr_code;
+use super::words::{bytes, span};
+use crate::control::client::ask;
+use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus};
+use crate::error::{Failure, Kind, Result};
+use crate::supervisor::board::State;
+
+/// A status is answered from what is published, so this is long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// Show the page's address as a QR code, too
+    #[arg(long)]
+    qr: bool,
+}
+
+/// Everything at a glance. Exit code 0: ready; 10: with a finding; 11: a task is down; 3: not running.
+pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
+    if frame.json {
+        frame.print_json(&status);
+    } else {
+        frame.print(&table(&status, frame.colour));
+        frame.print(&summary(&status, frame.colour));
+        if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
+            frame.print(&code);
+        }
+    }
+    Ok(exit_code(&status))
+}
+
+/// The tasks alone.
+pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
+    let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
+    if frame.json {
+        let document = json!({ "schema_version": SCHEMA_VERSION, "tasks": status.tasks });
+        frame.print_json(&document);
+    } else {
+        frame.print(&table(&status, frame.colour));
+    }
+    Ok(exit_code(&status))
+}
+
+/// `None`: it does not run, which was told.
+fn read(frame: &Frame) -> Result<Option<Status>> {
+    match ask(&frame.home.control_socket(), &Request::Status, PATIENCE) {
+        Ok(Response::Status { status }) => Ok(Some(*status)),
+        Ok(Response::Done | Response::Refused { .. }) => Err(Failure::bug("a status was asked for and not given")),
+        Err(failure) if failure.kind() == Kind::NotRunning && frame.json => {
+            let document = json!({
+                "schema_version": SCHEMA_VERSION,
+                "version": env!("CARGO_PKG_VERSION"),
+                "state": "stopped",
+                "tasks": [],
+            });
+            frame.print_json(&document);
+            Ok(None)
+        }
+        Err(failure) if failure.kind() == Kind::NotRunning => {
+            let hint = format!("start it by `rtcctl{} start`", frame.home.flag());
+            Err(Failure::new(Kind::NotRunning, "rtcctl is not running").hinted(hint))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn exit_code(status: &Status) -> ExitCode {
+    let has = |wanted: &[State]| status.tasks.iter().any(|task| wanted.contains(&task.state));
+    let is_bad = |severity| matches!(severity, Severity::Warning | Severity::Error | Severity::Critical);
+    if has(&[State::Stopped, State::Backoff, State::Held]) || status.tasks.is_empty() {
+        Kind::TaskDown.exit_code().into()
+    } else if status.state != State::Ready || status.findings.iter().any(|finding| is_bad(finding.severity)) {
+        Kind::Degraded.exit_code().into()
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn table(status: &Status, colour: bool) -> String {
+    let mut lines = vec![format!("{:<10}  {:<9}  {:>10}  {:>8}  LAST ERROR", "TASK", "STATE", "UPTIME", "RESTARTS")];
+    lines.extend(status.tasks.iter().map(|task| row(task, colour)));
+    lines.join("\n")
+}
+
+fn row(task: &TaskStatus, colour: bool) -> String {
+    let uptime =
+        if matches!(task.state, State::Ready | State::Degraded) { span(task.uptime_s) } else { "-".to_owned() };
+    let error = task.last_error.as_deref().unwrap_or("-");
+    let line = format!(
+        "{:<10}  {}  {uptime:>10}  {:>8}  {error}",
+        task.name.as_str(),
+        painted(task.state, colour),
+        task.restarts
+    );
+    line.trim_end().to_owned()
+}
+
+fn painted(state: State, colour: bool) -> String {
+    let (word, code) = match state {
+        State::Stopped => ("stopped", "31"),
+        State::Starting => ("starting", "33"),
+        State::Ready => ("ready", "32"),
+        State::Degraded => ("degraded", "33"),
+        State::Draining => ("draining", "33"),
+        State::Backoff => ("backoff", "31"),
+        State::Held => ("held", "1;31"),
+    };
+    // Padded before it is painted: escape codes have no width.
+    let word = format!("{word:<9}");
+    if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word }
+}
+
+fn summary(status: &Status, colour: bool) -> String {
+    let mut lines = vec![
+        String::new(),
+        format!("page         {}", status.urls.web),
+        format!("ice          {}", status.urls.ice.join("  ")),
+        format!("calls        {} rooms, {} people", status.calls.rooms, status.calls.peers),
+        format!(
+            "relay        {} allocations, {} packets, {}",
+            status.turn.allocations,
+            status.turn.relayed_packets,
+            bytes(status.turn.relayed_bytes)
+        ),
+    ];
+    if let Some(certificate) = &status.certificate {
+        let names = certificate.names.join(", ");
+        lines.push(format!("certificate  {}, {} days left, for {names}", certificate.source, certificate.days_left));
+    }
+    lines.push(format!("process      pid {}, version {}, up {}", status.pid, status.version, span(status.uptime_s)));
+    for finding in &status.findings {
+        let severity = format!("{:?}", finding.severity).to_lowercase();
+        let severity = if colour { format!("\x1b[33m{severity}\x1b[0m") } else { severity };
+        lines.push(format!("\n{severity}: {} [{}]", finding.title, finding.code));
+        lines.push(format!("  {}", finding.evidence));
+        lines.push(format!("  hint: {}", finding.hint));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,46 @@
+//! Spans of time and amounts of data, for people.
+
+/// Whole seconds in the two units that matter.
+#[must_use]
+pub(super) fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        (_, _, _) => format!("{days}d {hours}h"),
+    }
+}
+
+/// Bytes in decimal units, as networks are measured.
+#[must_use]
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut tenths = count / 100;
+    let mut unit = 0;
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths /= 1000;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_two_units_at_most() {
+        let texts: Vec<String> = [0, 59, 60, 3599, 3600, 86_399, 86_400, 1_000_000].map(span).into();
+        assert_eq!(texts, ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 0h", "11d 13h"]);
+    }
+
+    #[test]
+    fn amounts_keep_one_digit() {
+        let texts: Vec<String> = [999, 1000, 999_999, 1_000_000, 123_456_789_000].map(bytes).into();
+        assert_eq!(texts, ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "123.4 GB"]);
+    }
+}

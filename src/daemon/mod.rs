@@ -1,0 +1,300 @@
+//! The composition root: a `Config` becomes services, a supervisor and a control socket.
+//!
+//! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
+//! tasks. What fails before the control socket leaves nothing running.
+
+mod status;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rustls::crypto::aws_lc_rs;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::status::Sources;
+use crate::certs::{CertHandle, Certs};
+use crate::config::{self, Config};
+use crate::control::protocol::{Outcome, Request, Response};
+use crate::control::server;
+use crate::edge::{Doors, Edge, Listeners};
+use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
+use crate::signaling::{self, Signaling};
+use crate::supervisor::board::{Board, State};
+use crate::supervisor::driver::{Handle, Order, Supervisor};
+use crate::supervisor::service::{Service, TaskName};
+use crate::sys::fs::create_private_dir;
+use crate::sys::lock::{Lock, Refused};
+use crate::sys::log::LogFile;
+use crate::sys::notify::notify;
+use crate::sys::{clock, log, process};
+use crate::turn::ice::IceIssuer;
+use crate::turn::{self, Turn};
+use crate::web::Web;
+
+/// How long tasks may take until it is said which of them are not ready.
+const SETTLED_WITHIN: Duration = Duration::from_secs(45);
+/// How long one task may take to do what it was ordered to.
+const ORDER_PATIENCE: Duration = Duration::from_secs(30);
+/// What a command waits for an answer: longer than any order takes.
+pub const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
+/// How long the whole service may take to stop: four tasks and the connections.
+pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Who started this daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A person or a service manager, who waits for its end: log lines go to standard error.
+    Foreground,
+    /// `rtcctl start`, which waits on standard output for one line: log lines go to the home's file.
+    Background,
+}
+
+/// What ends or disturbs the daemon.
+enum Wish {
+    Stop(&'static str),
+    ReopenLog,
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// `Kind::Config` for a bad configuration, `Kind::Locked` if it runs already, `Kind::Operator` if a port is taken.
+pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
+    process::harden();
+    let signals = process::daemon_signals();
+    // Before any thread is made, so that all of them leave the signals to the one that waits for them.
+    let blocked = signals.thread_block();
+    blocked.map_err(|error| Failure::operator("cannot take over the signals").caused_by(error))?;
+    if mode == Mode::Background {
+        let left = process::leave_session();
+        left.map_err(|error| Failure::operator("cannot leave the terminal").caused_by(error))?;
+    }
+    let running = prepare(home, mode, verbose);
+    let running = match running {
+        Ok(running) => running,
+        Err(failure) => {
+            if mode == Mode::Background {
+                tell(&Outcome::Failed { failure: failure.clone() });
+            }
+            return Err(failure);
+        }
+    };
+    running.serve(mode)
+}
+
+/// Everything that is bound and made, nothing of it serving yet.
+struct Prepared {
+    home: Home,
+    /// Held until the end.
+    _lock: Lock,
+    log: Option<LogFile>,
+    edge: Edge,
+    supervisor: Supervisor,
+    sources: Sources,
+}
+
+fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
+    let (config, secrets) = config::load(home)?;
+    for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
+        create_private_dir(folder)?;
+    }
+    let lock = take_lock(home)?;
+    let log = match mode {
+        Mode::Foreground => None,
+        Mode::Background => {
+            let path = home.log_file();
+            let opened = LogFile::open(&path);
+            Some(opened.map_err(|e| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(e))?)
+        }
+    };
+    log::init(log.clone(), verbose);
+    // One stack for every listener. A second call, as in tests, finds it installed.
+    let _ = aws_lc_rs::default_provider().install_default();
+    info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
+
+    let listeners = Listeners::bind(&config.web)?;
+    let sockets = turn::bind(&config.turn)?;
+
+    let board = Board::default();
+    let ice = IceIssuer::new(&config, &secrets);
+    let certificate = CertHandle::default();
+    let doors = Doors::default();
+    let turn_counters = Arc::new(turn::Counters::default());
+    let call_counters = Arc::new(signaling::Counters::default());
+    let services: Vec<Arc<dyn Service>> = vec![
+        Arc::new(Certs::new(&config, home, certificate.clone())),
+        Arc::new(Turn::new(&config.turn, &secrets, sockets, Arc::clone(&turn_counters))),
+        Arc::new(Signaling::new(&config, doors.signaling.clone(), ice.clone(), Arc::clone(&call_counters))),
+        Arc::new(Web::new(&config, home, doors.web.clone(), ice.clone(), board.clone())),
+    ];
+    let edge = Edge::new(listeners, certificate.clone(), doors, &config);
+    let supervisor = Supervisor::new(services, board.clone());
+    let sources = Sources {
+        started_at: clock::now().mono,
+        board,
+        ice,
+        certificate,
+        turn: turn_counters,
+        calls: call_counters,
+        web_url: web_url(&config),
+        home: home.clone(),
+    };
+    Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
+}
+
+fn take_lock(home: &Home) -> Result<Lock> {
+    let path = home.lock_file();
+    Lock::take(&path).map_err(|refused| match refused {
+        Refused::Held(pid) => {
+            let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+            Failure::new(Kind::Locked, format!("rtcctl runs already for this home{by}"))
+                .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
+        }
+        Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
+    })
+}
+
+fn web_url(config: &Config) -> String {
+    let host = config.hosts.first().map(ToString::to_string).unwrap_or_default();
+    match config.web.port {
+        443 => format!("https://{host}/"),
+        port => format!("https://{host}:{port}/"),
+    }
+}
+
+impl Prepared {
+    fn serve(self, mode: Mode) -> Result<()> {
+        let Self { home, _lock, log, edge, supervisor, sources } = self;
+        let control = home.control_socket();
+        let listener = server::bind(&control)?;
+        let (wishes, wished) = mpsc::channel();
+        let handle = supervisor.handle();
+        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone()))?;
+        watch_signals(wishes)?;
+
+        let closing = CancellationToken::new();
+        let edge_closing = closing.clone();
+        let edge = spawn("edge", move || edge.run(edge_closing))?;
+        let tasks = spawn("supervisor", move || supervisor.run())?;
+        handle.wait_until_settled(SETTLED_WITHIN);
+        let outcome = outcome(&sources.board);
+        match &outcome {
+            Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
+            Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
+        }
+        notify("READY=1");
+        if mode == Mode::Background {
+            tell(&outcome);
+        }
+
+        let reason = loop {
+            match wished.recv() {
+                Ok(Wish::Stop(reason)) => break reason,
+                Ok(Wish::ReopenLog) => reopen(log.as_ref()),
+                Err(mpsc::RecvError) => break "nothing is left to wait for",
+            }
+        };
+        info!(reason, "stopping");
+        notify("STOPPING=1");
+        // The second wish to stop is not argued with.
+        let _impatient = spawn("impatient", move || {
+            while let Ok(wish) = wished.recv() {
+                if matches!(wish, Wish::Stop(_)) {
+                    std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+                }
+            }
+        });
+        closing.cancel();
+        let edge = edge.join();
+        handle.halt();
+        let tasks = tasks.join();
+        // The file is gone when the lock is: whoever waits for the one may rely on the other.
+        let _ = std::fs::remove_file(&control);
+        info!("stopped");
+        match (edge, tasks) {
+            (Ok(result), Ok(())) => result,
+            (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
+        }
+    }
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<thread::JoinHandle<T>> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
+}
+
+fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> server::Answerer {
+    // A client has a thread of its own, and the wishes' sender is shared between them.
+    let wishes = std::sync::Mutex::new(wishes);
+    Arc::new(move |request| {
+        let order = |task: TaskName, order| match handle.order(task, order, ORDER_PATIENCE) {
+            Ok(()) => Response::Done,
+            Err(failure) => Response::Refused { message: failure.to_string(), hint: failure.hints().first().cloned() },
+        };
+        match request {
+            Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
+            Request::Stop { task: None } => {
+                let wishes = wishes.lock().expect("nothing panics while it holds this lock");
+                // Nobody listens once it is stopping already.
+                let _ = wishes.send(Wish::Stop("ordered by `rtcctl stop`"));
+                Response::Done
+            }
+            Request::Stop { task: Some(task) } => order(task, Order::Stop),
+            Request::Start { task } => order(task, Order::Start),
+            Request::Restart { task } => order(task, Order::Restart),
+        }
+    })
+}
+
+fn watch_signals(wishes: mpsc::Sender<Wish>) -> Result<()> {
+    let signals = process::daemon_signals();
+    let watch = move || {
+        while let Ok(signal) = signals.wait() {
+            let wish = if signal == Signal::SIGHUP { Wish::ReopenLog } else { Wish::Stop(signal.as_str()) };
+            if wishes.send(wish).is_err() {
+                return;
+            }
+        }
+    };
+    spawn("signals", watch).map(drop)
+}
+
+/// SIGHUP: the log file may have been moved away. The configuration is read at a start.
+fn reopen(log: Option<&LogFile>) {
+    match log.map(LogFile::reopen) {
+        Some(Err(error)) => warn!(%error, "cannot open the log file anew"),
+        Some(Ok(())) | None => info!("SIGHUP: the log was opened anew; `rtcctl restart` reads the configuration"),
+    }
+}
+
+fn outcome(board: &Board) -> Outcome {
+    let pid = std::process::id();
+    let is_down = |state| !matches!(state, State::Ready | State::Degraded);
+    let tasks: Vec<(TaskName, String)> = board
+        .tasks()
+        .iter()
+        .filter(|task| is_down(task.state))
+        .map(|task| (task.name, task.last_error.clone().unwrap_or_else(|| "it is still starting".to_owned())))
+        .collect();
+    if tasks.is_empty() { Outcome::Ready { pid } } else { Outcome::Partly { pid, tasks } }
+}
+
+/// Says one line to the `start` that waits on our standard output, then lets go of it.
+fn tell(outcome: &Outcome) {
+    let mut line = serde_json::to_vec(outcome).expect("an outcome has string keys only");
+    line.push(b'\n');
+    let mut output = std::io::stdout().lock();
+    // A `start` that was interrupted does not listen any more, and the service runs all the same.
+    let _ = output.write_all(&line).and_then(|()| output.flush());
+    if let Ok(nowhere) = File::options().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(nowhere.as_fd());
+    }
+}

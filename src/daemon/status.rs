@@ -1,0 +1,143 @@
+//! The status document, put together from what is published: nothing here waits for a task.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::certs::{CertHandle, Served};
+use crate::control::protocol::{
+    Calls, CertificateStatus, Finding, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus, Urls,
+};
+use crate::home::Home;
+use crate::signaling;
+use crate::supervisor::board::{Board, State, TaskView};
+use crate::sys::clock::Now;
+use crate::turn;
+use crate::turn::ice::IceIssuer;
+
+/// Days before its end at which a certificate that was not renewed is a finding.
+const CERTIFICATE_WARNING_DAYS: f64 = 7.0;
+const SECONDS_A_DAY: f64 = 86_400.0;
+
+/// Where a status comes from. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Sources {
+    pub(super) started_at: Instant,
+    pub(super) board: Board,
+    pub(super) ice: IceIssuer,
+    pub(super) certificate: CertHandle,
+    pub(super) turn: Arc<turn::Counters>,
+    pub(super) calls: Arc<signaling::Counters>,
+    pub(super) web_url: String,
+    pub(super) home: Home,
+}
+
+/// Reads the status of this moment.
+pub(super) fn read(sources: &Sources, now: Now) -> Status {
+    let tasks = sources.board.tasks();
+    let certificate = sources.certificate.current();
+    let mut findings: Vec<Finding> = tasks.iter().filter_map(|task| task_finding(task, sources, now)).collect();
+    findings.extend(certificate.as_deref().and_then(|served| certificate_finding(served, sources, now)));
+    let count = turn::Counters::read;
+    Status {
+        schema_version: SCHEMA_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        state: sources.board.overall(),
+        uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
+        tasks: tasks.iter().map(|task| task_status(task, now)).collect(),
+        urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
+        calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
+        turn: TurnStatus {
+            allocations: count(&sources.turn.allocations),
+            relayed_bytes: count(&sources.turn.relayed_bytes),
+            relayed_packets: count(&sources.turn.relayed_packets),
+        },
+        certificate: certificate.map(|served| CertificateStatus {
+            source: "self-signed".to_owned(),
+            names: served.names.clone(),
+            not_after: rfc3339(served.not_after),
+            days_left: days_left(&served, now),
+            fingerprint_sha256: served.fingerprint.clone(),
+        }),
+        findings,
+    }
+}
+
+fn task_status(task: &TaskView, now: Now) -> TaskStatus {
+    let up_since = task.ready_since.unwrap_or(now.mono);
+    TaskStatus {
+        name: task.name,
+        state: task.state,
+        uptime_s: now.mono.saturating_duration_since(up_since).as_secs(),
+        restarts: task.restarts,
+        last_error: task.last_error.clone(),
+        probe: None,
+    }
+}
+
+fn task_finding(task: &TaskView, sources: &Sources, now: Now) -> Option<Finding> {
+    let flag = sources.home.flag();
+    let (severity, title) = match task.state {
+        State::Held => (Severity::Critical, "is down after failing too often"),
+        State::Backoff => (Severity::Error, "failed and waits for its next start"),
+        State::Stopped => (Severity::Warning, "is stopped"),
+        State::Degraded => (Severity::Warning, "serves, but not well"),
+        State::Starting | State::Ready | State::Draining => return None,
+    };
+    let since = now.wall - now.mono.saturating_duration_since(task.since);
+    Some(Finding {
+        code: format!("task-{}", state_word(task.state)),
+        severity,
+        title: format!("{} {title}", task.name),
+        evidence: task.last_error.clone().unwrap_or_else(|| "stopped by the operator".to_owned()),
+        hint: match task.state {
+            State::Held | State::Stopped => format!("start it by `rtcctl{flag} start {}`", task.name),
+            State::Starting | State::Ready | State::Degraded | State::Draining | State::Backoff => {
+                format!("read `{}`", sources.home.log_file().display())
+            }
+        },
+        since: rfc3339(since),
+    })
+}
+
+fn state_word(state: State) -> &'static str {
+    match state {
+        State::Stopped => "stopped",
+        State::Starting => "starting",
+        State::Ready => "ready",
+        State::Degraded => "degraded",
+        State::Draining => "draining",
+        State::Backoff => "backoff",
+        State::Held => "held",
+    }
+}
+
+fn certificate_finding(served: &Served, sources: &Sources, now: Now) -> Option<Finding> {
+    let days = days_left(served, now);
+    (days < CERTIFICATE_WARNING_DAYS).then(|| Finding {
+        code: "certificate-ends".to_owned(),
+        severity: if days > 0.0 { Severity::Error } else { Severity::Critical },
+        title: "the certificate ends soon and was not renewed".to_owned(),
+        evidence: format!("it is valid until {}", rfc3339(served.not_after)),
+        hint: format!("restart the task by `rtcctl{} restart certs`", sources.home.flag()),
+        since: rfc3339(now.wall),
+    })
+}
+
+/// Days until the certificate ends, negative after that.
+fn days_left(served: &Served, now: Now) -> f64 {
+    let seconds = match served.not_after.duration_since(now.wall) {
+        Ok(left) => left.as_secs_f64(),
+        Err(past) => -past.duration().as_secs_f64(),
+    };
+    // A tenth of a day is as exact as anybody needs it.
+    (seconds / SECONDS_A_DAY * 10.0).floor() / 10.0
+}
+
+fn rfc3339(at: SystemTime) -> String {
+    let seconds = OffsetDateTime::from(at).replace_nanosecond(0);
+    seconds.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}

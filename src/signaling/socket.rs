@@ -1,0 +1,211 @@
+//! Speaks Socket.IO: turns events into questions to [`Rooms`], and answers into events.
+//!
+//! Everything runs on one thread, and no handler waits for anything: so the messages of one socket keep their order,
+//! although the library runs every handler as a task of its own.
+
+use std::str::FromStr as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+use socketioxide::SocketIo;
+use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::socket::{DisconnectReason, Sid};
+use tracing::debug;
+
+use super::Counters;
+use super::message::{Arguments, Bucket, session};
+use super::rooms::{Joined, Rooms, Told};
+use crate::config::SignalingConfig;
+use crate::sys::clock;
+use crate::turn::ice::IceIssuer;
+
+/// What all handlers share.
+pub(super) struct Hub {
+    io: SocketIo,
+    config: SignalingConfig,
+    ice: IceIssuer,
+    counters: Arc<Counters>,
+    rooms: Mutex<Rooms>,
+    sockets: AtomicUsize,
+}
+
+/// What is kept for one socket.
+struct Caller {
+    session: Option<String>,
+    bucket: Mutex<Bucket>,
+}
+
+impl Hub {
+    pub(super) fn new(io: SocketIo, config: SignalingConfig, ice: IceIssuer, counters: Arc<Counters>) -> Self {
+        let rooms = Mutex::new(Rooms::new(config.max_rooms));
+        Self { io, config, ice, counters, rooms, sockets: AtomicUsize::new(0) }
+    }
+
+    /// Answers every socket that connects from now on.
+    pub(super) fn open(self: &Arc<Self>) {
+        let hub = Arc::clone(self);
+        self.io
+            .ns("/", async move |socket: SocketRef, TryData(auth): TryData<Value>| hub.connected(&socket, auth.ok()));
+    }
+
+    /// Tells every page that the server goes away for a moment, then closes all sockets.
+    pub(super) async fn close(&self) {
+        // Old pages do not know this event.
+        let _ = self.io.emit("restarting", &()).await;
+        self.io.close().await;
+    }
+
+    /// Frees places that were kept in vain.
+    pub(super) fn handle_timeout(&self) {
+        let now = clock::now().mono;
+        if self.rooms().poll_timeout().is_some_and(|due| due <= now) {
+            let told = self.rooms().handle_timeout(now);
+            self.tell(&told);
+        }
+    }
+
+    fn connected(self: &Arc<Self>, socket: &SocketRef, auth: Option<Value>) {
+        let count = self.sockets.fetch_add(1, Ordering::Relaxed);
+        let bucket = Mutex::new(Bucket::new(self.config.max_rate, clock::now().mono));
+        let caller = Arc::new(Caller { session: session(auth.as_ref()), bucket });
+        let hub = Arc::clone(self);
+        socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| hub.lost(&socket, reason));
+        if count >= self.config.max_sockets {
+            debug!("turned away: too many sockets");
+            // It is on its way out whether or not it hears why.
+            let _ = socket.emit("error", "the server is full");
+            let _ = socket.clone().disconnect();
+            return;
+        }
+        let (hub, own) = (Arc::clone(self), Arc::clone(&caller));
+        socket.on("join", async move |socket: SocketRef, TryData(data): TryData<Arguments>, ack: AckSender| {
+            hub.join(&socket, &own, data.ok(), ack);
+        });
+        let (hub, own) = (Arc::clone(self), Arc::clone(&caller));
+        socket.on("message", async move |socket: SocketRef, TryData(data): TryData<Arguments>| {
+            hub.message(&socket, &own, data.ok());
+        });
+        let hub = Arc::clone(self);
+        socket.on("leave", async move |socket: SocketRef, TryData(data): TryData<Arguments>| {
+            hub.leave(&socket, &caller, data.ok());
+        });
+    }
+
+    fn join(&self, socket: &SocketRef, caller: &Caller, arguments: Option<Arguments>, ack: AckSender) {
+        let id = socket.id.to_string();
+        let Some(arguments) = self.admit(socket, caller, arguments) else { return };
+        let room = match arguments.room() {
+            Ok(room) => room,
+            Err(why) => {
+                let _ = ack.send(&json!({ "ok": false, "error": why }));
+                return complain(socket, why);
+            }
+        };
+        let (joined, told) = self.rooms().join(&id, caller.session.as_deref(), room);
+        self.tell(&told);
+        let answer = match joined {
+            Joined::In { others } => {
+                let host = socket.req_parts().headers.get(http::header::HOST);
+                let authority = host.and_then(|host| host.to_str().ok()?.parse::<http::uri::Authority>().ok());
+                let via = authority.as_ref().map(http::uri::Authority::host);
+                let ice = self.ice.configuration(&format!("room-{id}"), via, clock::now());
+                json!({ "ok": true, "id": id, "peers": others, "iceServers": ice.ice_servers, "ttl": ice.ttl })
+            }
+            Joined::Full => json!({ "ok": false, "id": id, "error": "full" }),
+            Joined::Refused => {
+                complain(socket, "there are too many rooms");
+                json!({ "ok": false, "id": id, "error": "too many rooms" })
+            }
+        };
+        // A client that asked for no acknowledgement gets none.
+        let _ = ack.send(&answer);
+    }
+
+    fn message(&self, socket: &SocketRef, caller: &Caller, arguments: Option<Arguments>) {
+        let Some(arguments) = self.admit(socket, caller, arguments) else { return };
+        let room = match arguments.room() {
+            Ok(room) => room,
+            Err(why) => return complain(socket, why),
+        };
+        // Who is not in the room is not heard there.
+        let Some(others) = self.rooms().others(&socket.id.to_string(), room) else { return };
+        for other in others {
+            match arguments.data() {
+                Some(data) => self.emit(&other, "message", &(room, data)),
+                None => self.emit(&other, "message", &(room,)),
+            }
+        }
+    }
+
+    fn leave(&self, socket: &SocketRef, caller: &Caller, arguments: Option<Arguments>) {
+        let Some(arguments) = self.admit(socket, caller, arguments) else { return };
+        match arguments.room() {
+            Ok(room) => {
+                let told = self.rooms().leave(&socket.id.to_string(), room);
+                self.tell(&told);
+            }
+            Err(why) => complain(socket, why),
+        }
+    }
+
+    fn lost(&self, socket: &SocketRef, reason: DisconnectReason) {
+        self.sockets.fetch_sub(1, Ordering::Relaxed);
+        let is_clean = match reason {
+            DisconnectReason::ClientNSDisconnect
+            | DisconnectReason::TransportClose
+            | DisconnectReason::ServerNSDisconnect
+            | DisconnectReason::PacketParsingError
+            | DisconnectReason::MultipleHttpPollingError
+            | DisconnectReason::ClosingServer => true,
+            DisconnectReason::TransportError | DisconnectReason::HeartbeatTimeout => false,
+        };
+        let told = self.rooms().lose(&socket.id.to_string(), is_clean, clock::now().mono);
+        self.tell(&told);
+    }
+
+    /// Lets an event pass if its arguments could be read and its sender does not flood.
+    fn admit(&self, socket: &SocketRef, caller: &Caller, arguments: Option<Arguments>) -> Option<Arguments> {
+        let mut bucket = caller.bucket.lock().expect("nothing panics while it holds this lock");
+        if !bucket.take(clock::now().mono) {
+            debug!("a socket sends more events than it may");
+            return None;
+        }
+        if arguments.is_none() {
+            complain(socket, "these arguments cannot be read: JSON of at most 128 levels is possible, binary is not");
+        }
+        arguments
+    }
+
+    fn tell(&self, told: &[Told]) {
+        for Told { to, event, room, about } in told {
+            self.emit(to, event, &(room, about));
+        }
+        let (rooms, peers) = {
+            let state = self.rooms();
+            (state.rooms(), state.peers())
+        };
+        self.counters.rooms.store(rooms as u64, Ordering::Relaxed);
+        self.counters.peers.store(peers as u64, Ordering::Relaxed);
+    }
+
+    fn emit(&self, to: &str, event: &str, data: &impl serde::Serialize) {
+        let socket = Sid::from_str(to).ok().and_then(|id| self.io.get_socket(id));
+        let Some(socket) = socket else { return };
+        if let Err(error) = socket.emit(event, data) {
+            // What one message is missing from is no conversation any more.
+            debug!(%error, "a socket does not read what it is sent");
+            let _ = socket.disconnect();
+        }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// An event that old pages ignore, for who writes a new one.
+fn complain(socket: &SocketRef, why: &str) {
+    // A socket that does not listen has other worries.
+    let _ = socket.emit("error", why);
+}

@@ -1,0 +1,145 @@
+//! The signaling task: takes requests from the door and has the Socket.IO service answer them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN, VARY,
+};
+use http::{HeaderMap, Method, Response, StatusCode};
+use hyper::body::Incoming;
+use socketioxide::SocketIo;
+use tower::ServiceExt as _;
+
+use super::Counters;
+use super::socket::Hub;
+use crate::config::{Config, SignalingConfig};
+use crate::error::{Failure, Result};
+use crate::supervisor::handover::{Door, HttpJob};
+use crate::supervisor::service::{Context, Service, TaskName};
+use crate::turn::ice::IceIssuer;
+
+/// How often a client is asked whether it lives, and how long it may take to say so: Socket.IO's own defaults.
+const PING_EVERY: Duration = Duration::from_secs(25);
+const PONG_WITHIN: Duration = Duration::from_secs(20);
+/// How long a connection may take to join a namespace, and an upgrade to be finished.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+/// Packets that may wait for a client that does not read.
+const MAX_WAITING: usize = 256;
+/// The longest the loop rests: places that are kept end by the second.
+const TURN_EVERY: Duration = Duration::from_secs(1);
+/// How long sockets may take to hear that the task stops.
+const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+/// Seconds for which a browser remembers that it may.
+const PREFLIGHT_AGE: &str = "600";
+
+/// The signaling server.
+pub struct Signaling {
+    config: SignalingConfig,
+    door: Door<HttpJob>,
+    ice: IceIssuer,
+    counters: Arc<Counters>,
+}
+
+impl Signaling {
+    #[must_use]
+    pub fn new(config: &Config, door: Door<HttpJob>, ice: IceIssuer, counters: Arc<Counters>) -> Self {
+        Self { config: config.signaling.clone(), door, ice, counters }
+    }
+
+    async fn serve(&self, context: &Context) {
+        let limit = self.config.max_message;
+        let (service, io) = SocketIo::builder()
+            .ping_interval(PING_EVERY)
+            .ping_timeout(PONG_WITHIN)
+            .connect_timeout(CONNECTED_WITHIN)
+            .upgrade_timeout(CONNECTED_WITHIN)
+            .max_buffer_size(MAX_WAITING)
+            .max_payload(limit as u64)
+            .ws_max_message_size(limit)
+            .ws_max_frame_size(limit)
+            .build_svc();
+        let hub = Arc::new(Hub::new(io, self.config.clone(), self.ice.clone(), Arc::clone(&self.counters)));
+        hub.open();
+        let mut jobs = self.door.open();
+        context.ready();
+        loop {
+            context.progress();
+            hub.handle_timeout();
+            let job = tokio::select! {
+                job = jobs.recv() => job,
+                () = context.stopping().cancelled() => break,
+                () = tokio::time::sleep(TURN_EVERY) => continue,
+            };
+            // The door was opened for another instance: this one is cut off.
+            let Some(job) = job else { break };
+            tokio::spawn(answer(service.clone(), job));
+        }
+        self.door.shut();
+        // Whoever does not hear it notices that the connection is gone.
+        let _ = tokio::time::timeout(CLOSED_WITHIN, hub.close()).await;
+    }
+}
+
+impl Service for Signaling {
+    fn name(&self) -> TaskName {
+        TaskName::Signaling
+    }
+
+    fn run(&self, context: Context) -> Result<()> {
+        // One thread: the order of a socket's messages depends on it.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::operator("cannot start a runtime for signaling").caused_by(error))?;
+        runtime.block_on(self.serve(&context));
+        self.counters.rooms.store(0, Ordering::Relaxed);
+        self.counters.peers.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+async fn answer<S, B>(mut service: S, job: HttpJob)
+where
+    S: tower::Service<http::Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: hyper::body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let HttpJob { request, reply, .. } = job;
+    let origin = request.headers().get(ORIGIN).cloned();
+    let response = if request.method() == Method::OPTIONS {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    } else {
+        let answered = match service.ready().await {
+            Ok(service) => service.call(request).await,
+            Err(never) => match never {},
+        };
+        match answered {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    };
+    // The client may have gone in the meantime.
+    let _ = reply.send(allow(response, origin));
+}
+
+/// Lets pages of any origin use the service, as the servers do that it replaces. There is nothing to steal by it: no
+/// cookie says who somebody is.
+fn allow(mut response: Response<Body>, origin: Option<HeaderValue>) -> Response<Body> {
+    if let Some(origin) = origin {
+        let headers: &mut HeaderMap = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type, authorization"));
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_AGE));
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}

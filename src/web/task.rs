@@ -1,0 +1,143 @@
+//! The web task: takes requests from the door and has the router answer them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::routing::get;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::files::Files;
+use super::{api, page};
+use crate::config::Config;
+use crate::error::{Failure, Result};
+use crate::home::Home;
+use crate::supervisor::board::Board;
+use crate::supervisor::handover::{Door, HttpJob};
+use crate::supervisor::service::{Context, Service, TaskName};
+use crate::turn::ice::IceIssuer;
+
+/// Bytes of a request's body; nothing here takes one.
+const MAX_BODY: usize = 16 * 1024;
+/// The longest the loop rests, so that one without requests still shows that it lives.
+const TURN_EVERY: Duration = Duration::from_secs(1);
+/// How long requests in flight may take when the task stops.
+const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the handlers work with.
+pub(super) struct Shared {
+    pub(super) ice: IceIssuer,
+    pub(super) board: Board,
+    /// The local CA's certificate, for devices that do not trust it yet.
+    pub(super) ca_file: PathBuf,
+}
+
+/// The page, the API and the operator's own files.
+pub struct Web {
+    door: Door<HttpJob>,
+    shared: Arc<Shared>,
+    root: Option<PathBuf>,
+}
+
+impl Web {
+    #[must_use]
+    pub fn new(config: &Config, home: &Home, door: Door<HttpJob>, ice: IceIssuer, board: Board) -> Self {
+        let shared = Arc::new(Shared { ice, board, ca_file: home.certs_dir().join("ca.pem") });
+        Self { door, shared, root: config.web.root.clone() }
+    }
+
+    fn router(&self) -> Result<Router> {
+        let mut router = Router::new()
+            .route("/api/ice", get(api::ice))
+            .route("/healthz", get(api::health))
+            .route("/ca.crt", get(api::ca))
+            .route("/socket.io/socket.io.js", get(page::client_script))
+            .route("/ice-test", get(page::ice_test))
+            .route("/rtcctl/{*path}", get(page::asset))
+            .with_state(Arc::clone(&self.shared));
+        router = match &self.root {
+            // Assets of the ICE test stay reachable below `/rtcctl/`, whatever the operator serves.
+            Some(root) => {
+                let files = Files::new(root)?;
+                router.fallback(move |request| files.clone().answer(request))
+            }
+            None => router.fallback(page::fallback),
+        };
+        let always = |name: HeaderName, value: &'static str| {
+            SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+        };
+        Ok(router
+            .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .layer(always(header::REFERRER_POLICY, "no-referrer"))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(CatchPanicLayer::new()))
+    }
+}
+
+impl Service for Web {
+    fn name(&self) -> TaskName {
+        TaskName::Web
+    }
+
+    fn run(&self, context: Context) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::operator("cannot start a runtime for web").caused_by(error))?;
+        let router = self.router()?;
+        runtime.block_on(self.serve(&router, &context));
+        Ok(())
+    }
+}
+
+impl Web {
+    async fn serve(&self, router: &Router, context: &Context) {
+        let tracker = TaskTracker::new();
+        let mut jobs = self.door.open();
+        context.ready();
+        loop {
+            context.progress();
+            let job = tokio::select! {
+                job = jobs.recv() => job,
+                () = context.stopping().cancelled() => break,
+                () = tokio::time::sleep(TURN_EVERY) => continue,
+            };
+            // The door was opened for another instance: this one is cut off.
+            let Some(job) = job else { break };
+            tracker.spawn(answer(router.clone(), job));
+        }
+        self.door.shut();
+        tracker.close();
+        // Whoever takes longer gets another answer from edge.
+        let _ = tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await;
+    }
+}
+
+async fn answer(router: Router, job: HttpJob) {
+    let HttpJob { request, client, reply } = job;
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo::<SocketAddr>(client));
+    let response = match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    // The client may have gone in the meantime.
+    let _ = reply.send(response);
+}
+
+/// A short answer in words.
+pub(super) fn words(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
