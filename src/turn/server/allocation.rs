@@ -27,6 +27,8 @@ pub(super) struct Opening {
     pub(super) transaction: TransactionId,
     pub(super) has_fingerprint: bool,
     pub(super) lifetime: std::time::Duration,
+    /// IPv6 besides IPv4, which it does not get.
+    pub(super) wants_both: bool,
     /// The token under which the next port is kept.
     pub(super) token: Option<u64>,
 }

@@ -14,8 +14,8 @@ use stun_types::message::{
     BINDING, Message, MessageClass, MessageType, MessageWrite as _, MessageWriteExt as _, MessageWriteVec,
 };
 use turn_types::attribute::{
-    ChannelNumber, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken, XorPeerAddress,
-    XorRelayedAddress,
+    AdditionalAddressFamily, AddressErrorCode, ChannelNumber, EvenPort, Lifetime, RequestedAddressFamily,
+    RequestedTransport, ReservationToken, XorPeerAddress, XorRelayedAddress,
 };
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 
@@ -152,6 +152,14 @@ impl Server {
         if token.is_some() && (even.is_some() || family.is_some()) {
             return Err(BAD);
         }
+        let wants_both = message.has_attribute(AdditionalAddressFamily::TYPE);
+        if wants_both {
+            let additional = attribute::<AdditionalAddressFamily>(message)?.ok_or(BAD)?.family();
+            let clashes = family.is_some() || token.is_some() || even == Some(true);
+            if additional != AddressFamily::IPV6 || clashes {
+                return Err(BAD);
+            }
+        }
         let family = family.unwrap_or(Family::V4);
         if !self.settings.relays.iter().any(|relay| family_of(relay.local) == family) {
             return refused(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED);
@@ -177,6 +185,7 @@ impl Server {
             transaction: message.transaction_id(),
             has_fingerprint: message.has_attribute(Fingerprint::TYPE),
             lifetime,
+            wants_both,
             token: if let Wanted::EvenAndNext(token) = wanted { Some(token) } else { None },
         }));
         self.queue(Action::Open { relay: RelayId(slot), family, wanted });
@@ -201,6 +210,12 @@ impl Server {
         put(&mut reply, &XorRelayedAddress::new(self.told(relay), *transaction));
         put(&mut reply, &XorMappedAddress::new(client.remote, *transaction));
         put(&mut reply, &Lifetime::new(seconds(opening.lifetime)));
+        if opening.wants_both {
+            // One allocation has one relay address here; a client that wants the other makes another allocation.
+            let code = ErrorCode::new(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED, "");
+            let code = code.expect("codes of ours are within 300 to 699");
+            put(&mut reply, &AddressErrorCode::new(AddressFamily::IPV6, code));
+        }
         if let Some(token) = opening.token {
             put(&mut reply, &ReservationToken::new(token));
         }

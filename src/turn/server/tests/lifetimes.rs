@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use stun_types::AddressFamily;
 use stun_types::attribute::RawAttribute;
-use turn_types::attribute::{EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken};
+use turn_types::attribute::{
+    AdditionalAddressFamily, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken,
+};
 use turn_types::message::{ALLOCATE, REFRESH};
 
 use super::super::sim::{RELAY_V6, Sim, addr, peer};
@@ -172,6 +174,24 @@ fn a_family_that_the_host_lacks_or_nobody_knows_is_refused() {
     let mut alice = sim.user("alice");
     assert_eq!(sim.allocate_by(&mut alice, &[]), Err(440), "absent means IPv4");
     assert_eq!(sim.shared.allocations(), 0);
+}
+
+#[test]
+fn who_wants_both_families_gets_ipv4_and_is_told_so() {
+    let mut sim = Sim::new();
+    let v6 = AdditionalAddressFamily::new(AddressFamily::IPV6);
+    let v4 = RawAttribute::new(0x8000.into(), &[1, 0, 0, 0]);
+    let mut alice = sim.user("alice");
+    assert_eq!(sim.allocate_by(&mut alice, &[&v4]), Err(400));
+    let requested = RequestedAddressFamily::new(AddressFamily::IPV6);
+    assert_eq!(sim.allocate_by(&mut alice, &[&v6, &requested]), Err(400));
+    assert_eq!(sim.allocate_by(&mut alice, &[&v6, &EvenPort::new(true)]), Err(400));
+    assert_eq!(sim.allocate_by(&mut alice, &[&v6, &ReservationToken::new(1)]), Err(400));
+    let reply = sim.allocate_by(&mut alice, &[&v6]).unwrap();
+    assert!(reply.relayed().is_ipv4());
+    // Family 2, three bytes on; class 4, number 40. RFC 8656, section 18.12.
+    let message = reply.message();
+    assert_eq!(*message.raw_attribute(0x8001.into()).unwrap().value, [2, 0, 4, 40]);
 }
 
 #[test]
