@@ -178,7 +178,10 @@ impl<'a> Worker<'a> {
             }
             Forward::ToPeer { relay, peer, payload } => {
                 let payload = &packet.bytes[payload.clone()];
-                self.relayed.count(payload);
+                // What goes to another worker's allocation is counted where it arrives.
+                if !self.ports.is_at(peer.ip()) {
+                    self.relayed.count(payload);
+                }
                 self.push(Exit::Relay(*relay), *peer, None, &[payload]);
             }
         }
