@@ -1,0 +1,182 @@
+//! The packet path makes no heap allocation: what a relay does a hundred thousand times a second must not wait for one.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(unsafe_code, reason = "counting allocations takes an allocator, whose trait is unsafe")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rtcctl::config::{PeerMode, Secret};
+use rtcctl::sys::clock::{self, Now};
+use rtcctl::turn::credentials::{Credentials, issue};
+use rtcctl::turn::peers::PeerPolicy;
+use rtcctl::turn::server::{Action, Client, Forward, Frame, RelayAddress, RelayId, Server, Settings, Shared};
+use stun_types::attribute::{Nonce, Realm, Username};
+use stun_types::message::{
+    IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageWrite as _, MessageWriteExt as _, MessageWriteVec,
+};
+use turn_types::attribute::{ChannelNumber, Data, RequestedTransport, XorPeerAddress};
+use turn_types::message::{ALLOCATE, CHANNEL_BIND, SEND};
+
+const REALM: &str = "rtcctl";
+const CHANNEL: u16 = 0x4000;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed on to the system's allocator as it came; counting touches no memory of the caller's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that ends has no counter any more, and nobody asks for it.
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` by `alloc` above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many heap allocations `work` makes on this thread.
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn relaying_makes_no_heap_allocation_in_any_direction() {
+    let mut stage = Stage::new();
+    let (alice, bob) = (stage.allocate("alice", 1), stage.allocate("bob", 2));
+    let peer: SocketAddr = "9.9.9.9:5000".parse().unwrap();
+    stage.bind(&alice, CHANNEL, peer);
+    stage.bind(&alice, CHANNEL + 1, bob.relay);
+    stage.bind(&bob, CHANNEL, alice.relay);
+    let (to_peer, to_bob) = (channel_data(CHANNEL), channel_data(CHANNEL + 1));
+    let indication = send_indication(peer);
+    let (server, now) = (&mut stage.server, stage.now);
+    let mut header = [0; Frame::MAX_HEADER];
+    let mut relay = || {
+        let forward = server.handle_client(alice.client, &to_peer, now);
+        assert!(matches!(forward, Some(Forward::ToPeer { .. })));
+        let forward = server.handle_client(alice.client, &indication, now);
+        assert!(matches!(forward, Some(Forward::ToPeer { .. })));
+        let forward = server.handle_client(alice.client, &to_bob, now);
+        assert!(matches!(forward, Some(Forward::ToClient { frame: Frame::Channel(CHANNEL), .. })));
+        let forward = server.handle_peer(alice.socket, peer, 1200, now);
+        let Some(Forward::ToClient { frame, .. }) = forward else { panic!("a permitted peer is heard") };
+        assert!(frame.write_header(1200, &mut header).is_some());
+        let forward = server.handle_peer(alice.socket, SocketAddr::new(peer.ip(), 5001), 1200, now);
+        let Some(Forward::ToClient { frame, .. }) = forward else { panic!("a permitted peer is heard") };
+        assert!(frame.write_header(1200, &mut header).is_some());
+        assert!(server.handle_client(alice.client, &[0x4f, 0xff, 0, 0], now).is_none());
+    };
+    // Once before, for what is made at first use.
+    relay();
+    assert_eq!(allocations(|| (0..1000).for_each(|_| relay())), 0);
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(7)))), 1);
+}
+
+struct Stage {
+    server: Server,
+    now: Now,
+    secret: Secret,
+}
+
+struct Caller {
+    client: Client,
+    issued: Credentials,
+    nonce: String,
+    socket: RelayId,
+    relay: SocketAddr,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let secret = Secret::new(b"0123456789abcdef0123456789abcdef".to_vec());
+        let relay = "198.51.100.1".parse().unwrap();
+        let settings = Settings {
+            realm: REALM.to_owned(),
+            secrets: vec![secret.clone()],
+            policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new()),
+            relays: vec![RelayAddress { local: relay, told: relay }],
+            user_quota: 10,
+            total_quota: 10,
+            nonce_key: [7; 32],
+        };
+        let now = clock::now();
+        Self { server: Server::new(settings, Arc::new(Shared::default()), now, Box::new(|| 4)), now, secret }
+    }
+
+    fn allocate(&mut self, user: &str, host: u8) -> Caller {
+        let remote = SocketAddr::new([203, 0, 113, host].into(), 40_000);
+        let client = Client { remote, local: "192.0.2.1".parse().unwrap(), listener: 0 };
+        let issued = issue(&self.secret, user, 600, self.now);
+        let (socket, relay) = (RelayId(0), SocketAddr::new([198, 51, 100, 1].into(), 49_160 + u16::from(host)));
+        let mut caller = Caller { client, issued, nonce: String::new(), socket, relay };
+        let mut request = Message::builder_request(ALLOCATE, MessageWriteVec::new());
+        request.add_attribute(&RequestedTransport::new(RequestedTransport::UDP)).unwrap();
+        assert_eq!(self.server.handle_client(client, &request.finish(), self.now), None);
+        let Some(Action::Reply { message, .. }) = self.server.poll_action() else { panic!("a challenge comes back") };
+        caller.nonce = Message::from_bytes(&message).unwrap().attribute::<Nonce>().unwrap().nonce().to_owned();
+        let mut request = Message::builder_request(ALLOCATE, MessageWriteVec::new());
+        request.add_attribute(&RequestedTransport::new(RequestedTransport::UDP)).unwrap();
+        self.sign_and_send(&caller, request);
+        let Some(Action::Open { relay: socket, .. }) = self.server.poll_action() else { panic!("a socket is wanted") };
+        self.server.handle_opened(socket, Some(relay), self.now);
+        self.expect_success();
+        Caller { socket, ..caller }
+    }
+
+    fn bind(&mut self, caller: &Caller, number: u16, peer: SocketAddr) {
+        let mut request = Message::builder_request(CHANNEL_BIND, MessageWriteVec::new());
+        let address = XorPeerAddress::new(peer, request.transaction_id());
+        request.add_attribute(&ChannelNumber::new(number)).unwrap();
+        request.add_attribute(&address).unwrap();
+        self.sign_and_send(caller, request);
+        self.expect_success();
+    }
+
+    fn sign_and_send(&mut self, caller: &Caller, mut request: MessageWriteVec) {
+        let Credentials { username, credential, .. } = &caller.issued;
+        let key = LongTermKeyCredentials::new(username.clone(), credential.clone(), REALM.to_owned());
+        request.add_attribute(&Username::new(username).unwrap()).unwrap();
+        request.add_attribute(&Realm::new(REALM).unwrap()).unwrap();
+        request.add_attribute(&Nonce::new(&caller.nonce).unwrap()).unwrap();
+        request
+            .add_message_integrity_with_key(&key.make_key(IntegrityAlgorithm::Sha1), IntegrityAlgorithm::Sha1)
+            .unwrap();
+        assert_eq!(self.server.handle_client(caller.client, &request.finish(), self.now), None);
+    }
+
+    fn expect_success(&mut self) {
+        let Some(Action::Reply { message, .. }) = self.server.poll_action() else { panic!("an answer comes back") };
+        assert!(!Message::from_bytes(&message).unwrap().has_class(stun_types::message::MessageClass::Error));
+    }
+}
+
+fn channel_data(number: u16) -> Vec<u8> {
+    [&number.to_be_bytes()[..], &1200_u16.to_be_bytes(), &[7; 1200]].concat()
+}
+
+fn send_indication(peer: SocketAddr) -> Vec<u8> {
+    let mut indication = Message::builder_indication(SEND, MessageWriteVec::new());
+    let address = XorPeerAddress::new(peer, indication.transaction_id());
+    indication.add_attribute(&address).unwrap();
+    indication.add_attribute(&Data::new(&[7; 1200])).unwrap();
+    indication.finish()
+}
