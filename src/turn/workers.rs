@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -18,7 +18,6 @@ use super::relay_ports::RelayPorts;
 use super::server::{Action, Client, Forward, Frame, RelayId, Server, Shared};
 use super::sockets::Listener;
 use crate::error::{Failure, Result};
-use crate::supervisor::service::Context;
 use crate::sys::clock;
 use crate::sys::mmsg::{Packet, Receiver, Sender};
 
@@ -96,15 +95,15 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Serves until `stop` is signalled.
+    /// Serves until `stop` is signalled. Each turn of the loop, at least one a second, raises `pulse`.
     ///
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
-    pub(super) fn run(mut self, context: &Context) -> Result<()> {
+    pub(super) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
         let mut receiver = Receiver::default();
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
         loop {
-            context.progress();
+            pulse.fetch_add(1, Ordering::Relaxed);
             let ready = match self.epoll.wait(&mut events, self.sleep()) {
                 Ok(ready) => ready,
                 Err(nix::Error::EINTR) => 0,
