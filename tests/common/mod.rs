@@ -1,5 +1,7 @@
 //! What integration tests share.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::io::Write as _;
 
 /// Says why a test does not run, and writes it down where `RTCCTL_SKIP_LOG` names a file, so that skips are counted.
@@ -19,4 +21,26 @@ pub(crate) fn has_program(program: &str) -> bool {
         skip(&format!("`{program}` is not installed"));
     }
     is_there
+}
+
+/// Installs the npm packages that `folder` locks, once for all test processes. `false`: it cannot be, which was told.
+pub(crate) fn npm_ci(folder: &std::path::Path) -> bool {
+    let lock = std::fs::File::create(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("npm.lock")).unwrap();
+    // Each test may be a process of its own, and two installations would trip over each other.
+    lock.lock().unwrap();
+    let modified = |path: &str| std::fs::metadata(folder.join(path)).and_then(|data| data.modified()).ok();
+    let is_there = modified("node_modules/.package-lock.json") >= modified("package-lock.json");
+    if is_there {
+        return true;
+    }
+    #[expect(clippy::disallowed_methods, reason = "tests start programs")]
+    let output = std::process::Command::new("npm")
+        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        skip(&format!("`npm ci` failed in {}: {}", folder.display(), String::from_utf8_lossy(&output.stderr)));
+    }
+    output.status.success()
 }

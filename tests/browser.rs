@@ -1,0 +1,149 @@
+//! Calls between real browsers: headless Chromium with cameras of known colours, each in a network of its own.
+//!
+//! The scenarios are in `tests/browser`. They need root for the networks, and Chromium, certutil and Node.js.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(clippy::disallowed_methods, reason = "tests start programs")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use common::{has_program, skip};
+
+/// The server's address, on its loopback interface: every network reaches it by its default route.
+const SERVER: &str = "10.77.0.1";
+
+/// A server in a network of its own, and networks for three people around it.
+struct World {
+    name: String,
+    home: tempfile::TempDir,
+}
+
+impl World {
+    fn new(name: &str) -> Self {
+        let world = Self { name: format!("rb{}{name}", std::process::id()), home: tempfile::tempdir().unwrap() };
+        let server = world.server();
+        must("ip", &["netns", "add", &server]);
+        for (device, address) in [("lo", "127.0.0.1/8"), ("lo", &format!("{SERVER}/32"))] {
+            // The loopback address comes by itself once the interface is up.
+            let _ = run("ip", &["-n", &server, "address", "add", address, "dev", device]);
+        }
+        must("ip", &["-n", &server, "link", "set", "lo", "up"]);
+        must("ip", &["netns", "exec", &server, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+        for (number, person) in world.people().iter().enumerate() {
+            let (gateway, address) = (format!("10.77.{}.1", number + 1), format!("10.77.{}.2", number + 1));
+            let cable = format!("v{number}");
+            must("ip", &["netns", "add", person]);
+            must(
+                "ip",
+                &["link", "add", &cable, "netns", &server, "type", "veth", "peer", "name", "eth0", "netns", person],
+            );
+            must("ip", &["-n", &server, "address", "add", &format!("{gateway}/24"), "dev", &cable]);
+            must("ip", &["-n", person, "address", "add", &format!("{address}/24"), "dev", "eth0"]);
+            must("ip", &["-n", &server, "link", "set", &cable, "up"]);
+            for device in ["lo", "eth0"] {
+                must("ip", &["-n", person, "link", "set", device, "up"]);
+            }
+            must("ip", &["-n", person, "route", "add", "default", "via", &gateway]);
+        }
+        let init = ["init", "--yes", "--host", SERVER, "--reach", "lan", "--relay-ip", SERVER];
+        world.rtcctl(&[&init[..], &["--web-port", "8443", "--http-port", "8080", "--turn-port", "3478"]].concat());
+        world.rtcctl(&["start"]);
+        world
+    }
+
+    fn server(&self) -> String {
+        format!("{}s", self.name)
+    }
+
+    fn people(&self) -> Vec<String> {
+        ["a", "b", "c"].iter().map(|person| format!("{}{person}", self.name)).collect()
+    }
+
+    fn rtcctl(&self, arguments: &[&str]) -> Output {
+        let home = self.home.path().to_str().unwrap();
+        let program = env!("CARGO_BIN_EXE_rtcctl");
+        let server = self.server();
+        must("ip", &[&["netns", "exec", &server, program, "--home", home], arguments].concat())
+    }
+
+    fn play(&self, scenario: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+        let output = Command::new("node")
+            .arg(folder.join("scenarios.mjs"))
+            .arg(scenario)
+            .env("URL", format!("https://{SERVER}:8443"))
+            .env("CA", self.home.path().join("certs/ca.pem"))
+            .env("NETWORKS", self.people().join(","))
+            .output()
+            .unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let log = std::fs::read_to_string(self.home.path().join("log/rtcctl.log")).unwrap_or_default();
+        assert!(output.status.success(), "{text}\n--- the service's log\n{log}");
+        assert!(text.contains(&format!("passed: {scenario}")), "{text}");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let home = self.home.path().to_str().unwrap();
+        let _ = run(env!("CARGO_BIN_EXE_rtcctl"), &["--home", home, "stop"]);
+        for network in self.people().iter().chain([&self.server()]) {
+            let _ = run("ip", &["netns", "delete", network]);
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).output().unwrap()
+}
+
+fn must(program: &str, arguments: &[&str]) -> Output {
+    let output = run(program, arguments);
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Installs what the scenarios need from npm, once. `false`: something is missing, which was told.
+fn is_possible() -> bool {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    *INSTALLED.get_or_init(|| {
+        if !nix::unistd::geteuid().is_root() {
+            skip("browser tests need root for network namespaces");
+            return false;
+        }
+        if !["chromium", "certutil", "ip", "node", "npm"].into_iter().all(has_program) {
+            return false;
+        }
+        common::npm_ci(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser"))
+    })
+}
+
+fn play(scenario: &str) {
+    if is_possible() {
+        World::new(&scenario[..2]).play(scenario);
+    }
+}
+
+#[test]
+fn two_browsers_see_and_hear_each_other_directly() {
+    play("host");
+}
+
+#[test]
+fn two_browsers_see_each_other_through_the_relay_alone() {
+    play("relay");
+}
+
+#[test]
+fn a_third_finds_the_room_full_and_who_leaves_can_come_back() {
+    play("room");
+}
+
+#[test]
+fn the_pages_speak_two_languages_and_the_ice_test_finds_the_relay() {
+    play("pages");
+}

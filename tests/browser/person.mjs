@@ -1,0 +1,141 @@
+// A person with a browser in a network of their own, who trusts the server's certificate authority.
+
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+import { COLOURS, writeCamera } from "./camera.mjs";
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--use-fake-device-for-media-stream",
+  "--use-fake-ui-for-media-stream",
+];
+/** Milliseconds for anything that a person waits for. */
+export const PATIENCE = 45000;
+
+export class Person {
+  /** What went wrong on the page, and requests to anywhere else. */
+  complaints = [];
+
+  static async in(network, { colour, ca, url, locale = "en-US", viewport = { width: 1280, height: 800 }, scheme = "light" }) {
+    const person = new Person();
+    person.url = url;
+    person.home = mkdtempSync(join(tmpdir(), "rtcctl-browser-"));
+    const database = join(person.home, ".pki", "nssdb");
+    mkdirSync(database, { recursive: true });
+    execFileSync("certutil", ["-d", `sql:${database}`, "-N", "--empty-password"]);
+    execFileSync("certutil", ["-d", `sql:${database}`, "-A", "-t", "C,,", "-n", "rtcctl", "-i", ca]);
+    const camera = join(person.home, "camera.y4m");
+    writeCamera(camera, colour);
+    const start = join(person.home, "chromium");
+    writeFileSync(start, `#!/bin/sh\nexec ip netns exec ${network} chromium "$@"\n`);
+    chmodSync(start, 0o755);
+    person.context = await chromium.launchPersistentContext(join(person.home, "profile"), {
+      executablePath: start,
+      headless: true,
+      args: [...FLAGS, `--use-file-for-fake-video-capture=${camera}`],
+      env: { ...process.env, HOME: person.home },
+      locale,
+      viewport,
+      colorScheme: scheme,
+      timeout: PATIENCE,
+    });
+    person.page = await person.context.newPage();
+    person.page.setDefaultTimeout(PATIENCE);
+    const { origin } = new URL(url);
+    person.page.on("console", (message) => ["error", "warning"].includes(message.type()) && person.complaints.push(message.text()));
+    person.page.on("pageerror", (error) => person.complaints.push(String(error)));
+    person.page.on("request", (request) => {
+      const target = request.url();
+      if (!target.startsWith(origin) && !/^(data|blob|chrome-extension):/.test(target)) {
+        person.complaints.push(`request to ${target}`);
+      }
+    });
+    return person;
+  }
+
+  async join(room, { relay = false } = {}) {
+    const query = new URLSearchParams({ room, join: "1", ...(relay ? { relay: "1" } : {}) });
+    await this.page.goto(`${this.url}/?${query}`);
+  }
+
+  /** Waits until the page is in a state. */
+  async becomes(state) {
+    await this.page.waitForFunction((state) => document.documentElement.dataset.state === state, state);
+  }
+
+  /** Waits until so many frames were decoded, and gives what is known about the call. */
+  async sees(frames) {
+    return this.page.evaluate(async ({ frames, patience }) => {
+      const end = performance.now() + patience;
+      while (performance.now() < end) {
+        const report = await globalThis.rtcctl.peer?.getStats();
+        const all = [...(report?.values() ?? [])];
+        const picture = all.find((one) => one.type === "inbound-rtp" && one.kind === "video");
+        const pair = report?.get(all.find((one) => one.type === "transport")?.selectedCandidatePairId);
+        if (pair && picture?.framesDecoded > frames) {
+          const [local, remote] = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)];
+          return { frames: picture.framesDecoded, local: local.candidateType, remote: remote.candidateType };
+        }
+        // The next frame, or the next moment where there is none.
+        await new Promise((done) => setTimeout(done, 100));
+      }
+      throw new Error(`fewer than ${frames} frames in time`);
+    }, { frames, patience: PATIENCE });
+  }
+
+  /** The mean colour of the other's picture, and whether it moves. */
+  async looks() {
+    return this.page.evaluate(async () => {
+      const video = document.getElementById("remote");
+      const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      const read = () => {
+        context.drawImage(video, 0, 0, 64, 48);
+        return context.getImageData(0, 0, 64, 48).data;
+      };
+      const nextFrame = () => new Promise((done) => video.requestVideoFrameCallback(done));
+      const first = read().slice();
+      let moved = 0;
+      for (let frame = 0; frame < 10; frame += 1) {
+        await nextFrame();
+        moved = Math.max(moved, read().filter((value, at) => Math.abs(value - first[at]) > 40).length);
+      }
+      const mean = [0, 1, 2].map((channel) => {
+        // The moving bar is white; the rest is the camera's colour.
+        const values = [...first].filter((_, at) => at % 4 === channel).sort((one, other) => one - other);
+        return values[Math.floor(values.length / 2)];
+      });
+      return { mean, moved };
+    });
+  }
+
+  /** Fails unless the other's camera of this colour is seen, and moves. */
+  async seesColour(colour) {
+    const { mean, moved } = await this.looks();
+    const distance = Math.hypot(...mean.map((value, channel) => value - COLOURS[colour][channel]));
+    if (distance > 60 || moved < 50) {
+      throw new Error(`not the ${colour} camera: colour ${mean}, ${moved} values moved`);
+    }
+  }
+
+  async screenshot(name) {
+    if (process.env.RTCCTL_SHOTS) {
+      await this.page.screenshot({ path: join(process.env.RTCCTL_SHOTS, `${name}.png`) });
+    }
+  }
+
+  async close() {
+    await this.context?.close();
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,140 @@
+// What people do with the call page. Run as: node scenarios.mjs SCENARIO, with URL, CA and NETWORKS in the environment.
+
+import { setTimeout as after } from "node:timers/promises";
+
+import { PATIENCE, Person } from "./person.mjs";
+
+const { URL: url, CA: ca } = process.env;
+const networks = process.env.NETWORKS.split(",");
+const people = [];
+
+async function person(number, colour, wishes = {}) {
+  const one = await Person.in(networks[number], { url, ca, colour, ...wishes });
+  people.push(one);
+  return one;
+}
+
+function check(what, value) {
+  if (!value) {
+    throw new Error(`expected that ${what}`);
+  }
+  console.log(`ok: ${what}`);
+}
+
+/** Two people in one room who see each other. */
+async function pair(room, wishes) {
+  const anna = await person(0, "red");
+  const bo = await person(1, "blue");
+  await anna.join(room, wishes);
+  await anna.becomes("waiting");
+  await anna.screenshot("waiting");
+  await bo.join(room, wishes);
+  await Promise.all([anna.becomes("connected"), bo.becomes("connected")]);
+  return [anna, bo];
+}
+
+async function seeEachOther(anna, bo, frames = 100) {
+  const told = await Promise.all([anna.sees(frames), bo.sees(frames)]);
+  check(`each decodes more than ${frames} frames: ${told.map((one) => one.frames)}`, true);
+  await anna.seesColour("blue");
+  await bo.seesColour("red");
+  check("each sees the other's moving picture", true);
+  return told;
+}
+
+const scenarios = {
+  async host() {
+    const [anna, bo] = await pair("会议 room 1");
+    const told = await seeEachOther(anna, bo);
+    check(`no relay is used: ${JSON.stringify(told)}`, told.every(({ local, remote }) => ![local, remote].includes("relay")));
+    await anna.page.click("#panel-toggle");
+    await bo.page.click("#panel-toggle");
+    await bo.page.fill("#chat-text", "你好 <b>");
+    await bo.page.click("#chat-send");
+    await anna.page.waitForFunction(() => globalThis.rtcctl.chat.some(({ from, text }) => from === "other" && text === "你好 <b>"));
+    check("a line of chat arrives as it was typed", (await anna.page.textContent("#chat-log")).includes("你好 <b>"));
+    await anna.page.waitForFunction(() => document.getElementById("facts").children.length > 0);
+    await anna.screenshot("in-call");
+    await bo.page.click("#screen");
+    await anna.page.waitForFunction(() => document.getElementById("remote").videoWidth > 640, null, { polling: 200 });
+    check("a shared screen takes the camera's place", true);
+  },
+
+  async relay() {
+    const [anna, bo] = await pair("relay", { relay: true });
+    const told = await seeEachOther(anna, bo);
+    check(`both ends are relayed: ${JSON.stringify(told)}`, told.every(({ local, remote }) => local === "relay" && remote === "relay"));
+    await anna.screenshot("relayed");
+  },
+
+  async room() {
+    const [anna, bo] = await pair("three");
+    await seeEachOther(anna, bo, 20);
+    const cleo = await person(2, "green");
+    await cleo.join("three");
+    await cleo.becomes("full");
+    await cleo.screenshot("full");
+    check("a third is told that the room is full", (await cleo.page.textContent("#notice")).includes("two people already"));
+    const before = await anna.sees(20);
+    await anna.sees(before.frames + 20);
+    check("the two notice nothing", (await anna.page.evaluate(() => globalThis.rtcctl.state)) === "connected");
+    await bo.page.click("#leave");
+    await anna.becomes("waiting");
+    check("one who stays is told that the other left", (await anna.page.textContent("#notice")).includes("left"));
+    await bo.page.click("#join");
+    await Promise.all([anna.becomes("connected"), bo.becomes("connected")]);
+    await seeEachOther(anna, bo, 50);
+    await bo.context.close();
+    await anna.becomes("waiting");
+    check("one who stays is told when the other's browser is gone", true);
+  },
+
+  async pages() {
+    const anna = await person(0, "red", { locale: "zh-CN" });
+    await anna.page.goto(url);
+    await anna.becomes("lobby");
+    check("a Chinese browser gets Chinese", (await anna.page.textContent("h1")) === "开始通话");
+    await anna.page.waitForFunction(() => document.getElementById("preview").videoWidth > 0);
+    await anna.screenshot("lobby-zh");
+    await anna.page.click("#language");
+    await anna.page.click("#theme");
+    check("the language can be changed", (await anna.page.textContent("h1")) === "Start a call");
+    await anna.screenshot("lobby-dark");
+    await anna.page.setViewportSize({ width: 390, height: 844 });
+    await anna.screenshot("lobby-phone");
+    await anna.page.setViewportSize({ width: 1280, height: 800 });
+    await anna.page.goto(`${url}/ice-test`);
+    await anna.page.waitForFunction(() => document.getElementById("user").value !== "");
+    await anna.page.click("#gather");
+    await anna.page.waitForFunction(() => (document.documentElement.dataset.verdict ?? "").startsWith("iceTurn"));
+    check("the ICE test finds a relay candidate", (await anna.page.textContent("#candidates")).includes("relay"));
+    await anna.screenshot("ice-test");
+    await anna.page.click("#loop");
+    await anna.page.waitForFunction(() => document.documentElement.dataset.verdict === "loopWorks");
+    check(`data goes round: ${await anna.page.textContent("#verdict")}`, true);
+  },
+};
+
+async function run(name) {
+  await scenarios[name]();
+  for (const one of people) {
+    check(`nothing is complained about: ${one.complaints}`, one.complaints.length === 0);
+  }
+}
+
+const name = process.argv[2];
+const deadline = after(4 * PATIENCE, null, { ref: false }).then(() => Promise.reject(new Error("the scenario takes too long")));
+try {
+  await Promise.race([run(name), deadline]);
+  console.log(`passed: ${name}`);
+} catch (error) {
+  console.error(`failed: ${name}: ${error.stack}`);
+  for (const [number, one] of people.entries()) {
+    const state = await one.page?.evaluate(() => `${document.documentElement.dataset.state}: ${document.getElementById("notice")?.textContent}`).catch(() => "gone");
+    console.error(`person ${number}: ${state}; complaints: ${one.complaints.join(" | ")}`);
+    await one.screenshot(`failed-${name}-${number}`).catch(() => {});
+  }
+  process.exitCode = 1;
+} finally {
+  await Promise.allSettled(people.map((one) => one.close()));
+}
