@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
+mod common;
+
 use std::path::Path;
 use std::process::Output;
 
@@ -15,17 +17,21 @@ fn rtcctl(home: &Path, args: &[&str]) -> Output {
     cargo_bin_cmd!("rtcctl").arg("--home").arg(home).args(args).env_remove("RTCCTL_HOME").output().unwrap()
 }
 
-fn init(home: &Path) {
-    let ports = ["--web-port", "8443", "--turn-port", "3479", "--http-port", "off"];
+/// Sets a home up, and gives its TURN port.
+fn init(home: &Path) -> u16 {
+    let turn = common::free_udp_port();
+    let (web_text, turn_text) = (common::free_tcp_port().to_string(), turn.to_string());
+    let ports = ["--web-port", &web_text, "--turn-port", &turn_text, "--http-port", "off"];
     let flags = ["init", "--yes", "--firewall", "skip", "--host", "call.example.org"];
     let output = rtcctl(home, &[&flags[..], &ports].concat());
     assert!(output.status.success(), "{output:?}");
+    turn
 }
 
 #[test]
 fn people_read_a_line_a_value_and_the_password_verifies() {
     let dir = tempfile::tempdir().unwrap();
-    init(dir.path());
+    let port = init(dir.path());
     let output = rtcctl(dir.path(), &["turn", "credentials", "--ttl", "60", "--user", "9999999999:root"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let fields: Vec<(&str, &str)> =
@@ -39,8 +45,8 @@ fn people_read_a_line_a_value_and_the_password_verifies() {
         ("username", username),
         ("credential", credential),
         ("ttl", "60 s"),
-        ("url", "stun:call.example.org:3479"),
-        ("url", "turn:call.example.org:3479?transport=udp"),
+        ("url", &format!("stun:call.example.org:{port}")),
+        ("url", &format!("turn:call.example.org:{port}?transport=udp")),
     ];
     assert_eq!(fields, wanted);
     assert_eq!(credential, password(&secrets.turn[0], username));
