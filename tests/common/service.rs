@@ -1,0 +1,99 @@
+//! A real service in a home of its own, on ports that are free; stopped when it goes out of scope.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin_cmd;
+
+/// `start` and `stop` have deadlines of their own; this one is beyond them.
+const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+
+pub(crate) struct Service {
+    dir: tempfile::TempDir,
+    pub(crate) web_port: u16,
+    pub(crate) http_port: u16,
+}
+
+impl Service {
+    /// Sets a home up with these keys, each `section.key`, and starts it.
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
+        let [web_port, http_port] = free_tcp();
+        let service = Self { dir: tempfile::tempdir().unwrap(), web_port, http_port };
+        let (web, http, turn) = (web_port.to_string(), http_port.to_string(), free_udp().to_string());
+        service.run(&[
+            "init",
+            "--yes",
+            "--reach",
+            "lan",
+            "--host",
+            "localhost",
+            "--host",
+            "127.0.0.1",
+            "--web-port",
+            &web,
+            "--http-port",
+            &http,
+            "--turn-port",
+            &turn,
+        ]);
+        let file = service.home().join("config.yaml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for (key, value) in settings {
+            text = rtcctl::config::set_value(&text, key, value).unwrap();
+        }
+        rtcctl::sys::fs::write_atomic(&file, text.as_bytes(), 0o600).unwrap();
+        service.run(&["start"]);
+        service
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.web_port)
+    }
+
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.home().join("certs/ca.pem")
+    }
+
+    /// Runs a command on this home and gives what it printed.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        let output = self.rtcctl(args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn rtcctl(&self, args: &[&str]) -> Command {
+        let mut command = cargo_bin_cmd!("rtcctl");
+        command.arg("--home").arg(self.home()).args(args).env_remove("RTCCTL_HOME").timeout(COMMAND_WITHIN);
+        command
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // A test that already fails must not fail twice.
+        let _ = self.rtcctl(&["stop"]).output();
+    }
+}
+
+/// Two at once, so that they differ.
+fn free_tcp() -> [u16; 2] {
+    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// Free, and outside the range of relay ports.
+fn free_udp() -> u16 {
+    loop {
+        let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
+        if !(49160..=51159).contains(&port) {
+            return port;
+        }
+    }
+}
