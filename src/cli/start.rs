@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, ExitCode};
 use std::time::Duration;
@@ -76,7 +77,7 @@ pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
     config::load(&frame.home)?;
     create_private_dir(frame.home.log_dir())?;
     let log = frame.home.log_file();
-    let complaints = std::fs::OpenOptions::new().append(true).create(true).open(&log);
+    let complaints = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&log);
     let complaints =
         complaints.map_err(|error| Failure::operator(format!("cannot write `{}`", log.display())).caused_by(error))?;
     let begin = complaints.metadata().map_or(0, |data| data.len());

@@ -23,15 +23,16 @@ pub(super) enum Args {
         /// How long they are good for a new allocation
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=MAX_TTL))]
         ttl: Option<u64>,
-        /// Whom they are for; quotas count by it
-        #[arg(long, value_name = "NAME", default_value = "operator")]
-        user: String,
+        /// Whom they are for, since quotas count by it; without it, somebody new each time
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
     },
 }
 
 pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let Args::Credentials { ttl, user } = args;
     let (config, secrets) = config::load(&frame.home)?;
+    let user = user.unwrap_or_else(|| format!("operator-{:08x}", rand::random::<u32>()));
     let issuer = IceIssuer::new(&config, &secrets);
     let issued = issuer.credentials(&user, ttl, clock::now());
     let urls = issuer.urls(None);

@@ -59,7 +59,11 @@ impl Connections {
         // A page is many small writes.
         let _ = stream.set_nodelay(true);
         let mut first = [0; 8];
-        let Ok(Ok(length)) = timeout(HANDSHAKE_WITHIN, stream.peek(&mut first)).await else { return };
+        let peeked = tokio::select! {
+            peeked = timeout(HANDSHAKE_WITHIN, stream.peek(&mut first)) => peeked,
+            () = self.closing.cancelled() => return,
+        };
+        let Ok(Ok(length)) = peeked else { return };
         match speech(&first[..length]) {
             Speech::Tls => {}
             // Somebody typed `http://` and the port.

@@ -3,7 +3,7 @@
 export const STRINGS = {
   en: {
     title: "Start a call",
-    lead: "Two people, one room. Nothing is recorded, nothing leaves this server.",
+    lead: "Two people, one room. Nothing is recorded.",
     room: "Room",
     camera: "Camera",
     microphone: "Microphone",
@@ -92,7 +92,7 @@ export const STRINGS = {
   },
   zh: {
     title: "开始通话",
-    lead: "两个人，一个房间。不录音录像，数据只经过这台服务器。",
+    lead: "两个人，一个房间。不录音，不录像。",
     room: "房间",
     camera: "摄像头",
     microphone: "麦克风",

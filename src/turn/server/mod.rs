@@ -160,7 +160,7 @@ impl Server {
     pub fn handle_client(&mut self, client: Client, bytes: &[u8], now: Now) -> Option<Forward> {
         // The first two bits tell STUN from ChannelData. RFC 8656, section 12.
         match *bytes.first()? {
-            0x40..=0x4f => {
+            0x40..=0x7f => {
                 let (number, payload) = wire::channel_data(bytes)?;
                 let slot = *self.by_client.get(&client)?;
                 let channel = *self.allocation(slot)?.channels.get(&number)?;

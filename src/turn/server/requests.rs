@@ -32,8 +32,11 @@ use crate::turn::peers::PeerPolicy;
 const UDP: u8 = 17;
 /// How many times longer than its request a challenge may be; a reflector gains nothing by so little.
 const MAX_AMPLIFICATION: usize = 3;
-/// Channel numbers a client may bind. RFC 8656, section 12.
-const CHANNEL_NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
+/// Channel numbers a client may bind: those of RFC 5766, section 11.
+///
+/// RFC 8656, section 12, keeps 0x5000 and above for protocols that share a port with TURN, of which there are none on
+/// ours. Clients of the older RFC, coturn's test client among them, draw from the whole range and give up when refused.
+const CHANNEL_NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x7fff;
 
 /// The attributes of the credential mechanism, which every request may have.
 const CREDENTIALS: [AttributeType; 8] = [

@@ -46,7 +46,7 @@ fn what_is_no_stun_message_gets_silence() {
         changed(&|bytes| bytes[3] = 4),
         changed(&|bytes| bytes[2..4].copy_from_slice(&[0xff, 0xfc])),
         changed(&|bytes| bytes.extend([0; 4])),
-        changed(&|bytes| bytes[0] = 0x50),
+        changed(&|bytes| bytes[0] = 0x80),
         changed(&|bytes| bytes[0] = 0x80),
         changed(&|bytes| bytes[0] = 0x14),
         overrun,

@@ -155,7 +155,7 @@ fn permissions_and_channels_of_one_allocation_are_bounded() {
 fn channel_numbers_outside_their_range_are_bad_requests() {
     let mut sim = Sim::new();
     let alice = sim.allocate("alice");
-    for number in [0, 0x3fff, 0x5000, 0x7fff, 0xffff] {
+    for number in [0, 0x3fff, 0x8000, 0xffff] {
         assert_eq!(sim.bind_channel(&alice, number, peer()), Err(400), "{number:#x}");
     }
     for (number, port) in [(0x4000, 5000), (0x4fff, 5001)] {
