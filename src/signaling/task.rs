@@ -28,8 +28,10 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 /// How long a connection may take to join a namespace, and an upgrade to be finished.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
-/// Packets that may wait for a client that does not read.
+/// Packets that may wait for a client that does not read, unless the configured rate asks for more.
 const MAX_WAITING: usize = 256;
+/// Seconds of the rate that may wait: the four of a burst, which long polling may bring all at once, and one to spare.
+const WAITING_SECONDS: usize = 5;
 /// The longest the loop rests: places that are kept end by the second.
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// How long sockets may take to hear that the task stops.
@@ -53,12 +55,13 @@ impl Signaling {
 
     async fn serve(&self, context: &Context) {
         let limit = self.config.max_message;
+        let rate = usize::try_from(self.config.max_rate).unwrap_or(usize::MAX);
         let (service, io) = SocketIo::builder()
             .ping_interval(PING_EVERY)
             .ping_timeout(PONG_WITHIN)
             .connect_timeout(CONNECTED_WITHIN)
             .upgrade_timeout(CONNECTED_WITHIN)
-            .max_buffer_size(MAX_WAITING)
+            .max_buffer_size(MAX_WAITING.max(rate.saturating_mul(WAITING_SECONDS)))
             .max_payload(limit as u64)
             .ws_max_message_size(limit)
             .ws_max_frame_size(limit)
