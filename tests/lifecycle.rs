@@ -315,6 +315,7 @@ fn an_interrupted_terminal_ends_no_daemon_and_secrets_stay_out_of_the_log() {
     let session = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let session: i32 = session.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().parse().unwrap();
     assert_eq!(session, pid, "the daemon leads a session of its own");
+    assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap(), "rtcctl\n");
     let secrets = String::from_utf8(scene.read("secrets.yaml")).unwrap();
     let secret: String = secrets
         .chars()

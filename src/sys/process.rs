@@ -40,28 +40,17 @@ pub fn daemon_signals() -> SigSet {
 /// Starts this program anew with `arguments`. Its standard output is a pipe to us, what it says besides is `complaints`.
 ///
 /// # Errors
-/// If the program's file is gone or the kernel has no room.
+/// If the kernel has no room.
 #[expect(clippy::disallowed_methods, reason = "the daemon is this very program, started in one place")]
 pub fn spawn_self(arguments: &[std::ffi::OsString], complaints: std::fs::File) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
-        .arg0_of_self()
+    // By its path, for its name in `ps`; a program that was replaced while it runs has none any more.
+    let path = std::env::current_exe().ok().filter(|path| path.exists());
+    Command::new(path.unwrap_or_else(|| "/proc/self/exe".into()))
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(complaints)
         .spawn()
-}
-
-/// Names a program started by `/proc/self/exe` after itself, for `ps`.
-trait Arg0 {
-    fn arg0_of_self(&mut self) -> &mut Self;
-}
-
-impl Arg0 for Command {
-    fn arg0_of_self(&mut self) -> &mut Self {
-        use std::os::unix::process::CommandExt as _;
-        self.arg0("rtcctl")
-    }
 }
 
 /// A process that was alive when this was made. Unlike its number, it cannot become another one.
