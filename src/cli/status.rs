@@ -137,7 +137,11 @@ fn summary(status: &Status, colour: bool) -> String {
         let names = certificate.names.join(", ");
         lines.push(format!("certificate  {}, {} days left, for {names}", certificate.source, certificate.days_left));
     }
-    lines.push(format!("process      pid {}, version {}, up {}", status.pid, status.version, span(status.uptime_s)));
+    let usage = status.usage.as_ref().map_or_else(String::new, |usage| {
+        format!(", {} of memory, {} ms of CPU time", bytes(usage.memory_bytes), usage.cpu_ms)
+    });
+    let up = span(status.uptime_s);
+    lines.push(format!("process      pid {}, version {}, up {up}{usage}", status.pid, status.version));
     for finding in &status.findings {
         let severity = format!("{:?}", finding.severity).to_lowercase();
         let severity = if colour { format!("\x1b[33m{severity}\x1b[0m") } else { severity };

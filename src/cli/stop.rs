@@ -18,6 +18,8 @@ use crate::sys::process::Watched;
 
 /// How long a daemon may take to take the wish to stop.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// How long init may take to take note of a process that has ended.
+const NOTED_WITHIN: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end a process that was killed.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -74,6 +76,7 @@ fn stop(frame: &Frame) -> Result<Option<u32>> {
         Err(_) => daemon.wait(HEARD_WITHIN),
     };
     if has_ended {
+        daemon.linger(NOTED_WITHIN);
         return Ok(Some(pid));
     }
     frame.say(&format!("warning: the daemon (pid {pid}) does not end by itself; killing it"));

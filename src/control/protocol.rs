@@ -57,12 +57,21 @@ pub struct Status {
     pub pid: u32,
     pub state: State,
     pub uptime_s: u64,
+    /// `null` where the system does not tell.
+    pub usage: Option<UsageStatus>,
     pub tasks: Vec<TaskStatus>,
     pub urls: Urls,
     pub calls: Calls,
     pub turn: TurnStatus,
     pub certificate: Option<CertificateStatus>,
     pub findings: Vec<Finding>,
+}
+
+/// What the daemon takes from the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageStatus {
+    pub memory_bytes: u64,
+    pub cpu_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

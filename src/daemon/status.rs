@@ -8,12 +8,13 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::certs::{CertHandle, Served};
 use crate::control::protocol::{
-    Calls, CertificateStatus, Finding, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus, Urls,
+    Calls, CertificateStatus, Finding, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus, Urls, UsageStatus,
 };
 use crate::home::Home;
 use crate::signaling;
 use crate::supervisor::board::{Board, State, TaskView};
 use crate::sys::clock::Now;
+use crate::sys::usage;
 use crate::turn;
 use crate::turn::ice::IceIssuer;
 
@@ -47,6 +48,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         pid: std::process::id(),
         state: sources.board.overall(),
         uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
+        usage: usage::own().map(|usage| UsageStatus { memory_bytes: usage.memory_bytes, cpu_ms: usage.cpu_ms }),
         tasks: tasks.iter().map(|task| task_status(task, now)).collect(),
         urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::connection::Connections;
+use super::held::Held;
 
 /// Connections at a time; each is a descriptor and some ten kilobytes.
 const MAX_CONNECTIONS: usize = 8192;
@@ -100,7 +101,7 @@ pub(super) async fn accept(
         };
         let connections = Arc::clone(&connections);
         tracker.spawn(async move {
-            let _place = place;
+            let stream = Held { stream, _place: place };
             if is_tls {
                 connections.serve_https(stream, client).await;
             } else {

@@ -13,7 +13,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +21,7 @@ use tracing::debug;
 
 use super::Doors;
 use super::demux::{Speech, speech};
+use super::held::Held;
 use super::redirect::{OwnNames, Way};
 use crate::supervisor::handover::HttpJob;
 
@@ -55,12 +55,12 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Serves a connection of the HTTPS port.
-    pub(super) async fn serve_https(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
+    pub(super) async fn serve_https(self: Arc<Self>, stream: Held, client: SocketAddr) {
         // A page is many small writes.
-        let _ = stream.set_nodelay(true);
+        let _ = stream.stream.set_nodelay(true);
         let mut first = [0; 8];
         let peeked = tokio::select! {
-            peeked = timeout(HANDSHAKE_WITHIN, stream.peek(&mut first)) => peeked,
+            peeked = timeout(HANDSHAKE_WITHIN, stream.stream.peek(&mut first)) => peeked,
             () = self.closing.cancelled() => return,
         };
         let Ok(Ok(length)) = peeked else { return };
@@ -88,8 +88,8 @@ impl Connections {
     }
 
     /// Serves a connection without TLS: everything is sent to HTTPS.
-    pub(super) async fn serve_http(self: Arc<Self>, stream: TcpStream, client: SocketAddr) {
-        let Ok(local) = stream.local_addr() else { return };
+    pub(super) async fn serve_http(self: Arc<Self>, stream: Held, client: SocketAddr) {
+        let Ok(local) = stream.stream.local_addr() else { return };
         let service = Arc::clone(&self);
         let answer = move |request| {
             let service = Arc::clone(&service);

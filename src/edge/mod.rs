@@ -7,6 +7,7 @@
 mod accept;
 mod connection;
 mod demux;
+mod held;
 mod listeners;
 mod redirect;
 

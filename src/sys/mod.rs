@@ -12,3 +12,4 @@ pub mod ports;
 pub mod process;
 pub mod tcp;
 pub mod udp;
+pub mod usage;

@@ -81,6 +81,15 @@ impl Watched {
         poll(&mut waiting, timeout).is_ok_and(|ready| ready > 0)
     }
 
+    /// Gives its parent a moment to take note of its end, so that no tool shows it any more.
+    pub fn linger(&self, patience: Duration) {
+        let entry = std::path::PathBuf::from(format!("/proc/{}", self.pid));
+        let end = super::clock::now().mono + patience;
+        while entry.exists() && super::clock::now().mono < end {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
     /// Ends it without a word.
     ///
     /// # Errors
