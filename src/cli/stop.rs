@@ -19,7 +19,7 @@ use crate::sys::process::Watched;
 /// How long a daemon may take to take the wish to stop.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// How long init may take to take note of a process that has ended.
-const NOTED_WITHIN: Duration = Duration::from_secs(2);
+const NOTED_WITHIN: Duration = Duration::from_secs(3);
 /// How long the kernel may take to end a process that was killed.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -36,7 +36,10 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         return done(frame, "stopped", &format!("{task} is stopped"));
     }
     match stop(frame)? {
-        Some(pid) => done(frame, "stopped", &format!("rtcctl is stopped (it was pid {pid})")),
+        Some(daemon) => {
+            daemon.linger(NOTED_WITHIN);
+            done(frame, "stopped", &format!("rtcctl is stopped (it was pid {})", daemon.pid()))
+        }
         None => done(frame, "stopped", "rtcctl was not running"),
     }
 }
@@ -62,7 +65,7 @@ fn done(frame: &Frame, state: &str, text: &str) -> Result<ExitCode> {
 }
 
 /// Stops the daemon and waits until its process has ended. Gives the process that was stopped, if there was one.
-fn stop(frame: &Frame) -> Result<Option<u32>> {
+fn stop(frame: &Frame) -> Result<Option<Watched>> {
     let Some(pid) = daemon_pid(&frame.home) else { return Ok(None) };
     // It may end between the two looks.
     let Ok(daemon) = Watched::new(pid) else { return Ok(None) };
@@ -76,8 +79,7 @@ fn stop(frame: &Frame) -> Result<Option<u32>> {
         Err(_) => daemon.wait(HEARD_WITHIN),
     };
     if has_ended {
-        daemon.linger(NOTED_WITHIN);
-        return Ok(Some(pid));
+        return Ok(Some(daemon));
     }
     frame.say(&format!("warning: the daemon (pid {pid}) does not end by itself; killing it"));
     let kill = daemon.kill().map_err(|error| {
@@ -86,7 +88,7 @@ fn stop(frame: &Frame) -> Result<Option<u32>> {
     });
     kill?;
     if daemon.wait(KILLED_WITHIN) {
-        return Ok(Some(pid));
+        return Ok(Some(daemon));
     }
     Err(Failure::new(Kind::Operator, format!("the daemon (pid {pid}) does not end, not even by SIGKILL"))
         .hinted("it waits inside the kernel, most often for a disk; see `dmesg`"))
