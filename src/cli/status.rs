@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Frame;
 use super::qr::qr_code;
-use super::words::{bytes, span};
+use super::words::{bytes, count, span};
 use crate::control::client::ask;
 use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus};
 use crate::error::{Failure, Kind, Result};
@@ -125,11 +125,15 @@ fn summary(status: &Status, colour: bool) -> String {
         String::new(),
         format!("page         {}", status.urls.web),
         format!("ice          {}", status.urls.ice.join("  ")),
-        format!("calls        {} rooms, {} people", status.calls.rooms, status.calls.peers),
         format!(
-            "relay        {} allocations, {} packets, {}",
-            status.turn.allocations,
-            status.turn.relayed_packets,
+            "calls        {}, {}",
+            count(status.calls.rooms, "room", "rooms"),
+            count(status.calls.peers, "person", "people")
+        ),
+        format!(
+            "relay        {}, {}, {}",
+            count(status.turn.allocations, "allocation", "allocations"),
+            count(status.turn.relayed_packets, "packet", "packets"),
             bytes(status.turn.relayed_bytes)
         ),
     ];

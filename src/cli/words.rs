@@ -1,4 +1,4 @@
-//! Spans of time and amounts of data, for people.
+//! Spans of time, amounts of data and numbers of things, for people.
 
 /// Whole seconds in the two units that matter.
 #[must_use]
@@ -26,6 +26,12 @@ pub(super) fn bytes(count: u64) -> String {
         unit += 1;
     }
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// A number of things, by their singular and plural.
+#[must_use]
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]
