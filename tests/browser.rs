@@ -37,6 +37,9 @@ impl World {
             let (gateway, address) = (format!("10.77.{}.1", number + 1), format!("10.77.{}.2", number + 1));
             let cable = format!("v{number}");
             must("ip", &["netns", "add", person]);
+            // Addresses that come by themselves a second later make Chromium drop what it loads.
+            must("ip", &["netns", "exec", person, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"]);
+            must("ip", &["netns", "exec", person, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]);
             must(
                 "ip",
                 &["link", "add", &cable, "netns", &server, "type", "veth", "peer", "name", "eth0", "netns", person],
@@ -63,11 +66,17 @@ impl World {
         ["a", "b", "c"].iter().map(|person| format!("{}{person}", self.name)).collect()
     }
 
-    fn rtcctl(&self, arguments: &[&str]) -> Output {
+    /// The words that go after `ip` and before a command of rtcctl.
+    fn words(&self) -> Vec<String> {
         let home = self.home.path().to_str().unwrap();
-        let program = env!("CARGO_BIN_EXE_rtcctl");
         let server = self.server();
-        must("ip", &[&["netns", "exec", &server, program, "--home", home], arguments].concat())
+        ["netns", "exec", &server, env!("CARGO_BIN_EXE_rtcctl"), "--home", home].map(str::to_owned).into()
+    }
+
+    fn rtcctl(&self, arguments: &[&str]) -> Output {
+        let words = self.words();
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        must("ip", &words)
     }
 
     fn play(&self, scenario: &str) {
@@ -78,6 +87,7 @@ impl World {
             .env("URL", format!("https://{SERVER}:8443"))
             .env("CA", self.home.path().join("certs/ca.pem"))
             .env("NETWORKS", self.people().join(","))
+            .env("RTCCTL", serde_json::to_string(&self.words()).unwrap())
             .output()
             .unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -141,6 +151,11 @@ fn two_browsers_see_each_other_through_the_relay_alone() {
 #[test]
 fn a_third_finds_the_room_full_and_who_leaves_can_come_back() {
     play("room");
+}
+
+#[test]
+fn a_relayed_call_outlives_restarts_of_signaling_and_of_turn() {
+    play("mend");
 }
 
 #[test]

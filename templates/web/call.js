@@ -11,6 +11,8 @@
 const MENDED_WITHIN = 3000;
 /** Milliseconds that the other page may take to say that it is still the one it was. */
 const RESUMED_WITHIN = 2000;
+/** Milliseconds after which a restart that the other page was asked for is asked for again. */
+const RESTARTED_WITHIN = 5000;
 
 const randomText = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -156,8 +158,12 @@ export class Call extends EventTarget {
       case "offer":
         return this.#hearOffer(data);
       case "answer":
+        // One that nobody waits for any more belongs to an offer that was taken back.
+        if (this.peer?.signalingState !== "have-local-offer") {
+          return;
+        }
         this.#otherPage = data.page ?? null;
-        await this.peer?.setRemoteDescription({ type: "answer", sdp: data.sdp });
+        await this.peer.setRemoteDescription({ type: "answer", sdp: data.sdp });
         return this.#described();
       case "candidate":
         return this.#hearCandidate(data);
@@ -168,6 +174,8 @@ export class Call extends EventTarget {
       case "resume":
         clearTimeout(this.#timer);
         return this.#restart();
+      case "restart":
+        return this.#isPolite ? undefined : this.#restart();
       case "renew":
         return this.#begin();
     }
@@ -271,13 +279,19 @@ export class Call extends EventTarget {
       return;
     }
     peer.setConfiguration({ ...peer.getConfiguration(), iceServers: await this.#iceServers() });
-    // One of the two is enough, and two would collide.
-    if (!this.#isPolite && this.peer === peer) {
-      peer.restartIce();
-      await this.#offer();
+    // One of the two is enough, and two would collide. An old page never asks, so it is not waited for.
+    if (this.#isPolite && this.#otherPage) {
+      this.#tell({ type: "restart", page: this.#page });
+      this.#timer = setTimeout(() => this.#then(() => this.#mendAgain(peer)), RESTARTED_WITHIN);
     } else {
-      this.#tell({ type: "hello", page: this.#page, with: this.#otherPage });
-      this.#timer = setTimeout(() => this.#then(() => this.peer?.connectionState === "failed" && this.#restart()), 5000);
+      // The offer follows by itself, see onnegotiationneeded.
+      peer.restartIce();
+    }
+  }
+
+  #mendAgain(peer) {
+    if (this.peer === peer && ["disconnected", "failed"].includes(peer.connectionState)) {
+      return this.#restart();
     }
   }
 
@@ -286,7 +300,7 @@ export class Call extends EventTarget {
     try {
       this.#makesOffer = true;
       const isNew = !peer.remoteDescription;
-      await peer.setLocalDescription(await peer.createOffer());
+      await peer.setLocalDescription();
       this.#tell({ type: "offer", sdp: peer.localDescription.sdp, page: this.#page, isNew });
       this.#described();
     } finally {

@@ -1,11 +1,14 @@
 // What people do with the call page. Run as: node scenarios.mjs SCENARIO, with URL, CA and NETWORKS in the environment.
 
+import { execFileSync } from "node:child_process";
 import { setTimeout as after } from "node:timers/promises";
 
 import { PATIENCE, Person } from "./person.mjs";
 
 const { URL: url, CA: ca } = process.env;
 const networks = process.env.NETWORKS.split(",");
+/** Runs a command of the service that the people use. */
+const rtcctl = (...words) => execFileSync("ip", [...JSON.parse(process.env.RTCCTL), ...words], { stdio: "ignore" });
 const people = [];
 
 async function person(number, colour, wishes = {}) {
@@ -87,6 +90,32 @@ const scenarios = {
     await bo.context.close();
     await anna.becomes("waiting");
     check("one who stays is told when the other's browser is gone", true);
+  },
+
+  async mend() {
+    const [anna, bo] = await pair("mend", { relay: true });
+    await seeEachOther(anna, bo, 20);
+
+    const frames = async (one) => (await one.sees(0)).frames;
+    const isSame = (one) => one.page.evaluate(() => globalThis.before === globalThis.rtcctl.peer);
+    await Promise.all([anna, bo].map((one) => one.page.evaluate(() => (globalThis.before = globalThis.rtcctl.peer) && 0)));
+
+
+    rtcctl("restart", "signaling");
+    await Promise.all([anna, bo].map((one) => one.page.waitForFunction(() => document.getElementById("notice").hidden === false)));
+    await Promise.all([anna, bo].map((one) => one.page.waitForFunction(() => document.getElementById("notice").hidden)));
+    await Promise.all([anna, bo].map(async (one) => one.sees((await frames(one)) + 20)));
+    check("a call outlives a restart of signaling", (await isSame(anna)) && (await isSame(bo)));
+
+    rtcctl("restart", "turn");
+    const before = await Promise.all([anna, bo].map(frames));
+    await Promise.all([anna, bo].map((one, index) => one.sees(before[index] + 60)));
+    const told = await Promise.all([anna, bo].map((one) => one.sees(0)));
+    check(`a relayed call mends itself after a restart of turn: ${JSON.stringify(told)}`, told.every(({ local }) => local === "relay"));
+
+    await bo.page.click("#leave");
+    await anna.becomes("waiting");
+    check("one who stays is still told that the other left", (await anna.page.textContent("#notice")).includes("left"));
   },
 
   async pages() {
