@@ -181,6 +181,19 @@ fn a_killed_daemon_starts_again_at_once_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_service_whose_socket_was_deleted_is_told_and_stopped_all_the_same() {
+    let scene = Scene::started();
+    let pid = scene.pid();
+    std::fs::remove_file(scene.home.join("control.sock")).unwrap();
+    let told = expect(&scene.run(&["status"]), 1);
+    assert!(told.contains(&format!("rtcctl runs (pid {pid}), but nothing answers")), "{told}");
+    assert!(expect(&scene.run(&["start"]), 14).contains("does not answer"));
+    let told = expect(&scene.run(&["stop"]), 0);
+    assert!(told.contains("rtcctl is stopped") && !told.contains("killing"), "{told}");
+    expect(&scene.run(&["start"]), 0);
+}
+
+#[test]
 fn tasks_are_stopped_started_and_restarted_one_by_one() {
     let scene = Scene::started();
     expect(&scene.run(&["stop", "turn"]), 0);

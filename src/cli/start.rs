@@ -62,7 +62,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         return run_in_foreground(frame, &RunArgs { report: false });
     }
     if let Some(task) = args.task {
-        ask(&frame.home.control_socket(), &Request::Start { task }, ANSWERED_WITHIN)?;
+        ask(&frame.home, &Request::Start { task }, ANSWERED_WITHIN)?;
         return say_done(frame, &format!("{task} is ready"));
     }
     start(frame)
@@ -132,7 +132,7 @@ fn already_running(frame: &Frame, pid: u32) -> Result<ExitCode> {
         Failure::new(Kind::Locked, format!("rtcctl runs already for this home (pid {pid}), but {what}"))
             .hinted(format!("see `rtcctl{0} status`, or start anew by `rtcctl{0} restart`", frame.home.flag()))
     };
-    match ask(&frame.home.control_socket(), &Request::Status, OTHER_STARTS_WITHIN) {
+    match ask(&frame.home, &Request::Status, OTHER_STARTS_WITHIN) {
         Ok(Response::Status { status }) if matches!(status.state, State::Ready | State::Degraded) => {
             let since = super::words::span(status.uptime_s);
             if frame.json {

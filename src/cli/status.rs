@@ -53,7 +53,7 @@ pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
 
 /// `None`: it does not run, which was told.
 fn read(frame: &Frame) -> Result<Option<Status>> {
-    match ask(&frame.home.control_socket(), &Request::Status, PATIENCE) {
+    match ask(&frame.home, &Request::Status, PATIENCE) {
         Ok(Response::Status { status }) => Ok(Some(*status)),
         Ok(Response::Done | Response::Refused { .. }) => Err(Failure::bug("a status was asked for and not given")),
         Err(failure) if failure.kind() == Kind::NotRunning && frame.json => {
@@ -65,10 +65,6 @@ fn read(frame: &Frame) -> Result<Option<Status>> {
             });
             frame.print_json(&document);
             Ok(None)
-        }
-        Err(failure) if failure.kind() == Kind::NotRunning => {
-            let hint = format!("start it by `rtcctl{} start`", frame.home.flag());
-            Err(Failure::new(Kind::NotRunning, "rtcctl is not running").hinted(hint))
         }
         Err(failure) => Err(failure),
     }

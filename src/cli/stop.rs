@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if let Some(task) = args.task {
-        ask(&frame.home.control_socket(), &Request::Stop { task: Some(task) }, ANSWERED_WITHIN)?;
+        ask(&frame.home, &Request::Stop { task: Some(task) }, ANSWERED_WITHIN)?;
         return done(frame, "stopped", &format!("{task} is stopped"));
     }
     match stop(frame)? {
@@ -46,7 +46,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 
 pub(super) fn restart(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if let Some(task) = args.task {
-        ask(&frame.home.control_socket(), &Request::Restart { task }, ANSWERED_WITHIN)?;
+        ask(&frame.home, &Request::Restart { task }, ANSWERED_WITHIN)?;
         return done(frame, "ready", &format!("{task} is ready again"));
     }
     // A configuration that would not start must not end a service that runs.
@@ -72,11 +72,11 @@ fn stop(frame: &Frame) -> Result<Option<Watched>> {
     if daemon_pid(&frame.home) != Some(pid) {
         return Ok(None);
     }
-    let asked = ask(&frame.home.control_socket(), &Request::Stop { task: None }, HEARD_WITHIN);
+    let asked = ask(&frame.home, &Request::Stop { task: None }, HEARD_WITHIN);
     let has_ended = match asked {
         Ok(_) => daemon.wait(STOPPED_WITHIN),
-        // On its way in or out, or hanging: a moment tells which.
-        Err(_) => daemon.wait(HEARD_WITHIN),
+        // On its way in or out, or out of reach: a signal says the same.
+        Err(_) => daemon.terminate().is_ok() && daemon.wait(STOPPED_WITHIN),
     };
     if has_ended {
         return Ok(Some(daemon));

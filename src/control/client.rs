@@ -2,22 +2,28 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 use super::protocol::{Request, Response};
 use super::{ShortPath, read_line, write_line};
 use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
+use crate::sys::lock::Lock;
 
-/// Asks the daemon behind the socket at `path`.
+/// Asks the daemon of `home`.
 ///
 /// # Errors
 /// `Kind::NotRunning` if there is none; `Kind::Operator` if it does not answer within `patience` or refuses.
-pub fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Response> {
-    let stream = ShortPath::to(path).and_then(|short| UnixStream::connect(short.path)).map_err(|error| {
+pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Response> {
+    let path = home.control_socket();
+    let stream = ShortPath::to(&path).and_then(|short| UnixStream::connect(short.path)).map_err(|error| {
         let is_absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-        if is_absent {
-            Failure::new(Kind::NotRunning, "rtcctl is not running").hinted("start it by `rtcctl start`")
+        if let Some(pid) = Lock::holder(&home.lock_file()).filter(|_| is_absent) {
+            Failure::operator(format!("rtcctl runs (pid {pid}), but nothing answers at `{}`", path.display()))
+                .hinted(format!("if it is not starting or stopping just now, `rtcctl{} restart` helps", home.flag()))
+        } else if is_absent {
+            let hint = format!("start it by `rtcctl{} start`", home.flag());
+            Failure::new(Kind::NotRunning, "rtcctl is not running").hinted(hint)
         } else {
             Failure::operator(format!("cannot reach the service by `{}`", path.display())).caused_by(error)
         }
@@ -35,7 +41,7 @@ pub fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Respons
         } else {
             failure.caused_by(error)
         }
-        .hinted("`rtcctl stop` ends it even if it hangs")
+        .hinted(format!("`rtcctl{} stop` ends it even if it hangs", home.flag()))
     })?;
     match response {
         Response::Refused { message, hint } => {

@@ -107,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::control::client;
+    use crate::home::Home;
 
     fn answerer() -> Answerer {
         Arc::new(|_| Response::Done)
@@ -117,18 +118,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("d".repeat(120)).join("e".repeat(120));
         std::fs::create_dir_all(&deep).unwrap();
-        let path = deep.join("control.sock");
+        let home = Home::under(&deep);
+        let path = home.control_socket();
         drop(bind(&path).unwrap());
         let listener = bind(&path).expect("a left-over socket is replaced");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         serve(listener, answerer()).unwrap();
-        assert_eq!(client::ask(&path, &Request::Status, PATIENCE).unwrap(), Response::Done);
+        assert_eq!(client::ask(&home, &Request::Status, PATIENCE).unwrap(), Response::Done);
     }
 
     #[test]
     fn garbage_is_refused_and_the_next_client_is_served() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.sock");
+        let home = Home::under(folder.path());
+        let path = home.control_socket();
         serve(bind(&path).unwrap(), answerer()).unwrap();
         let too_long = vec![b'['; 300 * 1024];
         for line in [&b"hello\n"[..], b"{\"ask\":\"fly\"}\n", b"\n", &too_long] {
@@ -140,6 +143,6 @@ mod tests {
                 assert!(answer.contains("cannot make sense of the request"), "{answer}");
             }
         }
-        assert_eq!(client::ask(&path, &Request::Status, PATIENCE).unwrap(), Response::Done);
+        assert_eq!(client::ask(&home, &Request::Status, PATIENCE).unwrap(), Response::Done);
     }
 }

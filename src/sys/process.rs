@@ -90,6 +90,14 @@ impl Watched {
         }
     }
 
+    /// Asks it to end.
+    ///
+    /// # Errors
+    /// If it belongs to somebody else.
+    pub fn terminate(&self) -> io::Result<()> {
+        signal_pid(&self.descriptor, libc::SIGTERM)
+    }
+
     /// Ends it without a word.
     ///
     /// # Errors
