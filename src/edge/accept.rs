@@ -12,10 +12,10 @@ use tracing::{debug, warn};
 use super::connection::Connections;
 use super::held::Held;
 
-/// Connections at a time; each is a descriptor and some ten kilobytes.
-const MAX_CONNECTIONS: usize = 8192;
-/// Connections of one address at a time: an office behind one address has a few dozen people.
-const MAX_OF_ONE: usize = 512;
+/// Connections at a time; each is a descriptor and some ten kilobytes. All sockets of signaling fit in twice over.
+const MAX_CONNECTIONS: usize = 10_240;
+/// Connections of one address at a time. A whole campus may be behind one; yet it leaves room for everyone else.
+const MAX_OF_ONE: usize = 4096;
 /// The pause after a failed accept, which is most often a lack of descriptors: without it the loop would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -86,8 +86,7 @@ export class Person {
           const [local, remote] = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)];
           return { frames: picture.framesDecoded, local: local.candidateType, remote: remote.candidateType };
         }
-        // The next frame, or the next moment where there is none.
-        await new Promise((done) => setTimeout(done, 100));
+        await new Promise((done) => requestAnimationFrame(done));
       }
       throw new Error(`fewer than ${frames} frames in time`);
     }, { frames, patience: PATIENCE });
