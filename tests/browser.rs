@@ -159,6 +159,11 @@ fn a_relayed_call_outlives_restarts_of_signaling_and_of_turn() {
 }
 
 #[test]
+fn pages_of_the_tutorial_call_our_page_and_are_called_by_it() {
+    play("old");
+}
+
+#[test]
 fn the_pages_speak_two_languages_and_the_ice_test_finds_the_relay() {
     play("pages");
 }

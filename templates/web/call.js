@@ -332,6 +332,8 @@ export class Call extends EventTarget {
       const transceiver = this.peer.getTransceivers().find((one) => one.receiver.track.kind === kind && !one.stopped);
       if (transceiver) {
         if (transceiver.sender.track !== track) {
+          // Old pages look for the stream that a track belongs to.
+          transceiver.sender.setStreams?.(this.#media.stream);
           transceiver.sender.replaceTrack(track);
         }
         if (track && transceiver.direction === "recvonly") {
