@@ -10,15 +10,15 @@
 //! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
 //! | [`supervisor`] | keeps tasks alive | `policy` | `driver` |
 //! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |
-//! | [`turn`] | STUN and TURN | `server`, `credentials` | `workers` |
+//! | [`turn`] | STUN and TURN | `server`, `credentials`, `peers` | `workers` |
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
-//! | [`edge`] | owns every TCP connection | `demux` | `accept` |
-//! | [`web`] | the page and the API, without sockets | | `router` |
+//! | [`edge`] | owns every TCP connection | `demux`, `redirect` | `accept`, `connection` |
+//! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
 //!
-//! `daemon` is the composition root. Arrows between the folders are kept by `tests/architecture.rs`.
+//! [`daemon`] is the composition root. Arrows between the folders are kept by `tests/architecture.rs`.
 
 pub mod certs;
 pub mod cli;

@@ -55,6 +55,7 @@ const PURE: &[&str] = &[
     "config/resolve.rs",
     "control/protocol.rs",
     "edge/demux.rs",
+    "edge/redirect.rs",
     "home.rs",
     "setup/answers.rs",
     "setup/describe.rs",
