@@ -124,6 +124,13 @@ fn a_started_service_is_ready_and_a_stopped_one_leaves_nothing() {
         .map(|task| (task["name"].as_str().unwrap(), task["state"].as_str().unwrap()))
         .collect();
     assert_eq!(tasks, [("certs", "ready"), ("turn", "ready"), ("signaling", "ready"), ("web", "ready")]);
+    for task in status["tasks"].as_array().unwrap() {
+        assert_eq!(task["probe"]["ok"], true, "{task}");
+        assert!(
+            task["probe"]["latency_ms"].is_number() && task["probe"]["at"].as_str().unwrap().ends_with('Z'),
+            "{task}"
+        );
+    }
     assert_eq!(status["urls"]["web"], format!("https://127.0.0.1:{}/", scene.web));
     assert_eq!(status["urls"]["ice"][0], format!("stun:127.0.0.1:{}", scene.turn));
     assert_eq!(status["certificate"]["source"], "self-signed");

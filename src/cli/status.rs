@@ -83,7 +83,10 @@ fn exit_code(status: &Status) -> ExitCode {
 }
 
 fn table(status: &Status, colour: bool) -> String {
-    let mut lines = vec![format!("{:<10}  {:<9}  {:>10}  {:>8}  LAST ERROR", "TASK", "STATE", "UPTIME", "RESTARTS")];
+    let mut lines = vec![format!(
+        "{:<10}  {:<9}  {:>10}  {:>8}  {:>9}  LAST ERROR",
+        "TASK", "STATE", "UPTIME", "RESTARTS", "PROBE"
+    )];
     lines.extend(status.tasks.iter().map(|task| row(task, colour)));
     lines.join("\n")
 }
@@ -92,8 +95,13 @@ fn row(task: &TaskStatus, colour: bool) -> String {
     let uptime =
         if matches!(task.state, State::Ready | State::Degraded) { span(task.uptime_s) } else { "-".to_owned() };
     let error = task.last_error.as_deref().unwrap_or("-");
+    let probe = match &task.probe {
+        Some(probe) if probe.ok => format!("{:.1} ms", probe.latency_ms),
+        Some(_) => "fails".to_owned(),
+        None => "-".to_owned(),
+    };
     let line = format!(
-        "{:<10}  {}  {uptime:>10}  {:>8}  {error}",
+        "{:<10}  {}  {uptime:>10}  {:>8}  {probe:>9}  {error}",
         task.name.as_str(),
         painted(task.state, colour),
         task.restarts

@@ -81,7 +81,7 @@ pub struct TaskStatus {
     pub uptime_s: u64,
     pub restarts: u64,
     pub last_error: Option<String>,
-    /// `null` until the task was probed.
+    /// What the last probe found; `null` for a task that is not up, which is not asked.
     pub probe: Option<ProbeStatus>,
 }
 

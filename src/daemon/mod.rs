@@ -3,6 +3,7 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod probing;
 mod status;
 
 use std::fs::File;
@@ -18,6 +19,7 @@ use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::probing::Probes;
 use self::status::Sources;
 use crate::certs::{CertHandle, Certs};
 use crate::config::{self, Config};
@@ -122,6 +124,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
 
     let listeners = Listeners::bind(&config.web)?;
     let sockets = turn::bind(&config.turn)?;
+    let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
 
     let board = Board::default();
     let ice = IceIssuer::new(&config, &secrets);
@@ -137,7 +140,9 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     ];
     let edge = Edge::new(listeners, certificate.clone(), doors, &config);
     let supervisor = Supervisor::new(services, board.clone());
+    let probes = Probes::new(asked_at.0, asked_at.1, certificate.clone(), board.clone());
     let sources = Sources {
+        probes,
         started_at: clock::now().mono,
         board,
         ice,
@@ -185,6 +190,10 @@ impl Prepared {
         let edge = spawn("edge", move || edge.run(edge_closing))?;
         let tasks = spawn("supervisor", move || supervisor.run())?;
         handle.wait_until_settled(SETTLED_WITHIN);
+        // Ready is what was seen to answer, not what says so.
+        sources.probes.run_once();
+        let (probes, probes_closing) = (sources.probes.clone(), closing.clone());
+        let _probing = spawn("probes", move || probes.run(&probes_closing))?;
         let outcome = outcome(&sources.board);
         match &outcome {
             Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),

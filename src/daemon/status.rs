@@ -6,9 +6,11 @@ use std::time::{Instant, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::probing::Probes;
 use crate::certs::{CertHandle, Served};
 use crate::control::protocol::{
-    Calls, CertificateStatus, Finding, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus, Urls, UsageStatus,
+    Calls, CertificateStatus, Finding, ProbeStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus, Urls,
+    UsageStatus,
 };
 use crate::home::Home;
 use crate::signaling;
@@ -25,6 +27,7 @@ const SECONDS_A_DAY: f64 = 86_400.0;
 /// Where a status comes from. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Sources {
+    pub(super) probes: Probes,
     pub(super) started_at: Instant,
     pub(super) board: Board,
     pub(super) ice: IceIssuer,
@@ -40,6 +43,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
     let tasks = sources.board.tasks();
     let certificate = sources.certificate.current();
     let mut findings: Vec<Finding> = tasks.iter().filter_map(|task| task_finding(task, sources, now)).collect();
+    findings.extend(tasks.iter().filter_map(|task| probe_finding(task, sources)));
     findings.extend(certificate.as_deref().and_then(|served| certificate_finding(served, sources, now)));
     let count = turn::Counters::read;
     Status {
@@ -49,7 +53,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         state: sources.board.overall(),
         uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
         usage: usage::own().map(|usage| UsageStatus { memory_bytes: usage.memory_bytes, cpu_ms: usage.cpu_ms }),
-        tasks: tasks.iter().map(|task| task_status(task, now)).collect(),
+        tasks: tasks.iter().map(|task| task_status(task, sources, now)).collect(),
         urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
         turn: TurnStatus {
@@ -68,15 +72,21 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
     }
 }
 
-fn task_status(task: &TaskView, now: Now) -> TaskStatus {
+fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {
     let up_since = task.ready_since.unwrap_or(now.mono);
+    // What a task answered before it went down is no news.
+    let probed = task.ready_since.and_then(|_| sources.probes.of(task.name));
     TaskStatus {
         name: task.name,
         state: task.state,
         uptime_s: now.mono.saturating_duration_since(up_since).as_secs(),
         restarts: task.restarts,
         last_error: task.last_error.clone(),
-        probe: None,
+        probe: probed.map(|probed| ProbeStatus {
+            ok: probed.error.is_none(),
+            latency_ms: (probed.latency.as_secs_f64() * 1e6).round() / 1e3,
+            at: rfc3339(probed.at),
+        }),
     }
 }
 
@@ -102,6 +112,19 @@ fn task_finding(task: &TaskView, sources: &Sources, now: Now) -> Option<Finding>
             }
         },
         since: rfc3339(since),
+    })
+}
+
+fn probe_finding(task: &TaskView, sources: &Sources) -> Option<Finding> {
+    task.ready_since?;
+    let probed = sources.probes.of(task.name)?;
+    Some(Finding {
+        code: "probe-failed".to_owned(),
+        severity: Severity::Error,
+        title: format!("{} does not answer as it should", task.name),
+        evidence: probed.error?,
+        hint: format!("restart it by `rtcctl{} restart {}`", sources.home.flag(), task.name),
+        since: rfc3339(probed.at),
     })
 }
 

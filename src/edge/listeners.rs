@@ -28,10 +28,16 @@ impl Listeners {
         Ok(Self { https, http })
     }
 
-    /// The port of HTTPS, which the kernel may have chosen.
+    /// The first address of HTTPS, whose port the kernel may have chosen.
+    #[must_use]
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https.first()?.local_addr().ok()
+    }
+
+    /// The port of HTTPS.
     #[must_use]
     pub fn https_port(&self) -> Option<u16> {
-        Some(self.https.first()?.local_addr().ok()?.port())
+        self.https_address().map(|address| address.port())
     }
 
     /// All of them, with whether it is HTTPS.
