@@ -186,8 +186,9 @@ impl Prepared {
         watch_signals(wishes)?;
 
         let closing = CancellationToken::new();
-        let edge_closing = closing.clone();
-        let edge = spawn("edge", move || edge.run(edge_closing))?;
+        let closed = CancellationToken::new();
+        let (edge_closing, edge_closed) = (closing.clone(), closed.clone());
+        let edge = spawn("edge", move || edge.run(edge_closing, &edge_closed))?;
         let tasks = spawn("supervisor", move || supervisor.run())?;
         handle.wait_until_settled(SETTLED_WITHIN);
         // Ready is what was seen to answer, not what says so.
@@ -222,9 +223,10 @@ impl Prepared {
             }
         });
         closing.cancel();
-        let edge = edge.join();
         handle.halt();
         let tasks = tasks.join();
+        closed.cancel();
+        let edge = edge.join();
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
         let _ = std::fs::remove_file(&control);
         info!("stopped");

@@ -60,22 +60,24 @@ impl Edge {
 
     /// Serves until `closing` is cancelled, then lets connections finish for a moment.
     ///
+    /// Upgraded connections live until `closed` is cancelled: their task has said goodbye by then.
+    ///
     /// # Errors
     /// If there is no runtime to be had.
-    pub fn run(self, closing: CancellationToken) -> Result<()> {
+    pub fn run(self, closing: CancellationToken, closed: &CancellationToken) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("edge")
             .enable_all()
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for edge").caused_by(error))?;
-        let result = runtime.block_on(self.serve(closing));
+        let result = runtime.block_on(self.serve(closing, closed));
         // Whoever has not finished by now is cut off.
         runtime.shutdown_background();
         result
     }
 
-    async fn serve(self, closing: CancellationToken) -> Result<()> {
+    async fn serve(self, closing: CancellationToken, closed: &CancellationToken) -> Result<()> {
         let caps = Arc::new(Caps::default());
         let connections = Arc::new(Connections {
             tls: tls(self.certificate)?,
@@ -100,6 +102,7 @@ impl Edge {
         if tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await.is_err() {
             debug!(left = tracker.len(), "connections did not finish in time");
         }
+        closed.cancelled().await;
         Ok(())
     }
 }
