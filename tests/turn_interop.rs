@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -240,20 +241,17 @@ fn loopback() -> TurnConfig {
         port: 0,
         relay_ports: 20_000..=29_999,
         relay_ips: vec![Ipv4Addr::LOCALHOST.into()],
-        public_ips: Vec::new(),
         peers: PeerMode::Lan,
-        allow_peers: Vec::new(),
-        realm: "rtcctl".to_owned(),
         workers: 2,
         // coturn's client leaves its allocations behind when it gives up.
         user_quota: 1000,
-        total_quota: 2000,
-        credential_ttl: 3600,
+        drain: Duration::ZERO,
+        ..TurnConfig::default()
     }
 }
 
 fn secrets() -> Secrets {
-    Secrets { turn: vec![Secret::new(b"0123456789abcdef0123456789abcdef".to_vec())] }
+    Secrets { turn: vec![Secret::new(b"0123456789abcdef0123456789abcdef".to_vec())], turn_users: BTreeMap::new() }
 }
 
 /// Messages that each of two clients sends to the other.

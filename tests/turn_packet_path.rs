@@ -12,7 +12,9 @@ use rtcctl::config::{PeerMode, Secret};
 use rtcctl::sys::clock::{self, Now};
 use rtcctl::turn::credentials::{Credentials, issue};
 use rtcctl::turn::peers::PeerPolicy;
-use rtcctl::turn::server::{Action, Client, Forward, Frame, RelayAddress, RelayId, Server, Settings, Shared};
+use rtcctl::turn::server::{
+    Action, Client, Forward, Frame, RelayAddress, RelayId, Server, Settings, Shared, Transport,
+};
 use stun_types::attribute::{Nonce, Realm, Username};
 use stun_types::message::{
     IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageWrite as _, MessageWriteExt as _, MessageWriteVec,
@@ -75,10 +77,10 @@ fn relaying_makes_no_heap_allocation_in_any_direction() {
         assert!(matches!(forward, Some(Forward::ToClient { frame: Frame::Channel(CHANNEL), .. })));
         let forward = server.handle_peer(alice.socket, peer, 1200, now);
         let Some(Forward::ToClient { frame, .. }) = forward else { panic!("a permitted peer is heard") };
-        assert!(frame.write_header(1200, &mut header).is_some());
+        assert!(frame.write_header(Transport::Udp, 1200, &mut header).is_some());
         let forward = server.handle_peer(alice.socket, SocketAddr::new(peer.ip(), 5001), 1200, now);
         let Some(Forward::ToClient { frame, .. }) = forward else { panic!("a permitted peer is heard") };
-        assert!(frame.write_header(1200, &mut header).is_some());
+        assert!(frame.write_header(Transport::Udp, 1200, &mut header).is_some());
         assert!(server.handle_client(alice.client, &[0x4f, 0xff, 0, 0], now).is_none());
     };
     // Once before, for what is made at first use.
@@ -124,7 +126,7 @@ impl Stage {
 
     fn allocate(&mut self, user: &str, host: u8) -> Caller {
         let remote = SocketAddr::new([203, 0, 113, host].into(), 40_000);
-        let client = Client { remote, local: "192.0.2.1".parse().unwrap(), listener: 0 };
+        let client = Client { remote, local: "192.0.2.1".parse().unwrap(), transport: Transport::Udp, via: 0 };
         let issued = issue(&self.secret, user, 600, self.now);
         let (socket, relay) = (RelayId(0), SocketAddr::new([198, 51, 100, 1].into(), 49_160 + u16::from(host)));
         let mut caller = Caller { client, issued, nonce: String::new(), socket, relay };

@@ -10,9 +10,11 @@ mod secrets;
 mod show;
 mod template;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
@@ -139,6 +141,51 @@ pub struct TurnConfig {
     pub total_quota: u32,
     /// Lifetime of an issued credential in seconds.
     pub credential_ttl: u64,
+    /// Whether clients may come by TCP and TLS: on `port` as TCP, and on the HTTPS port.
+    pub tcp: bool,
+    /// A port of its own for TURN over TLS, besides those; 5349 by custom.
+    pub tls_port: Option<u16>,
+    pub latency: Latency,
+    /// Payload bytes a second that one allocation may relay, both directions together; `None`: without limit.
+    pub allocation_bandwidth: Option<u64>,
+    /// Payload bytes a second of all allocations together; `None`: without limit.
+    pub total_bandwidth: Option<u64>,
+    /// How long allocations are served on after the order to stop, while no new one is made.
+    pub drain: Duration,
+}
+
+/// What the relay does for its CPU time under load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// Gathers packets for a moment when many come.
+    Auto,
+    /// Sends each packet on at once.
+    Low,
+}
+
+impl Default for TurnConfig {
+    fn default() -> Self {
+        Self {
+            bind: any_address(),
+            port: 3478,
+            relay_ports: 49160..=51159,
+            relay_ips: Vec::new(),
+            public_ips: Vec::new(),
+            peers: PeerMode::Public,
+            allow_peers: Vec::new(),
+            realm: "rtcctl".to_owned(),
+            workers: 1,
+            user_quota: 12,
+            total_quota: 2000,
+            credential_ttl: 3600,
+            tcp: true,
+            tls_port: None,
+            latency: Latency::Auto,
+            allocation_bandwidth: None,
+            total_bandwidth: None,
+            drain: Duration::from_secs(2),
+        }
+    }
 }
 
 impl Default for SignalingConfig {
@@ -158,6 +205,8 @@ pub fn any_address() -> Vec<IpAddr> {
 pub struct Secrets {
     /// Shared secrets for TURN credentials; the first issues, all verify. Never empty.
     pub turn: Vec<Secret>,
+    /// TURN users with a password of their own, by name.
+    pub turn_users: BTreeMap<String, Secret>,
 }
 
 /// Bytes that never show in `Debug` output.

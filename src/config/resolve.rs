@@ -226,6 +226,7 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         user_quota: user_quota.unwrap_or(DEFAULT_USER_QUOTA),
         total_quota: total_quota.unwrap_or(ports),
         credential_ttl: credential_ttl.unwrap_or(DEFAULT_CREDENTIAL_TTL),
+        ..TurnConfig::default()
     };
     (turn, detects_relay_ips)
 }

@@ -1,5 +1,7 @@
 //! `secrets.yaml`: read with complaints that never quote a value, and written.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::lines::{self, Complaint};
@@ -42,7 +44,7 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
     }
     reader.close(root);
     if reader.complaints.is_empty() {
-        return Ok(Secrets { turn });
+        return Ok(Secrets { turn, turn_users: BTreeMap::new() });
     }
     for complaint in &mut reader.complaints {
         // A value of the wrong type is described by quoting it, which is right anywhere else.
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         for secret in [GOOD, "0e12345678901234567890123456789012345678901234567890123456789012"] {
-            let secrets = Secrets { turn: vec![Secret::new(secret.as_bytes().to_vec())] };
+            let secrets = Secrets { turn: vec![Secret::new(secret.as_bytes().to_vec())], turn_users: BTreeMap::new() };
             let text = render_secrets(&secrets);
             assert_eq!(resolve(&text).unwrap().turn, secrets.turn);
         }

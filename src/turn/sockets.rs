@@ -78,16 +78,9 @@ mod tests {
         TurnConfig {
             bind: vec![Ipv4Addr::LOCALHOST.into()],
             port,
-            relay_ports: 49160..=49200,
             relay_ips: vec![Ipv4Addr::LOCALHOST.into()],
-            public_ips: Vec::new(),
-            peers: crate::config::PeerMode::Lan,
-            allow_peers: Vec::new(),
-            realm: "rtcctl".to_owned(),
             workers: 2,
-            user_quota: 12,
-            total_quota: 40,
-            credential_ttl: 3600,
+            ..TurnConfig::default()
         }
     }
 

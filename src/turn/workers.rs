@@ -13,10 +13,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 use tracing::debug;
 
-use super::Counters;
 use super::relay_ports::RelayPorts;
-use super::server::{Action, Client, Forward, Frame, RelayId, Server, Shared};
+use super::server::{Action, Client, Forward, Frame, RelayId, Server, Shared, Transport};
 use super::sockets::Listener;
+use super::{Counters, Counts};
 use crate::error::{Failure, Result};
 use crate::sys::clock;
 use crate::sys::mmsg::{Packet, Receiver, Sender};
@@ -41,7 +41,8 @@ pub(super) struct Worker<'a> {
     relays: Vec<Option<UdpSocket>>,
     epoll: Epoll,
     output: Output,
-    relayed: Relayed,
+    /// Added to the shared counters once a batch.
+    counts: Counts,
 }
 
 /// What waits to be sent, all of it by one socket.
@@ -54,15 +55,8 @@ struct Output {
 /// A socket of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
-    Listener(u8),
+    Listener(u32),
     Relay(RelayId),
-}
-
-/// Counted here and added to the shared counters once a batch.
-#[derive(Default)]
-struct Relayed {
-    packets: u64,
-    bytes: u64,
 }
 
 impl<'a> Worker<'a> {
@@ -91,7 +85,7 @@ impl<'a> Worker<'a> {
             relays: Vec::new(),
             epoll,
             output: Output::default(),
-            relayed: Relayed::default(),
+            counts: Counts::default(),
         })
     }
 
@@ -142,7 +136,7 @@ impl<'a> Worker<'a> {
         let now = clock::now();
         for packet in (0..count).filter_map(|index| receiver.packet(index)) {
             let local = packet.local.unwrap_or(listener.address.ip());
-            let client = Client { remote: packet.from, local, listener: number };
+            let client = Client { remote: packet.from, local, transport: Transport::Udp, via: number.into() };
             if let Some(forward) = self.server.handle_client(client, packet.bytes, now) {
                 self.forward(&forward, packet);
             }
@@ -170,16 +164,18 @@ impl<'a> Worker<'a> {
             Forward::ToClient { client, frame, payload } => {
                 let payload = &packet.bytes[payload.clone()];
                 let mut header = [0; Frame::MAX_HEADER];
-                let Some((length, padding)) = frame.write_header(payload.len(), &mut header) else { return };
-                self.relayed.count(payload);
+                let Some((length, padding)) = frame.write_header(client.transport, payload.len(), &mut header) else {
+                    return;
+                };
+                self.counts.relay(payload.len());
                 let parts = [&header[..length], payload, &PADDING[..padding]];
-                self.push(Exit::Listener(client.listener), client.remote, Some(client.local), &parts);
+                self.push(Exit::Listener(client.via), client.remote, Some(client.local), &parts);
             }
-            Forward::ToPeer { relay, peer, payload } => {
+            Forward::ToPeer { relay, peer, payload, dont_fragment: _ } => {
                 let payload = &packet.bytes[payload.clone()];
                 // What goes to another worker's allocation is counted where it arrives.
                 if !self.ports.is_at(peer.ip()) {
-                    self.relayed.count(payload);
+                    self.counts.relay(payload.len());
                 }
                 self.push(Exit::Relay(*relay), *peer, None, &[payload]);
             }
@@ -191,7 +187,7 @@ impl<'a> Worker<'a> {
         while let Some(action) = self.server.poll_action() {
             match action {
                 Action::Reply { client, message } => {
-                    self.push(Exit::Listener(client.listener), client.remote, Some(client.local), &[&message]);
+                    self.push(Exit::Listener(client.via), client.remote, Some(client.local), &[&message]);
                 }
                 Action::Open { relay, family, wanted } => {
                     let socket = self.ports.open(family, wanted, clock::now().mono);
@@ -236,7 +232,7 @@ impl<'a> Worker<'a> {
     fn flush(&mut self) {
         let Some(by) = self.output.by.take() else { return };
         let socket = match by {
-            Exit::Listener(number) => self.listeners.get(usize::from(number)).map(|listener| &listener.socket),
+            Exit::Listener(number) => self.listeners.get(number as usize).map(|listener| &listener.socket),
             Exit::Relay(relay) => self.relays.get(relay.0 as usize).and_then(Option::as_ref),
         };
         if let Some(socket) = socket {
@@ -246,16 +242,8 @@ impl<'a> Worker<'a> {
 
     fn finish_batch(&mut self) {
         self.flush();
-        let Relayed { packets, bytes } = std::mem::take(&mut self.relayed);
         self.counters.allocations.store(self.shared.allocations().into(), Ordering::Relaxed);
-        self.counters.relayed_packets.fetch_add(packets, Ordering::Relaxed);
-        self.counters.relayed_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Relayed {
-    fn count(&mut self, payload: &[u8]) {
-        self.packets += 1;
-        self.bytes += payload.len() as u64;
+        self.counters.add(&std::mem::take(&mut self.counts));
+        self.counters.add(&self.server.take_counts());
     }
 }

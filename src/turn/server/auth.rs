@@ -63,7 +63,8 @@ impl Nonces {
             std::net::IpAddr::V6(v6) => context.update(&v6.octets()),
         }
         context.update(&client.remote.port().to_be_bytes());
-        context.update(&[client.listener]);
+        context.update(&[client.transport as u8]);
+        context.update(&client.via.to_be_bytes());
         let whole = context.sign();
         let mut tag = [0; TAG];
         tag.copy_from_slice(&whole.as_ref()[..TAG]);

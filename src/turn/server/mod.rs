@@ -31,6 +31,7 @@ use turn_types::message::SEND;
 
 use self::allocation::{Allocation, Due, Slot};
 use self::auth::Nonces;
+use super::counters::Counts;
 use super::peers::PeerPolicy;
 use crate::config::Secret;
 use crate::sys::clock::Now;
@@ -53,19 +54,39 @@ pub const MAX_CHANNELS: usize = 128;
 /// Replies that may wait to be drained; more means that nobody drains.
 const MAX_ACTIONS: usize = 4096;
 
-/// A client's 5-tuple: RFC 8656, section 3. The protocol is UDP.
+/// How a client is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+/// A client's 5-tuple: RFC 8656, section 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Client {
     pub remote: SocketAddr,
     /// The address of ours that the client sends to.
     pub local: IpAddr,
-    /// Which listening socket it came in by.
-    pub listener: u8,
+    pub transport: Transport,
+    /// Which listening socket (UDP) or which connection (TCP, TLS) of the shard it came in by.
+    pub via: u32,
 }
 
-/// An allocation's relay socket, by its place in the shard.
+/// A relay socket, by its place in the shard. An allocation has up to two, one of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelayId(pub u32);
+
+/// What the network said of a datagram that a relay socket sent. RFC 8656, section 11.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Of the ICMP message: IPv4 and IPv6 number their types apart.
+    pub family: Family,
+    pub kind: u8,
+    pub code: u8,
+    /// The MTU for a datagram that was too big, else zero.
+    pub data: u32,
+}
 
 /// An address that relay sockets are bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +115,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forward {
     ToClient { client: Client, frame: Frame, payload: Range<usize> },
-    ToPeer { relay: RelayId, peer: SocketAddr, payload: Range<usize> },
+    ToPeer { relay: RelayId, peer: SocketAddr, payload: Range<usize>, dont_fragment: bool },
 }
 
 /// Which relay socket a client asks for.
@@ -134,6 +155,7 @@ pub struct Server {
     actions: VecDeque<Action>,
     /// Tells indications apart.
     indications: u64,
+    counts: Counts,
     rng: Box<dyn FnMut() -> u64 + Send>,
 }
 
@@ -152,6 +174,7 @@ impl Server {
             deadlines: BTreeSet::new(),
             actions: VecDeque::new(),
             indications: 0,
+            counts: Counts::default(),
             rng,
         }
     }
@@ -177,6 +200,18 @@ impl Server {
     /// A datagram of `len` bytes that `peer` sent to a relay socket.
     pub fn handle_peer(&mut self, relay: RelayId, peer: SocketAddr, len: usize, now: Now) -> Option<Forward> {
         self.forward_to_client(relay.0, peer, 0..len, now.mono)
+    }
+
+    /// What the network said of a datagram that `relay` had sent to `peer`.
+    pub fn handle_icmp(&mut self, relay: RelayId, peer: SocketAddr, error: IcmpError, now: Now) {
+        let _ = (relay, peer, error, now);
+    }
+
+    /// The connection of `client` has ended, and its allocation with it.
+    pub fn handle_closed(&mut self, client: Client) {
+        if let Some(slot) = self.by_client.get(&client).copied() {
+            self.delete(slot);
+        }
     }
 
     /// The relay socket of [`Action::Open`] is bound to `address`; `None`: there was no port left.
@@ -220,6 +255,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// What was counted since this was last called.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
     /// Deletes everything, closing all relay sockets.
@@ -280,7 +320,7 @@ impl Server {
         } else if !PeerPolicy::allows_port(peer.port()) {
             return None;
         }
-        Some(Forward::ToPeer { relay: RelayId(slot), peer, payload })
+        Some(Forward::ToPeer { relay: RelayId(slot), peer, payload, dont_fragment: false })
     }
 
     /// From `peer` to the client of the allocation in `slot`, if that has the permission.

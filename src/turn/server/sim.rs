@@ -18,7 +18,7 @@ use turn_types::attribute::{
 };
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, SEND};
 
-use super::{Action, Client, Forward, RelayAddress, RelayId, Server, Settings, Shared, Wanted};
+use super::{Action, Client, Forward, RelayAddress, RelayId, Server, Settings, Shared, Transport, Wanted};
 use crate::config::{PeerMode, Secret};
 use crate::sys::clock::{self, Now};
 use crate::sys::net::Family;
@@ -174,7 +174,7 @@ impl Sim {
     }
 
     pub(super) fn user_at(&mut self, name: &str, remote: SocketAddr) -> Caller {
-        let client = Client { remote, local: "192.0.2.1".parse().unwrap(), listener: 0 };
+        let client = Client { remote, local: "192.0.2.1".parse().unwrap(), transport: Transport::Udp, via: 0 };
         let issued = credentials::issue(&self.secret, name, 3600, self.now);
         let relay = addr("0.0.0.0:0");
         let nonce = String::new();

@@ -7,6 +7,8 @@ use stun_types::attribute::{Attribute as _, AttributeExt as _, AttributeStaticTy
 use stun_types::message::{MAGIC_COOKIE, Message};
 use turn_types::attribute::{Data, XorPeerAddress};
 
+use super::Transport;
+
 /// Bytes of a STUN header. RFC 8489, section 5.
 const HEADER: usize = 20;
 /// Bytes of an attribute's type and length. RFC 8489, section 14.
@@ -35,16 +37,21 @@ impl Frame {
 
     /// Writes what goes before `len` bytes of payload. Gives the header's length and how many zero bytes go after.
     ///
-    /// `None` if the payload is too long for this frame.
+    /// ChannelData is padded on a stream alone: RFC 8656, section 12.5. `None` if the payload is too long for this frame.
     #[must_use]
-    pub fn write_header(&self, len: usize, header: &mut [u8; Self::MAX_HEADER]) -> Option<(usize, usize)> {
+    pub fn write_header(
+        &self,
+        transport: Transport,
+        len: usize,
+        header: &mut [u8; Self::MAX_HEADER],
+    ) -> Option<(usize, usize)> {
         let data_length = u16::try_from(len).ok()?;
         match *self {
             Self::Channel(number) => {
                 header[..2].copy_from_slice(&number.to_be_bytes());
                 header[2..4].copy_from_slice(&data_length.to_be_bytes());
-                // Over UDP there is no padding: RFC 8656, section 12.5.
-                Some((CHANNEL_HEADER, 0))
+                let padding = if transport == Transport::Udp { 0 } else { len.wrapping_neg() % 4 };
+                Some((CHANNEL_HEADER, padding))
             }
             Self::Indication { peer, serial } => {
                 let padding = len.wrapping_neg() % 4;

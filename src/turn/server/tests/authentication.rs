@@ -123,7 +123,7 @@ fn a_nonce_is_for_one_address_one_port_and_one_listener() {
     let mut elsewhere = [alice.clone(), alice.clone(), alice.clone()];
     elsewhere[0].client.remote.set_port(40001);
     elsewhere[1].client.remote = addr("203.0.113.200:40000");
-    elsewhere[2].client.listener = 1;
+    elsewhere[2].client.via = 1;
     for caller in &mut elsewhere {
         assert_eq!(sim.allocate_by(caller, &[]), Err(438));
     }

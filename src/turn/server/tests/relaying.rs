@@ -6,7 +6,7 @@ use turn_types::attribute::{Data, XorPeerAddress};
 use turn_types::message::{DATA, SEND};
 
 use super::super::sim::{Sim, addr, peer};
-use super::super::{Forward, Frame};
+use super::super::{Forward, Frame, Transport};
 
 #[test]
 fn data_of_a_client_leaves_from_its_relay_socket_byte_by_byte() {
@@ -46,7 +46,7 @@ fn a_written_indication_is_one_that_the_codec_reads() {
             let payload: Vec<u8> = (0..len).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
             let mut header = [0xaa; Frame::MAX_HEADER];
             let frame = Frame::Indication { peer: source, serial: 0x0102_0304_0506_0708 };
-            let (length, padding) = frame.write_header(len, &mut header).unwrap();
+            let (length, padding) = frame.write_header(Transport::Udp, len, &mut header).unwrap();
             let bytes = [&header[..length], &payload, &vec![0; padding]].concat();
             let message = Message::from_bytes(&bytes).unwrap();
             assert_eq!((message.class(), message.method()), (MessageClass::Indication, DATA));
@@ -60,17 +60,17 @@ fn a_written_indication_is_one_that_the_codec_reads() {
 #[test]
 fn written_channel_data_has_no_padding() {
     let mut header = [0; Frame::MAX_HEADER];
-    assert_eq!(Frame::Channel(0x4001).write_header(5, &mut header), Some((4, 0)));
+    assert_eq!(Frame::Channel(0x4001).write_header(Transport::Udp, 5, &mut header), Some((4, 0)));
     assert_eq!(header[..4], [0x40, 0x01, 0, 5]);
 }
 
 #[test]
 fn data_too_long_for_its_frame_is_not_framed() {
     let mut header = [0; Frame::MAX_HEADER];
-    assert_eq!(Frame::Channel(0x4001).write_header(65_536, &mut header), None);
+    assert_eq!(Frame::Channel(0x4001).write_header(Transport::Udp, 65_536, &mut header), None);
     let frame = Frame::Indication { peer: peer(), serial: 1 };
-    assert_eq!(frame.write_header(65_530, &mut header), None);
-    assert!(frame.write_header(65_507, &mut header).is_some());
+    assert_eq!(frame.write_header(Transport::Udp, 65_530, &mut header), None);
+    assert!(frame.write_header(Transport::Udp, 65_507, &mut header).is_some());
 }
 
 #[test]
