@@ -31,6 +31,7 @@ use crate::home::Home;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Handle, Order, Supervisor};
+use crate::supervisor::handover::Door;
 use crate::supervisor::service::{Service, TaskName};
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
@@ -122,14 +123,15 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
 
-    let listeners = Listeners::bind(&config.web)?;
+    let listeners = Listeners::bind(&config.web, &config.turn)?;
     let sockets = turn::bind(&config.turn)?;
     let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
 
     let board = Board::default();
     let ice = IceIssuer::new(&config, &secrets);
     let certificate = CertHandle::default();
-    let doors = Doors::default();
+    let streams = Door::default();
+    let doors = Doors { turn: config.turn.tcp.then(|| streams.clone()), ..Doors::default() };
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
     let services: Vec<Arc<dyn Service>> = vec![

@@ -2,6 +2,7 @@
 
 mod counters;
 pub mod credentials;
+pub mod framer;
 pub mod ice;
 pub mod peers;
 mod relay_ports;

@@ -1,0 +1,394 @@
+//! One client on TCP or TLS: its socket and session, the message it is in the middle of, and what it was not sent yet.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConnection;
+
+use crate::supervisor::handover::TurnStream;
+use crate::turn::framer::{MAX_EARLY_MESSAGE, MAX_MESSAGE};
+use crate::turn::server::{Client, Transport};
+
+/// How long a client may take to its first whole message.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may stay without an allocation. It is looked at no more often than that.
+const ALLOCATION_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes of one read: some fifty packets of video.
+const CHUNK: usize = 64 * 1024;
+/// Bytes that are sent before there are more, so that they are still in the processor's cache.
+const SENT_EARLY: usize = 64 * 1024;
+/// Bytes that wait for a client that reads too slowly: half a second of video. What does not fit is dropped, since a
+/// late packet of a call is worth nothing.
+const MAX_WAITING: usize = 256 * 1024;
+/// Memory that a connection keeps while it is in the middle of a message. More than that was an exception.
+const KEPT_CAPACITY: usize = 4096;
+/// Buffers for output that are kept for use again.
+const MAX_SPARE: usize = 16;
+
+/// Buffers that all connections of a thread share.
+pub(super) struct Buffers {
+    encrypted: Box<[u8]>,
+    /// What the last [`Connection::read`] gave.
+    pub(super) plain: Box<[u8]>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        // Behind what was kept of a message there is room for a chunk, with what a session had of a record before it.
+        let plain = vec![0; MAX_MESSAGE + 2 * CHUNK].into_boxed_slice();
+        Self { encrypted: vec![0; CHUNK].into_boxed_slice(), plain, spare: Vec::new() }
+    }
+}
+
+/// The connection has ended, in whatever way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended;
+
+/// A client's connection.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    stream: TcpStream,
+    tls: Option<Box<ServerConnection>>,
+    /// The beginning of a message.
+    kept: Vec<u8>,
+    output: Output,
+    /// When it is looked whether it has earned its place.
+    pub(super) due_at: Instant,
+    has_spoken: bool,
+    /// Whether it ever had an allocation, so is nobody unknown.
+    is_trusted: bool,
+    _hold: Box<dyn Send>,
+}
+
+/// Frames that were not sent yet. There is never half a frame too little in it.
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    /// How many of them were sent.
+    sent: usize,
+    /// The kernel takes no more for now.
+    is_blocked: bool,
+}
+
+impl Connection {
+    /// Takes over a stream as the connection of this number.
+    pub(super) fn new(taken: TurnStream, via: u32, now: Instant) -> Self {
+        let TurnStream { stream, tls, received, client, local, hold } = taken;
+        let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
+        Self {
+            client: Client { remote: client, local, transport, via },
+            stream,
+            tls,
+            kept: received,
+            output: Output::default(),
+            due_at: now + FIRST_MESSAGE_WITHIN,
+            has_spoken: false,
+            is_trusted: false,
+            _hold: hold,
+        }
+    }
+
+    /// How long a message may be by now.
+    pub(super) fn max_message(&self) -> usize {
+        if self.is_trusted { MAX_MESSAGE } else { MAX_EARLY_MESSAGE }
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
+    /// It has an allocation.
+    pub(super) fn trust(&mut self) {
+        self.is_trusted = true;
+    }
+
+    /// It has said a whole message.
+    pub(super) fn handle_message(&mut self, now: Instant) {
+        if !self.has_spoken {
+            self.has_spoken = true;
+            self.due_at = now + ALLOCATION_WITHIN;
+        }
+    }
+
+    /// Whether it may stay; to be asked when it is due.
+    pub(super) fn may_stay(&mut self, has_allocation: bool, now: Instant) -> bool {
+        self.due_at = now + ALLOCATION_WITHIN;
+        has_allocation
+    }
+
+    /// Gives what the session holds from before it was taken over, as [`Connection::read`] does.
+    pub(super) fn read_held(&mut self, buffers: &mut Buffers) -> Result<usize, Ended> {
+        let mut length = self.recall(&mut buffers.plain);
+        if let Some(tls) = &mut self.tls {
+            decrypted(tls, &mut buffers.plain, &mut length)?;
+        }
+        Ok(length)
+    }
+
+    /// Reads once. Gives how many bytes of `buffers.plain` there are now, the beginning of a message that was kept
+    /// before them included.
+    ///
+    /// # Errors
+    /// If the client has closed, which includes its half of the connection, or breaks the rules of TLS.
+    pub(super) fn read(&mut self, buffers: &mut Buffers) -> Result<usize, Ended> {
+        let mut length = self.recall(&mut buffers.plain);
+        let room = match &self.tls {
+            Some(_) => &mut buffers.encrypted[..],
+            None => &mut buffers.plain[length..length + CHUNK],
+        };
+        let read = match self.stream.read(room) {
+            Ok(0) => return Err(Ended),
+            Ok(read) => read,
+            Err(error) if is_for_later(&error) => return Ok(length),
+            Err(_) => return Err(Ended),
+        };
+        let Some(tls) = &mut self.tls else { return Ok(length + read) };
+        let mut encrypted = &buffers.encrypted[..read];
+        while !encrypted.is_empty() {
+            match tls.read_tls(&mut encrypted) {
+                Ok(0) | Err(_) => return Err(Ended),
+                Ok(_) => {}
+            }
+            if tls.process_new_packets().is_err() {
+                // The alert that says why.
+                let _ = tls.write_tls(&mut self.stream);
+                return Err(Ended);
+            }
+            decrypted(tls, &mut buffers.plain, &mut length)?;
+        }
+        Ok(length)
+    }
+
+    /// Keeps the beginning of a message for the next read.
+    pub(super) fn keep(&mut self, rest: &[u8]) {
+        if rest.is_empty() && self.kept.capacity() > KEPT_CAPACITY {
+            self.kept = Vec::new();
+        }
+        self.kept.clear();
+        self.kept.extend_from_slice(rest);
+    }
+
+    fn recall(&self, plain: &mut [u8]) -> usize {
+        plain[..self.kept.len()].copy_from_slice(&self.kept);
+        self.kept.len()
+    }
+
+    /// Adds a frame made of `parts`. `Ok(false)`: the client is too slow, and it was dropped.
+    ///
+    /// # Errors
+    /// If it turns out that the client has gone.
+    pub(super) fn push(&mut self, parts: &[&[u8]], buffers: &mut Buffers) -> Result<bool, Ended> {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        if self.output.waiting() + length > SENT_EARLY && !self.output.is_blocked {
+            self.flush(buffers)?;
+        }
+        Ok(self.output.push(parts, length, &mut buffers.spare))
+    }
+
+    /// Sends what waits, as far as the kernel takes it.
+    ///
+    /// # Errors
+    /// If the client has gone.
+    pub(super) fn flush(&mut self, buffers: &mut Buffers) -> Result<(), Ended> {
+        if self.output.is_blocked {
+            return Ok(());
+        }
+        let sent = match &mut self.tls {
+            Some(tls) => self.output.send_by_tls(tls, &mut self.stream),
+            None => self.output.send(&mut self.stream),
+        };
+        match sent {
+            Ok(()) => self.output.reuse(&mut buffers.spare),
+            Err(error) if is_for_later(&error) => self.output.is_blocked = true,
+            Err(_) => return Err(Ended),
+        }
+        Ok(())
+    }
+
+    /// The kernel takes more.
+    pub(super) fn handle_writable(&mut self) {
+        self.output.is_blocked = false;
+    }
+
+    /// Whether something waits for the kernel to take more.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.output.is_blocked
+    }
+
+    /// Says goodbye where that is the custom.
+    pub(super) fn close(mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut self.stream);
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl Output {
+    fn waiting(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn push(&mut self, parts: &[&[u8]], length: usize, spare: &mut Vec<Vec<u8>>) -> bool {
+        // One frame always fits, or the longest would never be sent.
+        if self.waiting() > 0 && self.waiting() + length > MAX_WAITING {
+            return false;
+        }
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare.pop().unwrap_or_default();
+        }
+        // What was sent makes room before more memory does.
+        if self.sent > 0 && self.bytes.len() + length > self.bytes.capacity() {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        true
+    }
+
+    fn send(&mut self, stream: &mut impl io::Write) -> io::Result<()> {
+        while self.sent < self.bytes.len() {
+            match stream.write(&self.bytes[self.sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(sent) => self.sent += sent,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn send_by_tls(&mut self, tls: &mut ServerConnection, stream: &mut impl io::Write) -> io::Result<()> {
+        loop {
+            while tls.wants_write() {
+                if tls.write_tls(stream)? == 0 {
+                    return Err(ErrorKind::WriteZero.into());
+                }
+            }
+            if self.sent == self.bytes.len() {
+                return Ok(());
+            }
+            // Up to the session's own limit, as few records as that makes.
+            match tls.writer().write(&self.bytes[self.sent..])? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                taken => self.sent += taken,
+            }
+        }
+    }
+
+    /// Everything is sent: the memory is for who needs it next.
+    fn reuse(&mut self, spare: &mut Vec<Vec<u8>>) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.sent = 0;
+        if spare.len() < MAX_SPARE && bytes.capacity() > 0 {
+            bytes.clear();
+            spare.push(bytes);
+        }
+    }
+}
+
+/// Moves what was decrypted to `plain`, behind the `length` bytes that are there.
+fn decrypted(tls: &mut ServerConnection, plain: &mut [u8], length: &mut usize) -> Result<(), Ended> {
+    loop {
+        match tls.reader().read(&mut plain[*length..]) {
+            Ok(0) => return Err(Ended),
+            Ok(read) => *length += read,
+            Err(error) if is_for_later(&error) => return Ok(()),
+            Err(_) => return Err(Ended),
+        }
+    }
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes some bytes, then none until it is asked again.
+    #[derive(Default)]
+    struct Slow {
+        taken: Vec<u8>,
+        room: usize,
+    }
+
+    impl io::Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = bytes.len().min(self.room);
+            if length == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.taken.extend_from_slice(&bytes[..length]);
+            self.room -= length;
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn push(output: &mut Output, frame: &[u8]) -> bool {
+        output.push(&[&frame[..1], &frame[1..]], frame.len(), &mut Vec::new())
+    }
+
+    #[test]
+    fn a_client_that_never_reads_has_a_bounded_number_of_whole_frames_waiting() {
+        let mut output = Output::default();
+        let pushed = (0..10_000).filter(|number| push(&mut output, &[*number as u8; 1000])).count();
+        assert_eq!(pushed, MAX_WAITING / 1000);
+        assert!(output.bytes.capacity() <= 2 * MAX_WAITING, "{}", output.bytes.capacity());
+        assert_eq!(output.waiting(), pushed * 1000);
+    }
+
+    #[test]
+    fn the_longest_frame_fits_when_nothing_waits() {
+        assert!(push(&mut Output::default(), &[7; MAX_MESSAGE]));
+    }
+
+    #[test]
+    fn memory_of_what_was_sent_is_used_again() {
+        let (mut spare, mut output) = (Vec::new(), Output::default());
+        output.push(&[b"frame"], 5, &mut spare);
+        output.send(&mut Slow { room: 5, ..Slow::default() }).unwrap();
+        output.reuse(&mut spare);
+        assert_eq!((output.bytes.capacity(), spare.len()), (0, 1));
+        output.push(&[b"again"], 5, &mut spare);
+        assert!(spare.is_empty());
+        assert_eq!(output.bytes, b"again");
+    }
+
+    proptest! {
+        #[test]
+        fn only_whole_frames_are_ever_dropped(rounds in proptest::collection::vec((0_usize..80_000, 0_usize..200_000), 1..40)) {
+            let (mut output, mut slow, mut expected) = (Output::default(), Slow::default(), Vec::new());
+            for (number, (length, room)) in rounds.into_iter().enumerate() {
+                let frame = vec![number as u8; length + 1];
+                if push(&mut output, &frame) {
+                    expected.extend_from_slice(&frame);
+                }
+                slow.room = room;
+                let _ = output.send(&mut slow);
+                prop_assert!(output.waiting() <= MAX_WAITING.max(frame.len()));
+            }
+            slow.room = usize::MAX;
+            output.send(&mut slow).unwrap();
+            prop_assert!(slow.taken == expected);
+        }
+    }
+}
