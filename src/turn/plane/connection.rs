@@ -22,6 +22,8 @@ const SENT_EARLY: usize = 64 * 1024;
 /// Bytes that wait for a client that reads too slowly: half a second of video. What does not fit is dropped, since a
 /// late packet of a call is worth nothing.
 const MAX_WAITING: usize = 256 * 1024;
+/// What answers may take up besides: a client whose data are dropped still has to be able to refresh its allocation.
+const MAX_ANSWERS: usize = 16 * 1024;
 /// Memory that a connection keeps while it is in the middle of a message. More than that was an exception.
 const KEPT_CAPACITY: usize = 4096;
 /// Buffers for output that are kept for use again.
@@ -32,20 +34,29 @@ pub(super) struct Buffers {
     encrypted: Box<[u8]>,
     /// What the last [`Connection::read`] gave.
     pub(super) plain: Box<[u8]>,
-    spare: Vec<Vec<u8>>,
 }
+
+/// Memory for output that waits for the next one to need it.
+pub(super) type Spare = Vec<Vec<u8>>;
 
 impl Default for Buffers {
     fn default() -> Self {
         // Behind what was kept of a message there is room for a chunk, with what a session had of a record before it.
         let plain = vec![0; MAX_MESSAGE + 2 * CHUNK].into_boxed_slice();
-        Self { encrypted: vec![0; CHUNK].into_boxed_slice(), plain, spare: Vec::new() }
+        Self { encrypted: vec![0; CHUNK].into_boxed_slice(), plain }
     }
 }
 
 /// The connection has ended, in whatever way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ended;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Answer,
+    Data,
+}
 
 /// A client's connection.
 pub(super) struct Connection {
@@ -58,8 +69,12 @@ pub(super) struct Connection {
     /// When it is looked whether it has earned its place.
     pub(super) due_at: Instant,
     has_spoken: bool,
+    /// Whether nothing comes after what was read.
+    is_at_end: bool,
     /// Whether it ever had an allocation, so is nobody unknown.
     is_trusted: bool,
+    /// Whether epoll tells when the kernel takes more.
+    pub(super) is_watched_for_output: bool,
     _hold: Box<dyn Send>,
 }
 
@@ -86,7 +101,9 @@ impl Connection {
             output: Output::default(),
             due_at: now + FIRST_MESSAGE_WITHIN,
             has_spoken: false,
+            is_at_end: false,
             is_trusted: false,
+            is_watched_for_output: false,
             _hold: hold,
         }
     }
@@ -119,47 +136,48 @@ impl Connection {
         has_allocation
     }
 
-    /// Gives what the session holds from before it was taken over, as [`Connection::read`] does.
-    pub(super) fn read_held(&mut self, buffers: &mut Buffers) -> Result<usize, Ended> {
+    /// Gives what was read before it was taken over, as [`Connection::read`] does.
+    pub(super) fn read_held(&mut self, buffers: &mut Buffers) -> usize {
         let mut length = self.recall(&mut buffers.plain);
         if let Some(tls) = &mut self.tls {
-            decrypted(tls, &mut buffers.plain, &mut length)?;
+            self.is_at_end = decrypted(tls, &mut buffers.plain, &mut length).is_err();
         }
-        Ok(length)
+        length
     }
 
     /// Reads once. Gives how many bytes of `buffers.plain` there are now, the beginning of a message that was kept
-    /// before them included.
-    ///
-    /// # Errors
-    /// If the client has closed, which includes its half of the connection, or breaks the rules of TLS.
-    pub(super) fn read(&mut self, buffers: &mut Buffers) -> Result<usize, Ended> {
+    /// before them included. [`Connection::is_at_end`] says whether they are the last.
+    pub(super) fn read(&mut self, buffers: &mut Buffers) -> usize {
         let mut length = self.recall(&mut buffers.plain);
         let room = match &self.tls {
             Some(_) => &mut buffers.encrypted[..],
             None => &mut buffers.plain[length..length + CHUNK],
         };
         let read = match self.stream.read(room) {
-            Ok(0) => return Err(Ended),
             Ok(read) => read,
-            Err(error) if is_for_later(&error) => return Ok(length),
-            Err(_) => return Err(Ended),
+            Err(error) if is_for_later(&error) => return length,
+            Err(_) => 0,
         };
-        let Some(tls) = &mut self.tls else { return Ok(length + read) };
+        if read == 0 {
+            self.is_at_end = true;
+            return length;
+        }
+        let Some(tls) = &mut self.tls else { return length + read };
         let mut encrypted = &buffers.encrypted[..read];
-        while !encrypted.is_empty() {
-            match tls.read_tls(&mut encrypted) {
-                Ok(0) | Err(_) => return Err(Ended),
-                Ok(_) => {}
-            }
-            if tls.process_new_packets().is_err() {
+        while !encrypted.is_empty() && !self.is_at_end {
+            let is_heard = matches!(tls.read_tls(&mut encrypted), Ok(1..)) && tls.process_new_packets().is_ok();
+            if !is_heard {
                 // The alert that says why.
                 let _ = tls.write_tls(&mut self.stream);
-                return Err(Ended);
             }
-            decrypted(tls, &mut buffers.plain, &mut length)?;
+            self.is_at_end = decrypted(tls, &mut buffers.plain, &mut length).is_err() || !is_heard;
         }
-        Ok(length)
+        length
+    }
+
+    /// Whether the client has closed, which includes its half of the connection, or broken the rules of TLS.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.is_at_end
     }
 
     /// Keeps the beginning of a message for the next read.
@@ -180,19 +198,19 @@ impl Connection {
     ///
     /// # Errors
     /// If it turns out that the client has gone.
-    pub(super) fn push(&mut self, parts: &[&[u8]], buffers: &mut Buffers) -> Result<bool, Ended> {
+    pub(super) fn push(&mut self, parts: &[&[u8]], kind: Kind, spare: &mut Spare) -> Result<bool, Ended> {
         let length = parts.iter().map(|part| part.len()).sum::<usize>();
         if self.output.waiting() + length > SENT_EARLY && !self.output.is_blocked {
-            self.flush(buffers)?;
+            self.flush(spare)?;
         }
-        Ok(self.output.push(parts, length, &mut buffers.spare))
+        Ok(self.output.push(parts, length, kind, spare))
     }
 
     /// Sends what waits, as far as the kernel takes it.
     ///
     /// # Errors
     /// If the client has gone.
-    pub(super) fn flush(&mut self, buffers: &mut Buffers) -> Result<(), Ended> {
+    pub(super) fn flush(&mut self, spare: &mut Spare) -> Result<(), Ended> {
         if self.output.is_blocked {
             return Ok(());
         }
@@ -201,7 +219,7 @@ impl Connection {
             None => self.output.send(&mut self.stream),
         };
         match sent {
-            Ok(()) => self.output.reuse(&mut buffers.spare),
+            Ok(()) => self.output.reuse(spare),
             Err(error) if is_for_later(&error) => self.output.is_blocked = true,
             Err(_) => return Err(Ended),
         }
@@ -238,9 +256,12 @@ impl Output {
         self.bytes.len() - self.sent
     }
 
-    fn push(&mut self, parts: &[&[u8]], length: usize, spare: &mut Vec<Vec<u8>>) -> bool {
-        // One frame always fits, or the longest would never be sent.
-        if self.waiting() > 0 && self.waiting() + length > MAX_WAITING {
+    fn push(&mut self, parts: &[&[u8]], length: usize, kind: Kind, spare: &mut Spare) -> bool {
+        let most = match kind {
+            Kind::Data => MAX_WAITING,
+            Kind::Answer => MAX_WAITING + MAX_ANSWERS,
+        };
+        if self.waiting() + length > most {
             return false;
         }
         if self.bytes.capacity() == 0 {
@@ -288,7 +309,7 @@ impl Output {
     }
 
     /// Everything is sent: the memory is for who needs it next.
-    fn reuse(&mut self, spare: &mut Vec<Vec<u8>>) {
+    fn reuse(&mut self, spare: &mut Spare) {
         let mut bytes = std::mem::take(&mut self.bytes);
         self.sent = 0;
         if spare.len() < MAX_SPARE && bytes.capacity() > 0 {
@@ -344,7 +365,7 @@ mod tests {
     }
 
     fn push(output: &mut Output, frame: &[u8]) -> bool {
-        output.push(&[&frame[..1], &frame[1..]], frame.len(), &mut Vec::new())
+        output.push(&[&frame[..1], &frame[1..]], frame.len(), Kind::Data, &mut Vec::new())
     }
 
     #[test]
@@ -354,21 +375,23 @@ mod tests {
         assert_eq!(pushed, MAX_WAITING / 1000);
         assert!(output.bytes.capacity() <= 2 * MAX_WAITING, "{}", output.bytes.capacity());
         assert_eq!(output.waiting(), pushed * 1000);
+        let answer = |output: &mut Output| output.push(&[&[1; 100]], 100, Kind::Answer, &mut Vec::new());
+        assert_eq!((0..1000).filter(|_| answer(&mut output)).count(), (MAX_WAITING + MAX_ANSWERS - pushed * 1000) / 100);
     }
 
     #[test]
-    fn the_longest_frame_fits_when_nothing_waits() {
+    fn the_longest_frame_fits() {
         assert!(push(&mut Output::default(), &[7; MAX_MESSAGE]));
     }
 
     #[test]
     fn memory_of_what_was_sent_is_used_again() {
         let (mut spare, mut output) = (Vec::new(), Output::default());
-        output.push(&[b"frame"], 5, &mut spare);
+        output.push(&[b"frame"], 5, Kind::Data, &mut spare);
         output.send(&mut Slow { room: 5, ..Slow::default() }).unwrap();
         output.reuse(&mut spare);
         assert_eq!((output.bytes.capacity(), spare.len()), (0, 1));
-        output.push(&[b"again"], 5, &mut spare);
+        output.push(&[b"again"], 5, Kind::Data, &mut spare);
         assert!(spare.is_empty());
         assert_eq!(output.bytes, b"again");
     }
@@ -384,7 +407,7 @@ mod tests {
                 }
                 slow.room = room;
                 let _ = output.send(&mut slow);
-                prop_assert!(output.waiting() <= MAX_WAITING.max(frame.len()));
+                prop_assert!(output.waiting() <= MAX_WAITING);
             }
             slow.room = usize::MAX;
             output.send(&mut slow).unwrap();
