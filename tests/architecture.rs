@@ -83,7 +83,9 @@ const PURE: &[&str] = &[
     "signaling/rooms.rs",
     "supervisor/policy.rs",
     "turn/credentials.rs",
+    "turn/framer.rs",
     "turn/peers.rs",
+    "turn/plane/connections.rs",
     "turn/server",
 ];
 

@@ -170,13 +170,15 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_told_at_its_first_wrong_byte() {
-        for bytes in
-            [&b"\x80"[..], b"\xff\xff", b"\0\x01\0\x01", b"\0\x01\0\x08\x21\x13", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]
-        {
-            let early = bytes.first().is_some_and(|first| (0x40..0x80).contains(first));
-            // A letter looks like a channel, and what follows like a length that is too long before an allocation.
-            assert_eq!(cut_all(&[bytes], MAX_EARLY_MESSAGE).1, Err(Broken), "{bytes:?} {early}");
+        for bytes in [&b"\x80"[..], b"\0\x01\0\x01", b"\0\x01\0\x08\x21\x13"] {
+            for max in [MAX_EARLY_MESSAGE, MAX_MESSAGE] {
+                assert_eq!(cut_all(&[bytes], max).1, Err(Broken), "{bytes:?}");
+                let before = bytes.len() - 1;
+                assert_eq!(cut_all(&[&bytes[..before]], max).1, Ok(before), "{bytes:?}");
+            }
         }
+        // A letter looks like a channel, and what follows like a length that is too long before there is an allocation.
+        assert_eq!(cut_all(&[b"GET / HTTP/1.1"], MAX_EARLY_MESSAGE).1, Err(Broken));
     }
 
     fn message() -> impl Strategy<Value = Vec<u8>> {
