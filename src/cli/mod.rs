@@ -10,6 +10,7 @@ mod start;
 mod status;
 mod stop;
 mod turn;
+mod turn_test;
 mod words;
 
 use std::process::ExitCode;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::forms::parse_port_range;
+use super::forms::{parse_port_range, parse_rate};
 use super::lines::{self, Complaint};
 use super::raw::{Field, Reader, Section};
 use super::{
-    Access, CertSource, Config, Host, Network, PeerMode, Reach, SignalingConfig, TurnConfig, WebConfig, any_address,
+    Access, CertSource, Config, Host, Latency, Network, PeerMode, Reach, SignalingConfig, TurnConfig, WebConfig,
+    any_address,
 };
 
 /// The version of the file's form that this program writes and reads.
@@ -23,6 +25,9 @@ const DEFAULT_USER_QUOTA: u32 = 12;
 /// An hour: a page asks anew before each call, and a leaked pair is soon worthless.
 const DEFAULT_CREDENTIAL_TTL: u64 = 3600;
 const DEFAULT_REALM: &str = "rtcctl";
+/// Seconds. A call that ends by itself within them never notices; `stop` and a service manager wait no longer.
+const DEFAULT_DRAIN: u64 = 2;
+const MAX_DRAIN: u64 = 3;
 
 /// What the meaning of a file depends on besides its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,7 @@ pub struct Resolved {
 pub(super) const REACHES: &[(&str, Reach)] = &[("lan", Reach::Lan), ("ip", Reach::Ip), ("domain", Reach::Domain)];
 pub(super) const PEER_MODES: &[(&str, PeerMode)] =
     &[("self", PeerMode::Itself), ("public", PeerMode::Public), ("lan", PeerMode::Lan), ("custom", PeerMode::Custom)];
+pub(super) const LATENCIES: &[(&str, Latency)] = &[("auto", Latency::Auto), ("low", Latency::Low)];
 
 /// Which peers the relay sends to where nobody says: callers on a LAN have private addresses.
 #[must_use]
@@ -124,12 +130,7 @@ fn read_web(reader: &mut Reader, root: &mut Section<'_>) -> WebConfig {
     let web = WebConfig {
         bind: read_bind(reader, &mut section),
         port: read_port(reader, &mut section, "port", DEFAULT_WEB_PORT),
-        http_port: match reader.field(&mut section, "http_port") {
-            None => Some(DEFAULT_HTTP_PORT),
-            // YAML 1.1 reads `off` as a truth value; here it is the word.
-            Some(field) if field.is_word("off") || field.is_word("false") => None,
-            Some(field) => reader.number(&field, 1..=65535).and_then(|port| u16::try_from(port).ok()),
-        },
+        http_port: read_port_or_off(reader, &mut section, "http_port", Some(DEFAULT_HTTP_PORT)),
         root: reader.field(&mut section, "root").and_then(|field| {
             let path = PathBuf::from(reader.text(&field)?);
             if !path.is_absolute() {
@@ -211,6 +212,15 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         .field(&mut section, "credential_ttl")
         // A minute is less than a call's set-up may take; a month is a password that somebody keeps.
         .and_then(|field| reader.number(&field, 60..=2_592_000));
+    let tcp = read_switch(reader, &mut section, "tcp").unwrap_or(true);
+    let tls_port = read_port_or_off(reader, &mut section, "tls_port", None);
+    let latency = reader
+        .field(&mut section, "latency")
+        .and_then(|field| reader.choice(&field, LATENCIES))
+        .unwrap_or(Latency::Auto);
+    let allocation_bandwidth = read_rate(reader, &mut section, "allocation_bandwidth");
+    let total_bandwidth = read_rate(reader, &mut section, "total_bandwidth");
+    let drain = reader.field(&mut section, "drain").and_then(|field| reader.number(&field, 0..=MAX_DRAIN));
     reader.close(section);
     let ports = u32::from(relay_ports.end() - relay_ports.start()) + 1;
     let turn = TurnConfig {
@@ -226,7 +236,12 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         user_quota: user_quota.unwrap_or(DEFAULT_USER_QUOTA),
         total_quota: total_quota.unwrap_or(ports),
         credential_ttl: credential_ttl.unwrap_or(DEFAULT_CREDENTIAL_TTL),
-        ..TurnConfig::default()
+        tcp,
+        tls_port,
+        latency,
+        allocation_bandwidth,
+        total_bandwidth,
+        drain: Duration::from_secs(drain.unwrap_or(DEFAULT_DRAIN)),
     };
     (turn, detects_relay_ips)
 }
@@ -235,6 +250,45 @@ fn read_port(reader: &mut Reader, section: &mut Section<'_>, key: &'static str, 
     let field = reader.field(section, key);
     let port = field.and_then(|field| reader.number(&field, 1..=65535));
     port.and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
+}
+
+/// YAML 1.1 reads `off` as a truth value, and tools write it back as one; here it is the word.
+fn is_off(field: &Field<'_>) -> bool {
+    field.is_word("off") || field.is_word("false")
+}
+
+fn read_port_or_off(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: Option<u16>,
+) -> Option<u16> {
+    match reader.field(section, key) {
+        None => default,
+        Some(field) if is_off(&field) => None,
+        Some(field) => reader.number(&field, 1..=65535).and_then(|port| u16::try_from(port).ok()),
+    }
+}
+
+fn read_switch(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<bool> {
+    let field = reader.field(section, key)?;
+    if is_off(&field) {
+        return Some(false);
+    }
+    if field.is_word("true") {
+        return Some(true);
+    }
+    reader.choice(&field, &[("on", true), ("off", false)])
+}
+
+/// Bytes a second, `None` when off.
+fn read_rate(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<u64> {
+    let field = reader.field(section, key)?;
+    if is_off(&field) {
+        return None;
+    }
+    let rate = parse_rate(reader.text(&field)?);
+    rate.map_err(|malformed| reader.complain(field.line, &field.path, malformed.0)).ok()
 }
 
 fn read_u32(
@@ -300,9 +354,21 @@ where
     found
 }
 
-/// Ports that two listeners want at once, and a mode whose list is missing.
+/// Ports that two listeners want at once, and keys that contradict each other.
 fn complain_about_clashes(reader: &mut Reader, config: &Config) {
     let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
+    complain_about_tcp_ports(reader, config);
+    if let (false, Some(port)) = (config.turn.tcp, config.turn.tls_port) {
+        let line = line_of(reader, "turn.tls_port");
+        reader.complain(line, "turn.tls_port", format!("is {port}, but `turn.tcp: off` takes no client by TLS"));
+    }
+    if let (Some(one), Some(all)) = (config.turn.allocation_bandwidth, config.turn.total_bandwidth)
+        && one > all
+    {
+        let line = line_of(reader, "turn.allocation_bandwidth");
+        let text = format!("{one} is more than turn.total_bandwidth, which is {all}");
+        reader.complain(line, "turn.allocation_bandwidth", text);
+    }
     if config.web.http_port == Some(config.web.port) {
         let line = line_of(reader, "web.http_port").max(line_of(reader, "web.port"));
         let port = config.web.port;
@@ -317,6 +383,35 @@ fn complain_about_clashes(reader: &mut Reader, config: &Config) {
     if config.turn.peers == PeerMode::Custom && config.turn.allow_peers.is_empty() {
         let line = line_of(reader, "turn.peers");
         reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
+    }
+}
+
+/// TURN by TCP and TLS against the page and its redirect, where they listen on the same address.
+fn complain_about_tcp_ports(reader: &mut Reader, config: &Config) {
+    let (web, turn) = (&config.web, &config.turn);
+    let meets = |one: &IpAddr, other: &IpAddr| {
+        one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
+    };
+    let share_an_address = turn.bind.iter().any(|one| web.bind.iter().any(|other| meets(one, other)));
+    if !turn.tcp {
+        return;
+    }
+    let of_turn = [("turn.port", Some(turn.port)), ("turn.tls_port", turn.tls_port)];
+    let of_web = [("web.port", Some(web.port)), ("web.http_port", web.http_port)];
+    let mut pairs = vec![(of_turn[1], of_turn[0])];
+    if share_an_address {
+        pairs.extend(of_turn.iter().flat_map(|turn| of_web.iter().map(|web| (*turn, *web))));
+    }
+    for ((path, port), (other_path, other)) in pairs {
+        let Some(port) = port.filter(|port| Some(*port) == other) else { continue };
+        let line_of = |path: &str| reader.lines.get(path).copied().unwrap_or(0);
+        let line = line_of(path).max(line_of(other_path));
+        let text = match other_path {
+            // The listener of the page takes TURN, too.
+            "web.port" => format!("clashes with web.port: TCP port {port} takes TURN already; choose another port"),
+            _ => format!("clashes with {other_path}: both want TCP port {port}"),
+        };
+        reader.complain(line, path, text);
     }
 }
 
@@ -399,6 +494,74 @@ turn:
         assert_eq!(
             complaints("hosts: [a.b]\nturn:\n  peers: custom\n"),
             ["line 3: turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else"]
+        );
+    }
+
+    #[test]
+    fn turn_by_tcp_wants_ports_of_its_own() {
+        let turn = |keys: &str| format!("hosts: [a.b]\nweb:\n  http_port: 8080\nturn:\n{keys}");
+        assert_eq!(
+            complaints(&turn("  port: 443\n  tls_port: 8080\n")),
+            [
+                "line 5: turn.port: clashes with web.port: TCP port 443 takes TURN already; choose another port",
+                "line 6: turn.tls_port: clashes with web.http_port: both want TCP port 8080",
+            ]
+        );
+        assert_eq!(
+            complaints(&turn("  tls_port: 3478\n")),
+            ["line 5: turn.tls_port: clashes with turn.port: both want TCP port 3478"]
+        );
+        assert_eq!(
+            complaints(&turn("  tcp: off\n  tls_port: 5349\n")),
+            ["line 6: turn.tls_port: is 5349, but `turn.tcp: off` takes no client by TLS"]
+        );
+        for fine in ["  port: 443\n  tcp: off\n", "  tls_port: 5349\n", "  bind: [192.0.2.7]\n  port: 443\n"] {
+            let text = turn(fine).replace("web:\n", "web:\n  bind: [192.0.2.8]\n");
+            assert!(resolve(&text, &facts()).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_relay_mean_what_they_say() {
+        let text = "hosts: [a.b]\nturn: {tcp: false, latency: low, allocation_bandwidth: 500k, \
+                    total_bandwidth: 2M, drain: 0}\n";
+        let turn = resolve(text, &facts()).unwrap().config.turn;
+        let wanted = TurnConfig {
+            relay_ips: facts().relay_ips,
+            peers: PeerMode::Lan,
+            workers: 3,
+            tcp: false,
+            latency: Latency::Low,
+            allocation_bandwidth: Some(500_000),
+            total_bandwidth: Some(2_000_000),
+            drain: Duration::ZERO,
+            ..TurnConfig::default()
+        };
+        assert_eq!(turn, wanted);
+        let text = "\
+hosts: [a.b]
+turn:
+  tcp: maybe
+  tls_port: 0
+  latency: high
+  allocation_bandwidth: 2MiB
+  total_bandwidth: 12
+  drain: 4
+";
+        assert_eq!(
+            complaints(text),
+            [
+                "line 3: turn.tcp: must be `on` or `off`, not `maybe`",
+                "line 4: turn.tls_port: must be a whole number from 1 to 65535, not `0`",
+                "line 5: turn.latency: must be `auto` or `low`, not `high`",
+                "line 6: turn.allocation_bandwidth: `2MiB` is neither off nor bytes a second like `250000`, `500k` or `2M`",
+                "line 7: turn.total_bandwidth: 12 bytes a second carry no call; the least is 1000",
+                "line 8: turn.drain: must be a whole number from 0 to 3, not `4`",
+            ]
+        );
+        assert_eq!(
+            complaints("hosts: [a.b]\nturn:\n  allocation_bandwidth: 3M\n  total_bandwidth: 2M\n"),
+            ["line 3: turn.allocation_bandwidth: 3000000 is more than turn.total_bandwidth, which is 2000000"]
         );
     }
 
