@@ -90,6 +90,7 @@ const PURE: &[&str] = &[
     "turn/framer.rs",
     "turn/peers.rs",
     "turn/plane/connections.rs",
+    "turn/plane/patience.rs",
     "turn/server",
 ];
 

@@ -60,13 +60,22 @@ fn coturns_client_relays_without_loss_by_tcp_and_by_tls_on_both_ports() {
         let pair = ["-u", &username, "-w", &password, "-p", &port, "127.0.0.1"];
         tool(None, "turnutils_uclient", &[flags, &load, &pair].concat())
     };
-    for port in [service.turn_port, service.web_port] {
-        for flags in [&["-t"][..], &["-t", "-c"], &["-t", "-s"], &["-t", "-S"], &["-t", "-S", "-s", "-c"]] {
-            // From relay to relay, its first messages may come before the other side has its permission.
-            let is_fine = (0..3).any(|_| is_without_loss(&run(port, flags)));
-            assert!(is_fine, "{port} {flags:?}\n{}", run(port, flags));
+    std::thread::scope(|scope| {
+        for (port, flags) in each_way(&service) {
+            let run = &run;
+            scope.spawn(move || {
+                // From relay to relay, its first messages may come before the other side has its permission.
+                let is_fine = (0..3).any(|_| is_without_loss(&run(port, flags)));
+                assert!(is_fine, "{port} {flags:?}\n{}", run(port, flags));
+            });
         }
-    }
+    });
+}
+
+/// By TCP and by TLS, with channels and with indications, on both ports.
+fn each_way(service: &Service) -> [(u16, &'static [&'static str]); 4] {
+    let (own, https) = (service.turn_port, service.web_port);
+    [(own, &["-t"]), (own, &["-t", "-S", "-s"]), (https, &["-t", "-s"]), (https, &["-t", "-S"])]
 }
 
 #[test]
@@ -85,15 +94,13 @@ fn coturns_client_reaches_a_peer_on_another_machine_by_tcp_and_by_tls() {
             enter(&net.server);
             let service = Service::start(&[("turn.relay_ips", "[10.77.0.1]"), ("turn.user_quota", "1000")]);
             let (username, password) = credentials(&service);
-            for port in [service.turn_port, service.web_port] {
-                for flags in [&["-t"][..], &["-t", "-s"], &["-t", "-S"], &["-t", "-S", "-s"]] {
-                    let port = port.to_string();
-                    let load =
-                        ["-v", "-c", "-n", "200", "-l", "173", "-z", "5", "-m", "2", "-e", "10.77.0.2", "-r", "3480"];
-                    let pair = ["-u", &username, "-w", &password, "-p", &port, "10.77.0.1"];
-                    let told = tool(Some(&net.peer), "turnutils_uclient", &[flags, &load, &pair].concat());
-                    assert!(is_without_loss(&told), "{port} {flags:?}\n{told}");
-                }
+            for (port, flags) in each_way(&service) {
+                let port = port.to_string();
+                let load =
+                    ["-v", "-c", "-n", "200", "-l", "173", "-z", "5", "-m", "2", "-e", "10.77.0.2", "-r", "3480"];
+                let pair = ["-u", &username, "-w", &password, "-p", &port, "10.77.0.1"];
+                let told = tool(Some(&net.peer), "turnutils_uclient", &[flags, &load, &pair].concat());
+                assert!(is_without_loss(&told), "{port} {flags:?}\n{told}");
             }
         });
         within.join().unwrap();

@@ -130,13 +130,14 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let board = Board::default();
     let ice = IceIssuer::new(&config, &secrets);
     let certificate = CertHandle::default();
-    let streams = Door::default();
-    let doors = Doors { turn: config.turn.tcp.then(|| streams.clone()), ..Doors::default() };
+    let doors = Doors { turn: config.turn.tcp.then(Door::default), ..Doors::default() };
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
     let services: Vec<Arc<dyn Service>> = vec![
         Arc::new(Certs::new(&config, home, certificate.clone())),
-        Arc::new(Turn::new(&config.turn, &secrets, sockets, Arc::clone(&turn_counters))),
+        Arc::new(
+            Turn::new(&config.turn, &secrets, sockets, Arc::clone(&turn_counters)).with_streams(doors.turn.clone()),
+        ),
         Arc::new(Signaling::new(&config, doors.signaling.clone(), ice.clone(), Arc::clone(&call_counters))),
         Arc::new(Web::new(&config, home, doors.web.clone(), ice.clone(), board.clone())),
     ];

@@ -1,20 +1,17 @@
 //! One client on TCP or TLS: its socket and session, the message it is in the middle of, and what it was not sent yet.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::ServerConnection;
 
+use super::patience::Patience;
 use crate::supervisor::handover::TurnStream;
 use crate::turn::framer::{MAX_EARLY_MESSAGE, MAX_MESSAGE};
 use crate::turn::server::{Client, Transport};
 
-/// How long a client may take to its first whole message.
-const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
-/// How long a client may stay without an allocation. It is looked at no more often than that.
-const ALLOCATION_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of one read: some fifty packets of video.
 const CHUNK: usize = 64 * 1024;
 /// Bytes that are sent before there are more, so that they are still in the processor's cache.
@@ -24,6 +21,12 @@ const SENT_EARLY: usize = 64 * 1024;
 const MAX_WAITING: usize = 256 * 1024;
 /// What answers may take up besides: a client whose data are dropped still has to be able to refresh its allocation.
 const MAX_ANSWERS: usize = 16 * 1024;
+/// Parts of a frame: header, payload, padding.
+const MAX_PARTS: usize = 3;
+/// Plain bytes of a record. RFC 8446, section 5.1.
+const MAX_RECORD: usize = 16 * 1024;
+/// What a record has besides: 22 bytes by TLS 1.3, up to 29 by TLS 1.2.
+const RECORD_OVERHEAD: usize = 32;
 /// Memory that a connection keeps while it is in the middle of a message. More than that was an exception.
 const KEPT_CAPACITY: usize = 4096;
 /// Buffers for output that are kept for use again.
@@ -66,9 +69,7 @@ pub(super) struct Connection {
     /// The beginning of a message.
     kept: Vec<u8>,
     output: Output,
-    /// When it is looked whether it has earned its place.
-    pub(super) due_at: Instant,
-    has_spoken: bool,
+    pub(super) patience: Patience,
     /// Whether nothing comes after what was read.
     is_at_end: bool,
     /// Whether it ever had an allocation, so is nobody unknown.
@@ -78,12 +79,14 @@ pub(super) struct Connection {
     _hold: Box<dyn Send>,
 }
 
-/// Frames that were not sent yet. There is never half a frame too little in it.
+/// Frames that were not sent yet, whole ones but for the first. Those of a session are in it, encrypted.
 #[derive(Default)]
 struct Output {
     bytes: Vec<u8>,
     /// How many of them were sent.
     sent: usize,
+    /// How many wait in the session, or a few more than that.
+    encrypted: usize,
     /// The kernel takes no more for now.
     is_blocked: bool,
 }
@@ -91,7 +94,11 @@ struct Output {
 impl Connection {
     /// Takes over a stream as the connection of this number.
     pub(super) fn new(taken: TurnStream, via: u32, now: Instant) -> Self {
-        let TurnStream { stream, tls, received, client, local, hold } = taken;
+        let TurnStream { stream, mut tls, received, client, local, hold } = taken;
+        if let Some(tls) = &mut tls {
+            // A limit of its own would cut frames in two. It is bounded by what is pushed.
+            tls.set_buffer_limit(None);
+        }
         let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
         Self {
             client: Client { remote: client, local, transport, via },
@@ -99,8 +106,7 @@ impl Connection {
             tls,
             kept: received,
             output: Output::default(),
-            due_at: now + FIRST_MESSAGE_WITHIN,
-            has_spoken: false,
+            patience: Patience::new(now),
             is_at_end: false,
             is_trusted: false,
             is_watched_for_output: false,
@@ -120,20 +126,6 @@ impl Connection {
     /// It has an allocation.
     pub(super) fn trust(&mut self) {
         self.is_trusted = true;
-    }
-
-    /// It has said a whole message.
-    pub(super) fn handle_message(&mut self, now: Instant) {
-        if !self.has_spoken {
-            self.has_spoken = true;
-            self.due_at = now + ALLOCATION_WITHIN;
-        }
-    }
-
-    /// Whether it may stay; to be asked when it is due.
-    pub(super) fn may_stay(&mut self, has_allocation: bool, now: Instant) -> bool {
-        self.due_at = now + ALLOCATION_WITHIN;
-        has_allocation
     }
 
     /// Gives what was read before it was taken over, as [`Connection::read`] does.
@@ -203,7 +195,14 @@ impl Connection {
         if self.output.waiting() + length > SENT_EARLY && !self.output.is_blocked {
             self.flush(spare)?;
         }
-        Ok(self.output.push(parts, length, kind, spare))
+        if !self.output.has_room(length, kind) {
+            return Ok(false);
+        }
+        match &mut self.tls {
+            Some(tls) => self.output.encrypt(tls, parts, length)?,
+            None => self.output.push(parts, length, spare),
+        }
+        Ok(true)
     }
 
     /// Sends what waits, as far as the kernel takes it.
@@ -215,7 +214,7 @@ impl Connection {
             return Ok(());
         }
         let sent = match &mut self.tls {
-            Some(tls) => self.output.send_by_tls(tls, &mut self.stream),
+            Some(tls) => self.output.send_encrypted(tls, &mut self.stream),
             None => self.output.send(&mut self.stream),
         };
         match sent {
@@ -253,17 +252,18 @@ impl AsFd for Connection {
 
 impl Output {
     fn waiting(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.bytes.len() - self.sent + self.encrypted
     }
 
-    fn push(&mut self, parts: &[&[u8]], length: usize, kind: Kind, spare: &mut Spare) -> bool {
+    fn has_room(&self, length: usize, kind: Kind) -> bool {
         let most = match kind {
             Kind::Data => MAX_WAITING,
             Kind::Answer => MAX_WAITING + MAX_ANSWERS,
         };
-        if self.waiting() + length > most {
-            return false;
-        }
+        self.waiting() + length <= most
+    }
+
+    fn push(&mut self, parts: &[&[u8]], length: usize, spare: &mut Spare) {
         if self.bytes.capacity() == 0 {
             self.bytes = spare.pop().unwrap_or_default();
         }
@@ -275,7 +275,19 @@ impl Output {
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
-        true
+    }
+
+    /// Each frame is a record of its own: there are clients that take one for the other.
+    fn encrypt(&mut self, tls: &mut ServerConnection, parts: &[&[u8]], length: usize) -> Result<(), Ended> {
+        let mut slices = [IoSlice::new(&[]); MAX_PARTS];
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        // Without a limit everything is taken at once.
+        let taken = tls.writer().write_vectored(&slices[..parts.len().min(MAX_PARTS)]).map_err(|_| Ended)?;
+        debug_assert_eq!(taken, length, "a session without a limit takes a frame as it is");
+        self.encrypted += length + length.div_ceil(MAX_RECORD) * RECORD_OVERHEAD;
+        Ok(())
     }
 
     fn send(&mut self, stream: &mut impl io::Write) -> io::Result<()> {
@@ -290,22 +302,15 @@ impl Output {
         Ok(())
     }
 
-    fn send_by_tls(&mut self, tls: &mut ServerConnection, stream: &mut impl io::Write) -> io::Result<()> {
-        loop {
-            while tls.wants_write() {
-                if tls.write_tls(stream)? == 0 {
-                    return Err(ErrorKind::WriteZero.into());
-                }
-            }
-            if self.sent == self.bytes.len() {
-                return Ok(());
-            }
-            // Up to the session's own limit, as few records as that makes.
-            match tls.writer().write(&self.bytes[self.sent..])? {
+    fn send_encrypted(&mut self, tls: &mut ServerConnection, stream: &mut impl io::Write) -> io::Result<()> {
+        while tls.wants_write() {
+            match tls.write_tls(stream)? {
                 0 => return Err(ErrorKind::WriteZero.into()),
-                taken => self.sent += taken,
+                sent => self.encrypted = self.encrypted.saturating_sub(sent),
             }
         }
+        self.encrypted = 0;
+        Ok(())
     }
 
     /// Everything is sent: the memory is for who needs it next.
@@ -364,8 +369,16 @@ mod tests {
         }
     }
 
+    fn push_as(output: &mut Output, frame: &[u8], kind: Kind) -> bool {
+        let has_room = output.has_room(frame.len(), kind);
+        if has_room {
+            output.push(&[&frame[..1], &frame[1..]], frame.len(), &mut Vec::new());
+        }
+        has_room
+    }
+
     fn push(output: &mut Output, frame: &[u8]) -> bool {
-        output.push(&[&frame[..1], &frame[1..]], frame.len(), Kind::Data, &mut Vec::new())
+        push_as(output, frame, Kind::Data)
     }
 
     #[test]
@@ -375,8 +388,11 @@ mod tests {
         assert_eq!(pushed, MAX_WAITING / 1000);
         assert!(output.bytes.capacity() <= 2 * MAX_WAITING, "{}", output.bytes.capacity());
         assert_eq!(output.waiting(), pushed * 1000);
-        let answer = |output: &mut Output| output.push(&[&[1; 100]], 100, Kind::Answer, &mut Vec::new());
-        assert_eq!((0..1000).filter(|_| answer(&mut output)).count(), (MAX_WAITING + MAX_ANSWERS - pushed * 1000) / 100);
+        let answer = |output: &mut Output| push_as(output, &[1; 100], Kind::Answer);
+        assert_eq!(
+            (0..1000).filter(|_| answer(&mut output)).count(),
+            (MAX_WAITING + MAX_ANSWERS - pushed * 1000) / 100
+        );
     }
 
     #[test]
@@ -387,11 +403,11 @@ mod tests {
     #[test]
     fn memory_of_what_was_sent_is_used_again() {
         let (mut spare, mut output) = (Vec::new(), Output::default());
-        output.push(&[b"frame"], 5, Kind::Data, &mut spare);
+        output.push(&[b"frame"], 5, &mut spare);
         output.send(&mut Slow { room: 5, ..Slow::default() }).unwrap();
         output.reuse(&mut spare);
         assert_eq!((output.bytes.capacity(), spare.len()), (0, 1));
-        output.push(&[b"again"], 5, Kind::Data, &mut spare);
+        output.push(&[b"again"], 5, &mut spare);
         assert!(spare.is_empty());
         assert_eq!(output.bytes, b"again");
     }

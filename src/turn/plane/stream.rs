@@ -4,34 +4,37 @@
 //! thread. Peers are reached by UDP as from any worker. Frames for a client are collected during a batch and written at
 //! its end, so that a burst of packets is one segment or a few records.
 
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::EventFd;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::mpsc::Receiver as Inbox;
 use tracing::debug;
 
 use super::clients::Clients;
 use super::connection::{Buffers, Connection};
 use super::connections::Token;
+use super::gather::Gather;
 use super::output::{Exit, Exits, Output, Way};
 use super::relays::{FIRST_FREE_TOKEN, Relays};
+use super::udp::Common;
+use super::waiting;
 use crate::error::{Failure, Result};
-use crate::supervisor::handover::TurnStream;
-use crate::sys::clock;
+use crate::supervisor::handover::{Door, TurnStream};
+use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
+use crate::sys::process;
+use crate::turn::control::Live;
 use crate::turn::framer::Framer;
-use crate::turn::relay_ports::RelayPorts;
 use crate::turn::server::{Action, Forward, RelayId, Server, Shared};
 use crate::turn::{Counters, Counts, Dropped};
 
 /// Sockets that one wake-up tells about; the others are told at the next.
 const MAX_EVENTS: usize = 64;
-/// The longest sleep, so that a worker without traffic still shows that it lives.
-const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// Answers of the network that are read from one socket at a time; others want to be served, too.
+const MAX_ERRORS: usize = 16;
 /// How often it is looked which connections have outstayed their time.
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
 /// The lowest byte of ChannelData; below are STUN messages, which may be requests. RFC 8656, section 12.
@@ -39,14 +42,41 @@ const FIRST_CHANNEL_BYTE: u8 = 0x40;
 const STOP: u64 = FIRST_FREE_TOKEN;
 const BELL: u64 = FIRST_FREE_TOKEN + 1;
 
-/// The thread of the stream clients.
-pub(in crate::turn) struct StreamWorker {
-    server: Server,
-    shared: Arc<Shared>,
-    counters: Arc<Counters>,
+/// Where one instance of the task takes connections in.
+pub(in crate::turn) struct Entrance {
     inbox: Inbox<TurnStream>,
     /// Rung when something is in `inbox`.
     bell: Arc<EventFd>,
+}
+
+impl Entrance {
+    /// Opens the door for this instance.
+    ///
+    /// # Errors
+    /// If there is no eventfd to be had.
+    pub(in crate::turn) fn open(door: &Door<TurnStream>) -> Result<Self> {
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
+        let bell = Arc::new(bell);
+        let rung = Arc::clone(&bell);
+        // It fails only if it was rung so often that nobody can have missed it.
+        let ring = move || {
+            let _ = rung.write(1);
+        };
+        Ok(Self { inbox: door.open_with_bell(ring), bell })
+    }
+}
+
+/// The thread of the stream clients.
+pub(in crate::turn) struct StreamWorker<'a> {
+    server: Server,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    live: Arc<Live>,
+    /// Of the settings that the server works by.
+    generation: u64,
+    stop: &'a EventFd,
+    entrance: Entrance,
     epoll: Epoll,
     clients: Clients,
     relays: Relays,
@@ -54,97 +84,119 @@ pub(in crate::turn) struct StreamWorker {
     receiver: Receiver,
     /// What goes to peers, its payload being in `buffers`.
     output: Output,
+    gather: Gather,
     /// Added to the shared counters once a batch.
     counts: Counts,
+    /// Read since the worker last waited.
+    arrivals: usize,
     swept_at: Instant,
 }
 
-impl StreamWorker {
+impl<'a> StreamWorker<'a> {
     /// # Errors
     /// If the kernel has no epoll to give.
-    pub(in crate::turn) fn new(
-        server: Server,
-        shared: Arc<Shared>,
-        ports: Arc<RelayPorts>,
-        counters: Arc<Counters>,
-        (inbox, bell): (Inbox<TurnStream>, Arc<EventFd>),
-        stop: &EventFd,
-    ) -> Result<Self> {
+    pub(in crate::turn) fn new(common: &Common, entrance: Entrance, stop: &'a EventFd) -> Result<Self> {
         let failed = |error: nix::Error| Failure::operator("cannot watch the sockets of turn").caused_by(error);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(failed)?;
-        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL)).map_err(failed)?;
+        epoll.add(&entrance.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL)).map_err(failed)?;
+        let Common { shared, ports, counters, live, offloads } = common.clone();
+        let now = clock::now();
+        let generation = live.generation();
+        let current = live.current();
         Ok(Self {
-            server,
+            server: Server::new(Arc::clone(&current.settings), Arc::clone(&shared), now, Box::new(rand::random)),
             shared,
             counters,
-            inbox,
-            bell,
+            live,
+            generation,
+            stop,
+            entrance,
             epoll,
             clients: Clients::default(),
             relays: Relays::new(ports),
             buffers: Buffers::default(),
             receiver: Receiver::default(),
-            output: Output::new(true, 0, rand::random()),
+            output: Output::new(offloads.gso, 0, rand::random()),
+            gather: Gather::new(current.may_gather(), now.mono),
             counts: Counts::default(),
-            swept_at: clock::now().mono,
+            arrivals: 0,
+            swept_at: now.mono,
         })
     }
 
-    /// Serves until `stop` is signalled. Each turn of the loop, at least one a second, raises `pulse`.
+    /// Serves until `stop` is signalled and the allocations have ended, or their time is over. Each turn of the loop,
+    /// at least one a second, raises `pulse`.
     ///
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
     pub(in crate::turn) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
+        if let Err(error) = process::set_timer_slack(waiting::TIMER_SLACK) {
+            debug!(%error, "naps take longer than they should");
+        }
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
+        let mut ends_at: Option<Instant> = None;
         loop {
             pulse.fetch_add(1, Ordering::Relaxed);
-            let ready = match self.epoll.wait(&mut events, self.sleep()) {
-                Ok(ready) => ready,
-                Err(nix::Error::EINTR) => 0,
-                Err(error) => return Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
-            };
+            let deadlines = self.server.poll_timeout().into_iter().chain(ends_at);
+            let due = waiting::until(deadlines, clock::now().mono);
+            let ready = waiting::wait(&self.epoll, &mut events, self.gather.rest(), due)?;
+            let now = clock::now();
+            self.follow_settings(now);
             for event in &events[..ready] {
                 match (event.data(), Token::read(event.data())) {
                     (STOP, _) => {
-                        self.shut();
-                        return Ok(());
+                        // It stays signalled, for the other workers.
+                        let _ = self.epoll.delete(self.stop);
+                        self.server.drain();
+                        ends_at = Some(now.mono + self.live.current().drain);
                     }
-                    (BELL, _) => self.take_in(),
-                    (_, Some(token)) => self.handle_connection(token, event.events()),
+                    (BELL, _) => self.take_in(now),
+                    (_, Some(token)) => self.handle_connection(token, event.events(), now),
                     (token, None) => {
                         if let Some(relay) = Relays::by_token(token) {
-                            self.handle_relay(relay, event.events());
+                            self.handle_relay(relay, event.events(), now);
                         }
                     }
                 }
             }
-            let now = clock::now();
             self.server.handle_timeout(now);
-            self.act();
+            self.act(now);
             if now.mono >= self.swept_at + SWEPT_EVERY {
                 self.swept_at = now.mono;
                 self.sweep(now.mono);
             }
-            self.finish_batch();
+            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.server.is_empty());
+            if has_ended {
+                self.server.shut();
+                self.act(now);
+                self.clients.connections.numbers().into_iter().for_each(|number| self.clients.end(number));
+            }
+            self.end_batch(now);
+            self.tell();
+            self.gather.handle_batch(std::mem::take(&mut self.arrivals), now.mono);
+            if has_ended {
+                return Ok(());
+            }
         }
     }
 
-    fn sleep(&self) -> EpollTimeout {
-        let now = clock::now().mono;
-        let due = self.server.poll_timeout().map_or(MAX_SLEEP, |at| at.saturating_duration_since(now));
-        // One more millisecond, since epoll rounds down and would wake up in vain.
-        let milliseconds = u16::try_from(due.min(MAX_SLEEP).as_millis()).unwrap_or(u16::MAX).saturating_add(1);
-        EpollTimeout::from(milliseconds)
+    fn follow_settings(&mut self, now: Now) {
+        let generation = self.live.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            let current = self.live.current();
+            self.server.set_settings(Arc::clone(&current.settings), now);
+            self.gather.set_allowed(current.may_gather());
+        }
     }
 
     /// Takes the connections that `edge` has handed over.
-    fn take_in(&mut self) {
+    fn take_in(&mut self, now: Now) {
         // Before the inbox is read, or a ring in between would be missed.
-        let _ = self.bell.read();
-        while let Ok(stream) = self.inbox.try_recv() {
-            let now = clock::now().mono;
-            let token = self.clients.connections.insert(|number| Connection::new(stream, number, now));
+        let _ = self.entrance.bell.read();
+        while let Ok(stream) = self.entrance.inbox.try_recv() {
+            let token = self.clients.connections.insert(|number| Connection::new(stream, number, now.mono));
             let Some(connection) = self.clients.connections.by_token(token) else { continue };
             let event = EpollEvent::new(EpollFlags::EPOLLIN, token.data());
             if let Err(error) = self.epoll.add(&*connection, event) {
@@ -154,30 +206,30 @@ impl StreamWorker {
             }
             // A session may have something left to say of its handshake.
             self.clients.mark(token.number);
-            self.read(token.number, true);
-            self.end_batch();
+            self.read(token.number, true, now);
+            self.end_batch(now);
         }
     }
 
-    fn handle_connection(&mut self, token: Token, events: EpollFlags) {
+    fn handle_connection(&mut self, token: Token, events: EpollFlags, now: Now) {
         let Some(connection) = self.clients.connections.by_token(token) else { return };
         if events.contains(EpollFlags::EPOLLOUT) {
             connection.handle_writable();
             self.clients.mark(token.number);
         }
         if events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
-            self.read(token.number, false);
+            self.read(token.number, false, now);
         }
-        self.end_batch();
+        self.end_batch(now);
     }
 
     /// Reads a connection once and handles the messages that are whole. `is_first`: what was read of it before.
-    fn read(&mut self, number: u32, is_first: bool) {
-        let now = clock::now();
+    fn read(&mut self, number: u32, is_first: bool, now: Now) {
         let Some(connection) = self.clients.connections.get_mut(number) else { return };
         let buffers = &mut self.buffers;
         let length = if is_first { connection.read_held(buffers) } else { connection.read(buffers) };
         let client = connection.client;
+        self.arrivals += 1;
         let (mut max, mut is_trusted) = (connection.max_message(), connection.is_trusted());
         let mut framer = Framer::default();
         loop {
@@ -206,7 +258,7 @@ impl StreamWorker {
                 None => {}
             }
             if may_ask {
-                self.act();
+                self.act(now);
                 if !is_trusted && self.server.has_allocation(client) {
                     is_trusted = true;
                     let Some(connection) = self.clients.connections.get_mut(number) else { return };
@@ -217,7 +269,7 @@ impl StreamWorker {
         }
         let Some(connection) = self.clients.connections.get_mut(number) else { return };
         if framer.taken() > 0 {
-            connection.handle_message(now.mono);
+            connection.patience.handle_message(now.mono);
         }
         connection.keep(&self.buffers.plain[framer.taken()..length]);
         if connection.is_at_end() {
@@ -225,17 +277,18 @@ impl StreamWorker {
         }
     }
 
-    fn handle_relay(&mut self, relay: RelayId, events: EpollFlags) {
-        let now = clock::now();
+    fn handle_relay(&mut self, relay: RelayId, events: EpollFlags, now: Now) {
         if events.contains(EpollFlags::EPOLLERR) {
-            while let Some((peer, error)) = self.relays.poll_error(relay) {
+            for _ in 0..MAX_ERRORS {
+                let Some((peer, error)) = self.relays.poll_error(relay) else { break };
                 self.server.handle_icmp(relay, peer, error, now);
             }
-            self.act();
+            self.act(now);
         }
         let Some(socket) = self.relays.socket(relay) else { return };
         self.receiver.clear();
         let Ok(slots) = self.receiver.receive(socket) else { return self.end_batch() };
+        self.arrivals += slots.len();
         for arrival in slots.filter_map(|slot| self.receiver.arrival(slot)) {
             for segment in arrival.segments() {
                 let forward = self.server.handle_peer(relay, arrival.from, segment.len(), now);
@@ -245,16 +298,15 @@ impl StreamWorker {
                 }
             }
         }
-        self.end_batch();
+        self.end_batch(now);
     }
 
     /// Does what the server wants done.
-    fn act(&mut self) {
+    fn act(&mut self, now: Now) {
         while let Some(action) = self.server.poll_action() {
             match action {
                 Action::Reply { client, message } => self.clients.reply(client, &message, &mut self.counts),
                 Action::Open { relay, family, wanted } => {
-                    let now = clock::now();
                     let address = self.relays.open(relay, family, wanted, &self.epoll, now.mono);
                     self.server.handle_opened(relay, address, now);
                 }
@@ -272,14 +324,14 @@ impl StreamWorker {
     }
 
     /// Sends what the events so far led to, and forgets the connections that ended by it.
-    fn end_batch(&mut self) {
+    fn end_batch(&mut self, now: Now) {
         self.flush_output();
         loop {
             self.clients.flush(&self.epoll);
             let Some(connection) = self.clients.poll_ended() else { return };
             self.server.handle_closed(connection.client);
             connection.close();
-            self.act();
+            self.act(now);
         }
     }
 
@@ -287,26 +339,15 @@ impl StreamWorker {
     fn sweep(&mut self, now: Instant) {
         for number in self.clients.connections.numbers() {
             let Some(connection) = self.clients.connections.get_mut(number) else { continue };
-            if connection.due_at <= now {
-                let has_allocation = self.server.has_allocation(connection.client);
-                if !connection.may_stay(has_allocation, now) {
-                    self.clients.end(number);
-                }
+            let client = connection.client;
+            if !connection.patience.may_stay(|| self.server.has_allocation(client), now) {
+                self.clients.end(number);
             }
         }
     }
 
-    fn shut(&mut self) {
-        self.server.shut();
-        self.act();
-        for number in self.clients.connections.numbers() {
-            self.clients.end(number);
-        }
-        self.finish_batch();
-    }
-
-    fn finish_batch(&mut self) {
-        self.end_batch();
+    /// Adds to the counters of all workers.
+    fn tell(&mut self) {
         self.counters.allocations.store(self.shared.allocations().into(), Ordering::Relaxed);
         self.counters.add(&std::mem::take(&mut self.counts));
         self.counters.add(&self.server.take_counts());
