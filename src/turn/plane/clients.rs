@@ -44,7 +44,11 @@ impl Clients {
         let connection = self.connections.get_mut(number).filter(|connection| connection.client == client);
         let Some(connection) = connection else { return };
         match connection.push(parts, kind, &mut self.spare) {
-            Ok(true) => self.mark(number),
+            Ok(true) => {
+                if !std::mem::replace(&mut connection.is_marked, true) {
+                    self.marked.push(number);
+                }
+            }
             Ok(false) => counts.drop(Dropped::SlowClient),
             Err(_) => self.end(number),
         }
@@ -52,8 +56,8 @@ impl Clients {
 
     /// This one has something to be sent.
     pub(super) fn mark(&mut self, number: u32) {
-        // The same one several times in a row is the rule; any other repetition does no harm.
-        if self.marked.last() != Some(&number) {
+        let Some(connection) = self.connections.get_mut(number) else { return };
+        if !std::mem::replace(&mut connection.is_marked, true) {
             self.marked.push(number);
         }
     }
@@ -68,6 +72,7 @@ impl Clients {
         while let Some(number) = self.marked.pop() {
             let Some(token) = self.connections.token(number) else { continue };
             let Some(connection) = self.connections.by_token(token) else { continue };
+            connection.is_marked = false;
             if connection.flush(&mut self.spare).is_err() {
                 self.ended.push(number);
                 continue;
@@ -85,6 +90,15 @@ impl Clients {
                 }
             }
         }
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn have_waiting(&self) -> bool {
+        !self.marked.is_empty()
+    }
+
+    pub(super) fn have_ended(&self) -> bool {
+        !self.ended.is_empty()
     }
 
     /// A connection that has ended, and is out of the table now.

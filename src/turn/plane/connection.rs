@@ -74,6 +74,8 @@ pub(super) struct Connection {
     is_at_end: bool,
     /// Whether it ever had an allocation, so is nobody unknown.
     is_trusted: bool,
+    /// Whether it is among those that have something to be sent.
+    pub(super) is_marked: bool,
     /// Whether epoll tells when the kernel takes more.
     pub(super) is_watched_for_output: bool,
     _hold: Box<dyn Send>,
@@ -109,6 +111,7 @@ impl Connection {
             patience: Patience::new(now),
             is_at_end: false,
             is_trusted: false,
+            is_marked: false,
             is_watched_for_output: false,
             _hold: hold,
         }

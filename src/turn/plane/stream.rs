@@ -16,7 +16,7 @@ use tracing::debug;
 use super::clients::Clients;
 use super::connection::{Buffers, Connection};
 use super::connections::Token;
-use super::gather::Gather;
+use super::gather::{Gather, Rest};
 use super::output::{Exit, Exits, Output, Way};
 use super::relays::{FIRST_FREE_TOKEN, Relays};
 use super::udp::Common;
@@ -32,11 +32,14 @@ use crate::turn::server::{Action, Forward, RelayId, Server, Shared};
 use crate::turn::{Counters, Counts, Dropped};
 
 /// Sockets that one wake-up tells about; the others are told at the next.
-const MAX_EVENTS: usize = 64;
+const MAX_EVENTS: usize = 256;
 /// Answers of the network that are read from one socket at a time; others want to be served, too.
 const MAX_ERRORS: usize = 16;
 /// How often it is looked which connections have outstayed their time.
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
+/// How long frames for clients wait for others while there is more to read than gets done: writing to a stream costs
+/// more than anything else here, however little it is. Whoever has to queue anyway does not notice.
+const HELD_FOR: Duration = Duration::from_millis(1);
 /// The lowest byte of ChannelData; below are STUN messages, which may be requests. RFC 8656, section 12.
 const FIRST_CHANNEL_BYTE: u8 = 0x40;
 const STOP: u64 = FIRST_FREE_TOKEN;
@@ -89,6 +92,8 @@ pub(in crate::turn) struct StreamWorker<'a> {
     counts: Counts,
     /// Read since the worker last waited.
     arrivals: usize,
+    /// Since when frames for clients wait.
+    held_since: Option<Instant>,
     swept_at: Instant,
 }
 
@@ -121,6 +126,7 @@ impl<'a> StreamWorker<'a> {
             gather: Gather::new(current.may_gather(), now.mono),
             counts: Counts::default(),
             arrivals: 0,
+            held_since: None,
             swept_at: now.mono,
         })
     }
@@ -138,9 +144,7 @@ impl<'a> StreamWorker<'a> {
         let mut ends_at: Option<Instant> = None;
         loop {
             pulse.fetch_add(1, Ordering::Relaxed);
-            let deadlines = self.server.poll_timeout().into_iter().chain(ends_at);
-            let due = waiting::until(deadlines, clock::now().mono);
-            let ready = waiting::wait(&self.epoll, &mut events, self.gather.rest(), due)?;
+            let ready = self.rest(&mut events, ends_at)?;
             let now = clock::now();
             self.follow_settings(now);
             for event in &events[..ready] {
@@ -172,13 +176,35 @@ impl<'a> StreamWorker<'a> {
                 self.act(now);
                 self.clients.connections.numbers().into_iter().for_each(|number| self.clients.end(number));
             }
-            self.end_batch(now);
-            self.tell();
             self.gather.handle_batch(std::mem::take(&mut self.arrivals), now.mono);
+            if has_ended || !self.may_hold(now.mono) {
+                self.write(now);
+            }
+            self.tell();
             if has_ended {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits until something is to be done. Gives how many events there are.
+    fn rest(&mut self, events: &mut [EpollEvent], ends_at: Option<Instant>) -> Result<usize> {
+        if self.clients.have_waiting() {
+            let ready = waiting::look(&self.epoll, events)?;
+            if ready > 0 {
+                return Ok(ready);
+            }
+            self.write(clock::now());
+        }
+        let deadlines = self.server.poll_timeout().into_iter().chain(ends_at);
+        let due = waiting::until(deadlines, clock::now().mono);
+        waiting::wait(&self.epoll, events, self.gather.rest(), due)
+    }
+
+    /// Whether frames for clients may wait for what is read next.
+    fn may_hold(&mut self, now: Instant) -> bool {
+        let is_busy = matches!(self.gather.rest(), Rest::LookThenNap(_));
+        is_busy && self.clients.have_waiting() && now < *self.held_since.get_or_insert(now) + HELD_FOR
     }
 
     fn follow_settings(&mut self, now: Now) {
@@ -323,15 +349,26 @@ impl<'a> StreamWorker<'a> {
         self.output.flush(&self.buffers.plain, &mut exits, &mut self.counts);
     }
 
-    /// Sends what the events so far led to, and forgets the connections that ended by it.
+    /// Sends to peers what an event has led to, and forgets the connections that ended by it.
     fn end_batch(&mut self, now: Now) {
         self.flush_output();
-        loop {
-            self.clients.flush(&self.epoll);
-            let Some(connection) = self.clients.poll_ended() else { return };
+        while let Some(connection) = self.clients.poll_ended() {
             self.server.handle_closed(connection.client);
             connection.close();
             self.act(now);
+        }
+    }
+
+    /// Sends to clients what waits.
+    fn write(&mut self, now: Now) {
+        self.held_since = None;
+        loop {
+            self.clients.flush(&self.epoll);
+            if !self.clients.have_ended() {
+                return;
+            }
+            // What ended may have led to something for others.
+            self.end_batch(now);
         }
     }
 

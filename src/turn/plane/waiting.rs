@@ -18,16 +18,11 @@ pub(super) const TIMER_SLACK: u64 = 1_000;
 /// # Errors
 /// If the kernel does not let it wait.
 pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest, due: Duration) -> Result<usize> {
-    let mut wait = |timeout| match epoll.wait(events, timeout) {
-        Ok(ready) => Ok(ready),
-        Err(nix::Error::EINTR) => Ok(0),
-        Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
-    };
     let nap = match rest {
-        Rest::Sleep => return wait(timeout(due)),
+        Rest::Sleep => return wait_for(epoll, events, timeout(due)),
         Rest::Nap(nap) => nap,
         Rest::LookThenNap(nap) => {
-            let ready = wait(EpollTimeout::ZERO)?;
+            let ready = look(epoll, events)?;
             if ready > 0 {
                 return Ok(ready);
             }
@@ -35,9 +30,25 @@ pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest, due: Du
         }
     };
     thread::sleep(nap);
-    let ready = wait(EpollTimeout::ZERO)?;
+    let ready = look(epoll, events)?;
     // Nothing has come: there is nothing to gather now.
-    if ready > 0 { Ok(ready) } else { wait(timeout(due)) }
+    if ready > 0 { Ok(ready) } else { wait_for(epoll, events, timeout(due)) }
+}
+
+/// Gives how many events there are already.
+///
+/// # Errors
+/// As for [`wait`].
+pub(super) fn look(epoll: &Epoll, events: &mut [EpollEvent]) -> Result<usize> {
+    wait_for(epoll, events, EpollTimeout::ZERO)
+}
+
+fn wait_for(epoll: &Epoll, events: &mut [EpollEvent], timeout: EpollTimeout) -> Result<usize> {
+    match epoll.wait(events, timeout) {
+        Ok(ready) => Ok(ready),
+        Err(nix::Error::EINTR) => Ok(0),
+        Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
+    }
 }
 
 /// How long it is until the first of these, as far as a worker may sleep at all.
