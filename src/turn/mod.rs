@@ -4,11 +4,11 @@ mod counters;
 pub mod credentials;
 pub mod ice;
 pub mod peers;
+mod plane;
 mod relay_ports;
 pub mod server;
 mod sockets;
 mod task;
-mod workers;
 
 pub use counters::{Counters, Counts, Dropped, Outcome};
 pub use sockets::{TurnSockets, bind};

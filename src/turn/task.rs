@@ -9,10 +9,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::Counters;
 use super::peers::PeerPolicy;
+use super::plane::udp::Worker;
 use super::relay_ports::RelayPorts;
 use super::server::{RelayAddress, Server, Settings, Shared};
 use super::sockets::{TurnSockets, of_family};
-use super::workers::Worker;
 use crate::config::{Secret, Secrets, TurnConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::service::{Context, Service, TaskName};

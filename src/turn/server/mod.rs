@@ -6,7 +6,7 @@
 //!
 //! The packet path takes no lock and makes no heap allocation: a `Forward` names a range of the bytes that came in.
 //! What shards have in common (quotas, which relay ports are live) is in [`Shared`]. Sockets, threads and batching are
-//! left to `workers`.
+//! left to `plane`.
 
 mod allocation;
 mod auth;

@@ -13,13 +13,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 use tracing::debug;
 
-use super::relay_ports::RelayPorts;
-use super::server::{Action, Client, Forward, Frame, RelayId, Server, Shared, Transport};
-use super::sockets::Listener;
-use super::{Counters, Counts};
 use crate::error::{Failure, Result};
 use crate::sys::clock;
 use crate::sys::mmsg::{Packet, Receiver, Sender};
+use crate::turn::relay_ports::RelayPorts;
+use crate::turn::server::{Action, Client, Forward, Frame, RelayId, Server, Shared, Transport};
+use crate::turn::sockets::Listener;
+use crate::turn::{Counters, Counts};
 
 /// Sockets that one wake-up tells about; the others are told at the next.
 const MAX_EVENTS: usize = 64;
@@ -32,7 +32,7 @@ const STOP: u64 = u64::MAX;
 const FIRST_LISTENER: u64 = 1 << 32;
 
 /// One thread of the data plane.
-pub(super) struct Worker<'a> {
+pub(in crate::turn) struct Worker<'a> {
     server: Server,
     shared: Arc<Shared>,
     listeners: &'a [Listener],
@@ -62,7 +62,7 @@ enum Exit {
 impl<'a> Worker<'a> {
     /// # Errors
     /// If the kernel has no epoll to give.
-    pub(super) fn new(
+    pub(in crate::turn) fn new(
         server: Server,
         shared: Arc<Shared>,
         listeners: &'a [Listener],
@@ -93,7 +93,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
-    pub(super) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
+    pub(in crate::turn) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
         let mut receiver = Receiver::default();
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
         loop {

@@ -1,0 +1,3 @@
+//! The data plane: the threads that own sockets.
+
+pub(super) mod udp;
