@@ -8,8 +8,10 @@
 //! What shards have in common (quotas, which relay ports are live) is in [`Shared`]. Sockets, threads and batching are
 //! left to `workers`.
 
+mod allocate;
 mod allocation;
 mod auth;
+mod permissions;
 mod requests;
 mod shared;
 #[cfg(test)]
