@@ -71,6 +71,9 @@ impl Server {
         if !self.settings.relays.iter().any(|relay| family_of(relay.local) == family) {
             return refused(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED);
         }
+        if self.is_draining {
+            return refused(ErrorCode::INSUFFICIENT_CAPACITY);
+        }
         let lifetime = lifetime(message)?.unwrap_or(DEFAULT_LIFETIME).clamp(DEFAULT_LIFETIME, MAX_LIFETIME);
         let quotas = (self.settings.user_quota, self.settings.total_quota);
         if !self.shared.enter(&identity.user_id, quotas.0, quotas.1) {
@@ -95,7 +98,7 @@ impl Server {
             wants_both,
             token: if let Wanted::EvenAndNext(token) = wanted { Some(token) } else { None },
         }));
-        self.queue(Action::Open { relay: RelayId(slot), family, wanted });
+        self.queue(Action::Open { relay: RelayId::new(slot, family), family, wanted });
         Ok(())
     }
 
