@@ -106,7 +106,7 @@ impl Server {
                     self.deadlines.remove(&(channel.expires_at, Due::Channel(slot, *number)));
                 }
                 self.free.push(slot);
-                self.queue(Action::Close { relay: RelayId(slot) });
+                self.queue(Action::Close { relay: RelayId::new(slot, allocation.family) });
             }
         }
     }

@@ -8,8 +8,10 @@
 //! What shards have in common (quotas, which relay ports are live) is in [`Shared`]. Sockets, threads and batching are
 //! left to `plane`.
 
+mod allocate;
 mod allocation;
 mod auth;
+mod permissions;
 mod requests;
 mod shared;
 #[cfg(test)]
@@ -18,7 +20,7 @@ mod sim;
 mod tests;
 mod wire;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,9 +75,24 @@ pub struct Client {
     pub via: u32,
 }
 
-/// A relay socket, by its place in the shard. An allocation has up to two, one of each family.
+/// A relay socket: twice the place of its allocation in the shard, and one more for IPv6. An allocation has up to two,
+/// one of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelayId(pub u32);
+
+impl RelayId {
+    pub(super) fn new(slot: u32, family: Family) -> Self {
+        Self(slot * 2 + family as u32)
+    }
+
+    fn slot(self) -> u32 {
+        self.0 / 2
+    }
+
+    fn family(self) -> Family {
+        if self.0.is_multiple_of(2) { Family::V4 } else { Family::V6 }
+    }
+}
 
 /// What the network said of a datagram that a relay socket sent. RFC 8656, section 11.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,17 +113,29 @@ pub struct RelayAddress {
     pub told: IpAddr,
 }
 
-/// What a shard works by.
+/// What a shard works by; [`Server::set_settings`] changes it.
 #[derive(Clone)]
 pub struct Settings {
     pub realm: String,
     /// All of them verify.
     pub secrets: Vec<Secret>,
+    /// Users with a password of their own, by name.
+    pub users: BTreeMap<String, Secret>,
     pub policy: PeerPolicy,
     /// At most one of each family.
     pub relays: Vec<RelayAddress>,
+    /// Where clients come to, wildcards included.
+    pub listeners: Vec<SocketAddr>,
+    /// Allocations of one user id at a time.
     pub user_quota: u32,
+    /// Allocations in all.
     pub total_quota: u32,
+    /// Payload bytes a second of one allocation, both directions together.
+    pub allocation_bandwidth: Option<u64>,
+    /// Payload bytes a second of all allocations of all shards together.
+    pub total_bandwidth: Option<u64>,
+    /// Whether relay sockets can send what must not be fragmented.
+    pub dont_fragment: bool,
     /// Authenticates nonces; the same for all shards of a process.
     pub nonce_key: [u8; 32],
 }
@@ -144,7 +173,7 @@ pub enum Action {
 
 /// One shard of the relay.
 pub struct Server {
-    settings: Settings,
+    settings: Arc<Settings>,
     shared: Arc<Shared>,
     nonces: Nonces,
     slots: Vec<Slot>,
@@ -153,6 +182,7 @@ pub struct Server {
     by_relay: HashMap<SocketAddr, u32>,
     deadlines: BTreeSet<(Instant, Due)>,
     actions: VecDeque<Action>,
+    is_draining: bool,
     /// Tells indications apart.
     indications: u64,
     counts: Counts,
@@ -162,7 +192,7 @@ pub struct Server {
 impl Server {
     /// An empty shard. `rng` must not be predictable: reservation tokens come from it.
     #[must_use]
-    pub fn new(settings: Settings, shared: Arc<Shared>, now: Now, rng: Box<dyn FnMut() -> u64 + Send>) -> Self {
+    pub fn new(settings: Arc<Settings>, shared: Arc<Shared>, now: Now, rng: Box<dyn FnMut() -> u64 + Send>) -> Self {
         Self {
             nonces: Nonces::new(&settings.nonce_key, now),
             settings,
@@ -173,6 +203,7 @@ impl Server {
             by_relay: HashMap::new(),
             deadlines: BTreeSet::new(),
             actions: VecDeque::new(),
+            is_draining: false,
             indications: 0,
             counts: Counts::default(),
             rng,
@@ -199,7 +230,7 @@ impl Server {
 
     /// A datagram of `len` bytes that `peer` sent to a relay socket.
     pub fn handle_peer(&mut self, relay: RelayId, peer: SocketAddr, len: usize, now: Now) -> Option<Forward> {
-        self.forward_to_client(relay.0, peer, 0..len, now.mono)
+        self.forward_to_client(relay.slot(), peer, 0..len, now.mono)
     }
 
     /// What the network said of a datagram that `relay` had sent to `peer`.
@@ -216,9 +247,10 @@ impl Server {
 
     /// The relay socket of [`Action::Open`] is bound to `address`; `None`: there was no port left.
     pub fn handle_opened(&mut self, relay: RelayId, address: Option<SocketAddr>, now: Now) {
-        let Some(slot) = self.slots.get_mut(relay.0 as usize) else { return };
+        let address = address.filter(|address| address.is_ipv4() == (relay.family() == Family::V4));
+        let Some(slot) = self.slots.get_mut(relay.slot() as usize) else { return };
         let Slot::Opening(opening) = std::mem::replace(slot, Slot::Free) else { return };
-        self.finish_allocate(relay.0, *opening, address, now);
+        self.finish_allocate(relay.slot(), *opening, address, now);
     }
 
     /// The next thing to do, in order.
@@ -255,6 +287,25 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Works by other settings from now on.
+    pub fn set_settings(&mut self, settings: Arc<Settings>, now: Now) {
+        if settings.nonce_key != self.settings.nonce_key {
+            self.nonces = Nonces::new(&settings.nonce_key, now);
+        }
+        self.settings = settings;
+    }
+
+    /// Makes no allocation any more; those that live go on.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Whether nothing is allocated, and nothing about to be.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_client.is_empty()
     }
 
     /// What was counted since this was last called.
@@ -308,7 +359,7 @@ impl Server {
         if !is_permitted || allocation.expires_at <= now {
             return None;
         }
-        let relay = allocation.relay;
+        let (relay, by) = (allocation.relay, RelayId::new(slot, allocation.family));
         if self.is_own_address(peer.ip()) {
             // Nothing on this host but live allocations is reached, and those of this shard without a socket.
             if let Some(other) = self.by_relay.get(&peer) {
@@ -320,7 +371,7 @@ impl Server {
         } else if !PeerPolicy::allows_port(peer.port()) {
             return None;
         }
-        Some(Forward::ToPeer { relay: RelayId(slot), peer, payload, dont_fragment: false })
+        Some(Forward::ToPeer { relay: by, peer, payload, dont_fragment: false })
     }
 
     /// From `peer` to the client of the allocation in `slot`, if that has the permission.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -18,14 +19,15 @@ pub struct Shared {
     by_user: Mutex<BTreeMap<String, u32>>,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
+impl Shared {
+    /// For relay sockets bound to `ports`.
+    #[must_use]
+    pub fn new(ports: RangeInclusive<u16>) -> Self {
+        let _ = ports;
         let words = || (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         Self { live_v4: words(), live_v6: words(), total: AtomicU32::new(0), by_user: Mutex::default() }
     }
-}
 
-impl Shared {
     /// Allocations at this moment.
     #[must_use]
     pub fn allocations(&self) -> u32 {
