@@ -7,13 +7,15 @@ use stun_types::attribute::{
 };
 use stun_types::message::{BINDING, Message, MessageWrite as _, MessageWriteExt as _, MessageWriteVec};
 use turn_types::attribute::{
-    ChannelNumber, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken, XorPeerAddress,
+    ChannelNumber, DontFragment, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken,
+    XorPeerAddress,
 };
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 
 use super::auth::{Identity, Key, Refusal};
 use super::{Action, Client, Server, wire};
 use crate::sys::clock::Now;
+use crate::turn::counters::{Dropped, Outcome};
 
 /// How many times longer than its request a challenge may be; a reflector gains nothing by so little.
 const MAX_AMPLIFICATION: usize = 3;
@@ -29,6 +31,16 @@ const CREDENTIALS: [AttributeType; 8] = [
     PasswordAlgorithms::TYPE,
 ];
 
+/// What an Allocate may have besides.
+const ALLOCATES: &[AttributeType] = &[
+    RequestedTransport::TYPE,
+    Lifetime::TYPE,
+    RequestedAddressFamily::TYPE,
+    EvenPort::TYPE,
+    ReservationToken::TYPE,
+    DontFragment::TYPE,
+];
+
 /// What a request is answered with: attributes of a success, or a refusal.
 pub(super) type Answer = Result<Vec<Box<dyn AttributeWrite>>, Refusal>;
 
@@ -41,18 +53,17 @@ impl Server {
         let method = message.method();
         let known: &[AttributeType] = match method {
             BINDING => &[],
-            ALLOCATE => &[
-                RequestedTransport::TYPE,
-                Lifetime::TYPE,
-                RequestedAddressFamily::TYPE,
-                EvenPort::TYPE,
-                ReservationToken::TYPE,
-            ],
+            ALLOCATE if self.settings.dont_fragment => ALLOCATES,
+            // The last one is the promise not to fragment, which takes a socket that can.
+            ALLOCATE => &ALLOCATES[..ALLOCATES.len() - 1],
             REFRESH => &[Lifetime::TYPE, RequestedAddressFamily::TYPE],
             CREATE_PERMISSION => &[XorPeerAddress::TYPE],
             CHANNEL_BIND => &[ChannelNumber::TYPE, XorPeerAddress::TYPE],
             // Silence: an answer to what nobody should ask is a gift to reflectors.
-            _ => return,
+            _ => {
+                self.counts.drop(Dropped::Malformed);
+                return;
+            }
         };
         if method == BINDING {
             let unknown = wire::unknown_attributes(message, &CREDENTIALS);
@@ -74,6 +85,9 @@ impl Server {
         let identity = match self.authenticate(client, message, now) {
             Ok(identity) => identity,
             Err(refusal) => {
+                if method == ALLOCATE && has_integrity && refusal.code == ErrorCode::UNAUTHORIZED {
+                    self.counts.end(Outcome::WrongCredentials);
+                }
                 self.refuse(client, message, refusal, None, now);
                 return;
             }
@@ -108,7 +122,7 @@ impl Server {
     fn own_slot(&self, client: Client, identity: &Identity) -> Result<u32, Refusal> {
         let found = self.by_client.get(&client).and_then(|slot| Some((*slot, self.allocation(*slot)?)));
         let Some((slot, allocation)) = found else { return refused(ErrorCode::ALLOCATION_MISMATCH) };
-        if allocation.username != identity.username || allocation.key != identity.key {
+        if *allocation.username != *identity.username || allocation.key != identity.key {
             return refused(ErrorCode::WRONG_CREDENTIALS);
         }
         Ok(slot)
