@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use stun_types::AddressFamily;
-use stun_types::attribute::{AttributeStaticType as _, ErrorCode, Fingerprint, XorMappedAddress};
+use stun_types::attribute::{AttributeStaticType as _, ErrorCode, XorMappedAddress};
 use stun_types::message::{Message, MessageClass, MessageType, MessageWriteVec};
 use turn_types::attribute::{
     AdditionalAddressFamily, AddressErrorCode, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport,
@@ -15,6 +15,7 @@ use turn_types::message::ALLOCATE;
 
 use super::allocation::{Allocation, Opening, Slot};
 use super::auth::{Identity, Refusal};
+use super::presented::has_fingerprint;
 use super::requests::{Answer, BAD, attribute, put, put_error, refused, seal};
 use super::{Action, Client, DEFAULT_LIFETIME, MAX_LIFETIME, RelayId, Server, Wanted};
 use crate::sys::clock::Now;
@@ -93,7 +94,7 @@ impl Server {
             user_id: identity.user_id,
             key: identity.key,
             transaction: message.transaction_id(),
-            has_fingerprint: message.has_attribute(Fingerprint::TYPE),
+            has_fingerprint: has_fingerprint(message.as_bytes()),
             lifetime,
             wants_both,
             token: if let Wanted::EvenAndNext(token) = wanted { Some(token) } else { None },

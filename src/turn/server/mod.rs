@@ -11,7 +11,12 @@
 mod allocate;
 mod allocation;
 mod auth;
+mod integrity;
+mod keyring;
+mod limits;
+mod nonce;
 mod permissions;
+mod presented;
 mod requests;
 mod shared;
 #[cfg(test)]
@@ -32,7 +37,8 @@ use turn_types::attribute::{Data, DontFragment, XorPeerAddress};
 use turn_types::message::SEND;
 
 use self::allocation::{Allocation, Due, Slot};
-use self::auth::Nonces;
+use self::auth::Gate;
+use self::limits::Limits;
 use super::counters::Counts;
 use super::peers::PeerPolicy;
 use crate::config::Secret;
@@ -175,7 +181,8 @@ pub enum Action {
 pub struct Server {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
-    nonces: Nonces,
+    gate: Gate,
+    limits: Limits,
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_client: HashMap<Client, u32>,
@@ -192,9 +199,15 @@ pub struct Server {
 impl Server {
     /// An empty shard. `rng` must not be predictable: reservation tokens come from it.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, shared: Arc<Shared>, now: Now, rng: Box<dyn FnMut() -> u64 + Send>) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        shared: Arc<Shared>,
+        now: Now,
+        mut rng: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Self {
         Self {
-            nonces: Nonces::new(&settings.nonce_key, now),
+            gate: Gate::new(&settings),
+            limits: Limits::new([rng(), rng()], now.mono),
             settings,
             shared,
             slots: Vec::new(),
@@ -291,9 +304,7 @@ impl Server {
 
     /// Works by other settings from now on.
     pub fn set_settings(&mut self, settings: Arc<Settings>, now: Now) {
-        if settings.nonce_key != self.settings.nonce_key {
-            self.nonces = Nonces::new(&settings.nonce_key, now);
-        }
+        self.gate.set_settings(&settings, now);
         self.settings = settings;
     }
 
