@@ -49,7 +49,7 @@ fn a_challenge_offers_what_its_request_leaves_room_for_and_its_nonce_says_so() {
         (REALM, Transport::Udp, &short, "obMatJos2AAAA", 80),
         (REALM, Transport::Udp, &usual, "obMatJos2gAAA", 92),
         (&*"r".repeat(32), Transport::Udp, &short, "", 84),
-        (&*"r".repeat(32), Transport::Udp, &marked, "", 92),
+        (&*"r".repeat(32), Transport::Udp, &marked, "obMatJos2AAAA", 108),
         (&*"r".repeat(32), Transport::Udp, &usual, "obMatJos2gAAA", 112),
         (&*"r".repeat(32), Transport::Tcp, &short, "obMatJos2gAAA", 112),
     ] {

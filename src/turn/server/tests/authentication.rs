@@ -13,6 +13,7 @@ use turn_types::message::{ALLOCATE, REFRESH};
 use super::super::sim::{REALM, Sim, addr, peer};
 use super::draft::{self, Draft};
 use crate::config::Secret;
+use crate::turn::counters::Outcome;
 use crate::turn::credentials;
 
 const NONCE_LIFETIME: Duration = Duration::from_secs(super::super::nonce::NONCE_LIFETIME);
@@ -309,4 +310,23 @@ fn an_allocation_survives_a_clock_that_jumps() {
     late.client.remote.set_port(1);
     late.nonce = sim.challenge(&late);
     assert_eq!(sim.allocate_by(&mut late, &[]), Err(401), "a date is one of the wall clock");
+}
+
+#[test]
+fn refused_allocates_are_counted_by_what_was_wrong() {
+    let mut sim = Sim::with(|settings| settings.user_quota = 1);
+    let alice = sim.allocate("alice");
+    let mut wrong = sim.user("eve");
+    wrong.password = "guess".to_owned();
+    assert_eq!(sim.allocate_by(&mut wrong, &[]), Err(401));
+    let mut second = sim.user("alice");
+    assert_eq!(sim.allocate_by(&mut second, &[]), Err(486));
+    let bob = sim.user("bob");
+    let other = sim.ask(&bob, ALLOCATE, &[&RequestedTransport::new(6)]);
+    assert_eq!(other.result(), Err(442));
+    assert_eq!(sim.refresh(&wrong, 0), Err(401));
+    let counts = sim.server.take_counts();
+    let seen = [Outcome::WrongCredentials, Outcome::OverQuota, Outcome::Refused].map(|outcome| counts.outcome(outcome));
+    assert_eq!(seen, [1, 1, 1], "a challenge is no outcome, and a Refresh no Allocate");
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
 }
