@@ -126,14 +126,15 @@ impl Gate {
     pub(super) fn challenge(
         &self,
         client: Client,
-        may_hash: bool,
+        userhash: Option<&[u8]>,
         room: usize,
         now: Now,
     ) -> Option<Vec<Box<dyn AttributeWrite>>> {
         let length = |value: usize| 4 + value.next_multiple_of(4);
         let realm = length(self.keyring.realm().len());
         let mut features = Features::NONE;
-        if may_hash && self.keyring.knows_hashes() {
+        let leads_nowhere = |hash: &[u8]| hash.try_into().is_ok_and(|hash| self.keyring.name_of(hash).is_none());
+        if self.keyring.knows_hashes() && !userhash.is_some_and(leads_nowhere) {
             features = features.and(Features::USERNAME_ANONYMITY);
         }
         let has_algorithms = realm + length(WITH_COOKIE) + length(OFFERED.len()) <= room;

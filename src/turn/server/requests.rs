@@ -52,7 +52,7 @@ struct Asked<'a> {
     message: &'a Message<'a>,
     /// Whether it has an integrity, right or wrong.
     is_signed: bool,
-    has_userhash: bool,
+    userhash: Option<&'a [u8]>,
     has_fingerprint: bool,
     now: Now,
 }
@@ -83,7 +83,7 @@ impl Server {
             client,
             message,
             is_signed: presented.mark.is_some(),
-            has_userhash: presented.userhash.is_some(),
+            userhash: presented.userhash,
             has_fingerprint: presented.has_fingerprint,
             now,
         };
@@ -200,13 +200,13 @@ impl Server {
         }
         let mut attributes = Vec::new();
         if challenges {
-            let Asked { client, message, has_userhash, has_fingerprint, now, .. } = *asked;
+            let Asked { client, message, userhash, has_fingerprint, now, .. } = *asked;
             let taken = BARE_REFUSAL + if has_fingerprint { FINGERPRINT } else { 0 };
             let room = match client.transport {
                 Transport::Udp => (MAX_AMPLIFICATION * message.as_bytes().len()).saturating_sub(taken),
                 Transport::Tcp | Transport::Tls => usize::MAX,
             };
-            match self.gate.challenge(client, !has_userhash, room, now) {
+            match self.gate.challenge(client, userhash, room, now) {
                 Some(challenge) => attributes = challenge,
                 // Nothing that a client sends is so short: its first Allocate has a transport, the rest a nonce.
                 None => code = ErrorCode::BAD_REQUEST,

@@ -249,6 +249,10 @@ fn a_static_user_may_show_the_hash_of_its_name() {
     assert!(reply.result().is_ok() && is_signed_by(&reply.0, INTEGRITY_SHA_256, &key));
     let reply = sim.deliver(door.client, &sign(Draft::new(REFRESH))).unwrap();
     assert_eq!(reply.result(), Ok(()));
+    sim.pass(std::time::Duration::from_secs(600));
+    let stale = sim.deliver(door.client, &sign(Draft::new(REFRESH))).unwrap();
+    assert_eq!(stale.result(), Err(438));
+    assert!(stale.nonce().unwrap().starts_with("obMatJos2wAAA"), "its name stays hidden");
 }
 
 /// Case 45.
