@@ -103,9 +103,9 @@ impl Gate {
         let derived = stored.map(|(_, key)| key.derived).filter(fits);
         let derived = derived.or_else(|| known.and_then(|_| self.keyring.find(name, password_hash, fits)));
         let Some(derived) = derived else {
-            if known.is_none() && credentials::is_in_wrong_order(name) {
-                let name = name.to_owned();
-                self.tell_order(&name, now.mono);
+            let is_reversed = known.is_none() && credentials::is_in_wrong_order(name);
+            if is_reversed && is_due(&mut self.told_at, now.mono) {
+                debug!(?name, "a user name is `user:expiry`; time-limited ones are `expiry:user`");
             }
             return Err(UNAUTHORIZED);
         };
@@ -157,14 +157,6 @@ impl Gate {
         }
         Some(attributes)
     }
-
-    /// Tells an operator whose application builds its names in the wrong order, a common mistake.
-    fn tell_order(&mut self, name: &str, now: Instant) {
-        if self.told_at.is_none_or(|told_at| now.saturating_duration_since(told_at) >= TOLD_EVERY) {
-            self.told_at = Some(now);
-            debug!(?name, "a user name is `user:expiry`; time-limited ones are `expiry:user`");
-        }
-    }
 }
 
 /// By which hash the password of a request becomes its key, and by which one its answer is signed.
@@ -189,4 +181,26 @@ fn chosen(presented: &Presented<'_>, features: Features) -> Result<(PasswordHash
 
 fn read_name(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|name| name.len() <= MAX_USERNAME)
+}
+
+/// Whether an operator is told again that an application builds its names in the wrong order, a common mistake.
+fn is_due(told_at: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = told_at.is_none_or(|told_at| now.saturating_duration_since(told_at) >= TOLD_EVERY);
+    if is_due {
+        *told_at = Some(now);
+    }
+    is_due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::clock;
+
+    #[test]
+    fn a_mistake_is_told_once_a_minute() {
+        let (mut told_at, now) = (None, clock::now().mono);
+        let told = [0, 1, 59, 60, 61, 120].map(|seconds| is_due(&mut told_at, now + Duration::from_secs(seconds)));
+        assert_eq!(told, [true, false, false, true, false, true]);
+    }
 }

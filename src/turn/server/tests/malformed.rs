@@ -17,6 +17,18 @@ fn sign(draft: Draft, caller: &Caller) -> Vec<u8> {
     draft.by(caller).signed(INTEGRITY, &md5_key(&caller.username, &caller.password)).0
 }
 
+/// Case 2.
+#[test]
+fn a_first_byte_that_nothing_of_ours_begins_with_gets_silence() {
+    let mut sim = Sim::new();
+    let alice = sim.allocate("alice");
+    for first in 0x04..=0xff_u8 {
+        let mut bytes = Draft::new(0x0001).0;
+        bytes[0] = first;
+        assert_eq!(sim.deliver(alice.client, &bytes), None, "{first:#x}");
+    }
+}
+
 /// Case 11.
 #[test]
 fn what_follows_the_integrity_is_ignored_but_for_the_fingerprint() {
