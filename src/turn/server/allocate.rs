@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stun_types::AddressFamily;
-use stun_types::attribute::{AttributeStaticType as _, ErrorCode, Fingerprint, XorMappedAddress};
+use stun_types::attribute::{AttributeStaticType as _, ErrorCode, XorMappedAddress};
 use stun_types::message::{Message, MessageClass, MessageType, MessageWriteVec};
 use turn_types::attribute::{
     AdditionalAddressFamily, AddressErrorCode, DontFragment, EvenPort, Lifetime, RequestedAddressFamily,
@@ -16,6 +16,7 @@ use super::allocation::{Allocation, Asked, FAMILIES, Opening, Origin, Relay, Slo
 use super::auth::{Identity, Key, Refusal};
 use super::bandwidth::Meter;
 use super::grants::{Channels, Permissions};
+use super::presented::has_fingerprint;
 use super::requests::{Answer, BAD, attribute, put, put_error, refused, seal};
 use super::{Action, Client, DEFAULT_LIFETIME, MAX_LIFETIME, RelayId, Server, Wanted};
 use crate::sys::clock::Now;
@@ -44,19 +45,6 @@ impl Server {
         message: &Message<'_>,
         identity: Identity,
     ) -> Result<(), Refusal> {
-        let begun = self.begin_allocate(client, message, identity);
-        if let Err(refusal) = &begun {
-            self.counts.end(match refusal.code {
-                ErrorCode::UNAUTHORIZED => Outcome::WrongCredentials,
-                ErrorCode::ALLOCATION_QUOTA_REACHED => Outcome::OverQuota,
-                NO_CAPACITY => Outcome::NoCapacity,
-                _ => Outcome::Refused,
-            });
-        }
-        begun
-    }
-
-    fn begin_allocate(&mut self, client: Client, message: &Message<'_>, identity: Identity) -> Result<(), Refusal> {
         if let Some(slot) = self.by_client.get(&client).copied() {
             return self.answer_again(slot, client, message, &identity);
         }
@@ -104,7 +92,7 @@ impl Server {
             user_id,
             key: identity.key,
             origin,
-            has_fingerprint: message.has_attribute(Fingerprint::TYPE),
+            has_fingerprint: has_fingerprint(message.as_bytes()),
             asked,
         }));
         Ok(())
@@ -129,7 +117,7 @@ impl Server {
             allocation.origin.transaction == transaction && *allocation.username == *identity.username
         });
         let Some(allocation) = again else { return refused(ErrorCode::ALLOCATION_MISMATCH) };
-        let has_fingerprint = message.has_attribute(Fingerprint::TYPE);
+        let has_fingerprint = has_fingerprint(message.as_bytes());
         let message = self.granted(client, &allocation.relays, &allocation.origin, &allocation.key, has_fingerprint);
         self.queue(Action::Reply { client, message });
         Ok(())

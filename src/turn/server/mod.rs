@@ -14,7 +14,12 @@ mod auth;
 mod bandwidth;
 mod forward;
 mod grants;
+mod integrity;
+mod keyring;
+mod limits;
+mod nonce;
 mod permissions;
+mod presented;
 mod requests;
 mod settings;
 mod shared;
@@ -36,7 +41,8 @@ use stun_types::message::{Message, MessageClass};
 use turn_types::message::SEND;
 
 use self::allocation::{Asked, Slot};
-use self::auth::Nonces;
+use self::auth::Gate;
+use self::limits::Limits;
 use self::requests::put;
 use super::counters::{Counts, Dropped, Outcome};
 use crate::sys::clock::Now;
@@ -155,7 +161,8 @@ pub enum Action {
 pub struct Server {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
-    nonces: Nonces,
+    gate: Gate,
+    limits: Limits,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Where the last packet's allocation was.
@@ -184,7 +191,8 @@ impl Server {
         mut rng: Box<dyn FnMut() -> u64 + Send>,
     ) -> Self {
         Self {
-            nonces: Nonces::new(&settings.nonce_key, now),
+            gate: Gate::new(&settings),
+            limits: Limits::new([rng(), rng()], now.mono),
             began_at: shared.join(now.mono),
             settings,
             shared,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::Server;
 use super::allocation::Slot;
-use super::auth::Nonces;
 use crate::config::Secret;
 use crate::sys::clock::Now;
 use crate::turn::peers::PeerPolicy;
@@ -104,9 +103,7 @@ impl Server {
     /// Permissions and channels for peers that are denied now end at once. An allocation stays its user's, even if the
     /// credential that made it is no longer good for another.
     pub fn set_settings(&mut self, settings: Arc<Settings>, now: Now) {
-        if settings.nonce_key != self.settings.nonce_key {
-            self.nonces = Nonces::new(&settings.nonce_key, now);
-        }
+        self.gate.set_settings(&settings, now);
         self.settings = settings;
         for slot in 0..u32::try_from(self.slots.len()).expect("slots are numbered by `u32`") {
             if let Slot::Live(allocation) = &mut self.slots[slot as usize] {
