@@ -84,6 +84,9 @@ const PURE: &[&str] = &[
     "supervisor/policy.rs",
     "turn/credentials.rs",
     "turn/peers.rs",
+    "turn/plane/flows.rs",
+    "turn/plane/gather.rs",
+    "turn/plane/offload.rs",
     "turn/server",
 ];
 

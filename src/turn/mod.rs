@@ -1,5 +1,6 @@
 //! STUN and TURN: the relay without sockets in `server`, its credentials, and the threads that move packets.
 
+mod control;
 mod counters;
 pub mod credentials;
 pub mod ice;
@@ -10,6 +11,7 @@ pub mod server;
 mod sockets;
 mod task;
 
-pub use counters::{Counters, Counts, Dropped, Outcome};
+pub use control::Control;
+pub use counters::{Counters, Counts, Dropped, Outcome, Path};
 pub use sockets::{TurnSockets, bind};
 pub use task::Turn;

@@ -64,11 +64,6 @@ impl RelayPorts {
         Self { addresses, state: Mutex::new(state) }
     }
 
-    /// Whether relay sockets are bound to this address.
-    pub(super) fn is_at(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
-    }
-
     /// A socket as wanted, with its address, which [`RelayPorts::release`] gives back; `None`: there is none to be had.
     pub(super) fn open(&self, family: Family, wanted: Wanted, now: Instant) -> Option<(UdpSocket, SocketAddr)> {
         self.forget_kept(now);
@@ -322,6 +317,7 @@ mod tests {
         let other = bind(SocketAddr::new(ADDRESS, 42_031)).unwrap().unwrap();
         let (_even, even) = ports.open(Family::V4, Wanted::EvenAndNext(7), now).unwrap();
         assert_eq!(even.port(), 42_032);
+        assert!(ports.open(Family::V4, Wanted::EvenAndNext(8), now).is_none());
         drop(other);
         assert!(ports.open(Family::V4, Wanted::EvenAndNext(8), now).is_none());
         assert_eq!(ports.open(Family::V4, Wanted::EvenAndNext(8), now + FOREIGN_FOR).unwrap().1.port(), 42_030);

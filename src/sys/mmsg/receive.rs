@@ -147,8 +147,7 @@ impl Receiver {
                 match ((*control).cmsg_level, (*control).cmsg_type) {
                     (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                         let info = control_value::<libc::in_pktinfo>(control);
-                        arrival.local =
-                            info.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
+                        arrival.local = info.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
                     }
                     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                         let info = control_value::<libc::in6_pktinfo>(control);

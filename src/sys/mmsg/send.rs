@@ -167,7 +167,8 @@ impl<'a> Batch<'a> {
             }
             let error = io::Error::last_os_error();
             if is_full(&error) {
-                sent.failed += self.sender.pieces[next..self.messages].iter().map(|one| one.datagrams as u64).sum::<u64>();
+                sent.failed +=
+                    self.sender.pieces[next..self.messages].iter().map(|one| one.datagrams as u64).sum::<u64>();
                 break;
             }
             if !is_second_try {

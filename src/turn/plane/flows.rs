@@ -245,11 +245,7 @@ mod tests {
         let mut left = leave(&mut flows, true);
         left.sort();
         let relay = Exit::Relay(RelayId(4));
-        assert_eq!(left, [
-            (listener, 1000, vec![0, 2, 4]),
-            (listener, 1001, vec![1, 3, 5]),
-            (relay, 1000, vec![6]),
-        ]);
+        assert_eq!(left, [(listener, 1000, vec![0, 2, 4]), (listener, 1001, vec![1, 3, 5]), (relay, 1000, vec![6]),]);
         assert_eq!(leave(&mut flows, true), []);
     }
 

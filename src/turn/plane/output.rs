@@ -138,7 +138,9 @@ impl Output {
         self.flows.sort();
         let mut batch = self.sender.batch();
         for (exit, flows) in self.flows.exits() {
-            let Some(together) = exits.offload(exit, &mut self.offloads).map(|offload| offload.is_on()) else { continue };
+            let Some(together) = exits.offload(exit, &mut self.offloads).map(|offload| offload.is_on()) else {
+                continue;
+            };
             let Some(socket) = exits.socket(exit) else { continue };
             let mut sent = Sent::default();
             for flow in flows {
@@ -208,4 +210,150 @@ fn offset(bytes: usize) -> u32 {
 
 fn slice(memory: &[u8], at: u32, length: u32) -> &[u8] {
     &memory[at as usize..][..length as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::sync::Arc;
+
+    use nix::sys::epoll::{Epoll, EpollCreateFlags};
+
+    use super::*;
+    use crate::sys::mmsg::Receiver;
+    use crate::sys::net::Family;
+    use crate::sys::udp::{Purpose, open};
+    use crate::sys::{clock, udp};
+    use crate::turn::relay_ports::RelayPorts;
+    use crate::turn::server::Wanted;
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 78));
+
+    struct Bench {
+        listeners: Vec<Listener>,
+        relays: Relays,
+        counts: Counts,
+        _epoll: Epoll,
+    }
+
+    impl Bench {
+        /// One listener, and one relay socket that is number 0.
+        fn new() -> Self {
+            let socket = open((ADDRESS, 0).into(), Purpose::Listener).unwrap();
+            let listeners = vec![Listener { address: socket.local_addr().unwrap(), socket }];
+            let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+            let mut relays = Relays::new(Arc::new(RelayPorts::new(vec![ADDRESS], 42_100..=42_199)));
+            relays.open(RelayId(0), Family::V4, Wanted::Any, &epoll, clock::now().mono).unwrap();
+            Self { listeners, relays, counts: Counts::default(), _epoll: epoll }
+        }
+
+        fn flush(&mut self, output: &mut Output, received: &[u8]) {
+            let mut exits = Exits { listeners: &self.listeners, relays: &mut self.relays };
+            output.flush(received, &mut exits, &mut self.counts);
+        }
+    }
+
+    fn way(exit: Exit, to: &UdpSocket) -> Way {
+        Way { exit, to: to.local_addr().unwrap(), from: None, dont_fragment: false }
+    }
+
+    fn receive(socket: &UdpSocket) -> (usize, Vec<Vec<u8>>) {
+        let mut receiver = Receiver::default();
+        let slots = receiver.receive(socket.as_fd()).unwrap_or(0..0);
+        let pieces = slots.len();
+        let places = slots.flat_map(|slot| receiver.arrival(slot).unwrap().segments());
+        (pieces, places.map(|place| receiver.memory()[place].to_vec()).collect())
+    }
+
+    #[test]
+    fn what_is_interleaved_arrives_in_order_and_in_one_piece_a_flow() {
+        let mut bench = Bench::new();
+        let peers: Vec<UdpSocket> = (0..3).map(|_| open((ADDRESS, 0).into(), Purpose::Relay).unwrap()).collect();
+        let received: Vec<u8> = (0..100).collect();
+        let mut output = Output::new(udp::offloads().gso, 1, 1);
+        let exits = [Exit::Listener(0), Exit::Listener(0), Exit::Relay(RelayId(0))];
+        for round in 0..4 {
+            for (peer, exit) in peers.iter().zip(exits) {
+                output.push_received(way(exit, peer), b"head", round * 10..round * 10 + 5, 3);
+            }
+        }
+        output.push_copied(way(Exit::Listener(0), &peers[0]), &[b"an ", b"answer"]);
+        bench.flush(&mut output, &received);
+        for (number, peer) in peers.iter().enumerate() {
+            let (pieces, datagrams) = receive(peer);
+            let mut expected: Vec<Vec<u8>> =
+                (0..4).map(|round| [b"head", &received[round * 10..round * 10 + 5], &[0; 3]].concat()).collect();
+            if number == 0 {
+                expected.push(b"an answer".to_vec());
+            }
+            assert_eq!(datagrams, expected);
+            assert!(pieces == 1 || udp::offloads() != udp::Offloads { gro: true, gso: true }, "{pieces}");
+        }
+        assert_eq!(bench.counts, Counts::default());
+    }
+
+    #[test]
+    fn without_the_kernels_help_everything_arrives_all_the_same() {
+        let mut bench = Bench::new();
+        let peer = open((ADDRESS, 0).into(), Purpose::Relay).unwrap();
+        let mut output = Output::new(false, 1, 1);
+        for round in 0..70 {
+            output.push_received(way(Exit::Listener(0), &peer), b"head", round..round + 5, 0);
+        }
+        bench.flush(&mut output, &(0..100).collect::<Vec<u8>>());
+        let (pieces, datagrams) = receive(&peer);
+        assert_eq!((pieces, datagrams.len()), (64, 64));
+        assert_eq!(receive(&peer).1.len(), 6);
+        assert!(!output.is_gso_on());
+    }
+
+    #[test]
+    fn more_than_fits_one_call_is_sent_by_several() {
+        let mut bench = Bench::new();
+        let peer = open((ADDRESS, 0).into(), Purpose::Listener).unwrap();
+        let mut output = Output::new(udp::offloads().gso, 1, 1);
+        let mut count = 0;
+        while !output.is_full() {
+            output.push_received(way(Exit::Relay(RelayId(0)), &peer), b"head", 0..5, 3);
+            count += 1;
+        }
+        bench.flush(&mut output, &[7; 5]);
+        assert!(!output.is_full());
+        let mut arrived = 0;
+        while let (1.., datagrams) = receive(&peer) {
+            arrived += datagrams.len();
+        }
+        assert_eq!((arrived, count), (1024, 1024));
+    }
+
+    #[test]
+    fn only_the_datagram_that_must_not_be_fragmented_is_sent_as_such() {
+        let mut bench = Bench::new();
+        let peer = open((ADDRESS, 0).into(), Purpose::Relay).unwrap();
+        let mut output = Output::new(true, 1, 1);
+        let exit = Exit::Relay(RelayId(0));
+        // Loopback takes 64 KiB less the headers in one frame; beyond that it would have to be fragmented.
+        let long = vec![9; 65_507];
+        for (dont_fragment, bytes) in [(false, &long[..10]), (true, &long[..10]), (false, &long[..10])] {
+            output.push_copied(Way { dont_fragment, ..way(exit, &peer) }, &[bytes]);
+        }
+        bench.flush(&mut output, &[]);
+        assert_eq!(receive(&peer).1, vec![vec![9; 10]; 3]);
+        output.push_copied(way(exit, &peer), &[&[9; 65_508]]);
+        bench.flush(&mut output, &[]);
+        assert_eq!(bench.counts.dropped(Dropped::TooLong), 1);
+        assert_eq!(bench.counts.dropped(Dropped::SendFailed), 0);
+    }
+
+    #[test]
+    fn what_goes_to_a_closed_socket_is_dropped() {
+        let mut bench = Bench::new();
+        let peer = open((ADDRESS, 0).into(), Purpose::Relay).unwrap();
+        let mut output = Output::new(true, 1, 1);
+        output.push_copied(way(Exit::Relay(RelayId(1)), &peer), &[b"nowhere"]);
+        output.push_copied(way(Exit::Listener(9), &peer), &[b"nowhere"]);
+        output.push_copied(way(Exit::Relay(RelayId(0)), &peer), &[b"here"]);
+        bench.flush(&mut output, &[]);
+        assert_eq!(receive(&peer).1, [b"here"]);
+    }
 }
