@@ -90,6 +90,9 @@ const PURE: &[&str] = &[
     "turn/framer.rs",
     "turn/peers.rs",
     "turn/plane/connections.rs",
+    "turn/plane/flows.rs",
+    "turn/plane/gather.rs",
+    "turn/plane/offload.rs",
     "turn/plane/patience.rs",
     "turn/server",
 ];

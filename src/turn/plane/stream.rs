@@ -190,15 +190,21 @@ impl<'a> StreamWorker<'a> {
     /// Waits until something is to be done. Gives how many events there are.
     fn rest(&mut self, events: &mut [EpollEvent], ends_at: Option<Instant>) -> Result<usize> {
         if self.clients.have_waiting() {
-            let ready = waiting::look(&self.epoll, events)?;
+            // Only a worker with more to read than gets done comes here: a nap gathers more for the same write.
+            let ready = waiting::nap(&self.epoll, events, self.gather.rest())?;
             if ready > 0 {
                 return Ok(ready);
             }
-            self.write(clock::now());
+            let now = clock::now();
+            self.write(now);
+            return waiting::wait(&self.epoll, events, Rest::Sleep, self.due(ends_at, now.mono));
         }
-        let deadlines = self.server.poll_timeout().into_iter().chain(ends_at);
-        let due = waiting::until(deadlines, clock::now().mono);
+        let due = self.due(ends_at, clock::now().mono);
         waiting::wait(&self.epoll, events, self.gather.rest(), due)
+    }
+
+    fn due(&self, ends_at: Option<Instant>, now: Instant) -> Duration {
+        waiting::until(self.server.poll_timeout().into_iter().chain(ends_at), now)
     }
 
     /// Whether frames for clients may wait for what is read next.
@@ -285,7 +291,7 @@ impl<'a> StreamWorker<'a> {
             }
             if may_ask {
                 self.act(now);
-                if !is_trusted && self.server.has_allocation(client) {
+                if !is_trusted && self.server.has_allocation(&client) {
                     is_trusted = true;
                     let Some(connection) = self.clients.connections.get_mut(number) else { return };
                     connection.trust();
@@ -313,7 +319,7 @@ impl<'a> StreamWorker<'a> {
         }
         let Some(socket) = self.relays.socket(relay) else { return };
         self.receiver.clear();
-        let Ok(slots) = self.receiver.receive(socket) else { return self.end_batch() };
+        let Ok(slots) = self.receiver.receive(socket) else { return self.end_batch(now) };
         self.arrivals += slots.len();
         for arrival in slots.filter_map(|slot| self.receiver.arrival(slot)) {
             for segment in arrival.segments() {
@@ -377,7 +383,7 @@ impl<'a> StreamWorker<'a> {
         for number in self.clients.connections.numbers() {
             let Some(connection) = self.clients.connections.get_mut(number) else { continue };
             let client = connection.client;
-            if !connection.patience.may_stay(|| self.server.has_allocation(client), now) {
+            if !connection.patience.may_stay(|| self.server.has_allocation(&client), now) {
                 self.clients.end(number);
             }
         }

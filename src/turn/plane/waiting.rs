@@ -10,19 +10,29 @@ use crate::error::{Failure, Result};
 
 /// The longest sleep, so that a worker without traffic still shows that it lives.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
-/// How late the kernel may wake a worker, in nanoseconds; 50 microseconds by default, half a nap.
-pub(super) const TIMER_SLACK: u64 = 1_000;
+/// How late the kernel may wake a worker; 50 microseconds by default, half a nap.
+pub(super) const TIMER_SLACK: Duration = Duration::from_micros(1);
 
 /// Waits until something is to be done, `due` being the latest. Gives how many events there are.
 ///
 /// # Errors
 /// If the kernel does not let it wait.
 pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest, due: Duration) -> Result<usize> {
+    let ready = nap(epoll, events, rest)?;
+    // Nothing has come: there is nothing to gather now.
+    if ready > 0 { Ok(ready) } else { wait_for(epoll, events, timeout(due)) }
+}
+
+/// Naps, if it is time for that, and gives how many events there are then; it does not wait for any.
+///
+/// # Errors
+/// As for [`wait`].
+pub(super) fn nap(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest) -> Result<usize> {
     let nap = match rest {
-        Rest::Sleep => return wait_for(epoll, events, timeout(due)),
+        Rest::Sleep => return Ok(0),
         Rest::Nap(nap) => nap,
         Rest::LookThenNap(nap) => {
-            let ready = look(epoll, events)?;
+            let ready = wait_for(epoll, events, EpollTimeout::ZERO)?;
             if ready > 0 {
                 return Ok(ready);
             }
@@ -30,16 +40,6 @@ pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest, due: Du
         }
     };
     thread::sleep(nap);
-    let ready = look(epoll, events)?;
-    // Nothing has come: there is nothing to gather now.
-    if ready > 0 { Ok(ready) } else { wait_for(epoll, events, timeout(due)) }
-}
-
-/// Gives how many events there are already.
-///
-/// # Errors
-/// As for [`wait`].
-pub(super) fn look(epoll: &Epoll, events: &mut [EpollEvent]) -> Result<usize> {
     wait_for(epoll, events, EpollTimeout::ZERO)
 }
 
