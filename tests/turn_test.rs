@@ -21,6 +21,7 @@ use service::Service;
 
 /// How long one run may take: steps have deadlines of their own, which lie below.
 const PATIENCE: Duration = Duration::from_secs(60);
+const STARTED_WITHIN: Duration = Duration::from_secs(20);
 const USER: &str = "alice";
 const PASSWORD: &str = "wonderland";
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -49,12 +50,12 @@ fn every_url_of_the_own_service_works_and_refuses_what_it_must() {
     let status: Value = serde_json::from_str(&service.run(&["status", "--json"])).unwrap();
     let turn = &status["turn"];
     assert_eq!(turn["allocations"], 0, "{turn}");
-    assert!(turn["outcomes"]["granted"].as_u64() >= Some(4), "{turn}");
+    assert_eq!(turn["outcomes"].as_object().unwrap().len(), rtcctl::turn::Outcome::ALL.len());
     assert_eq!(turn["outcomes"]["granted"], turn["outcomes"]["released"], "{turn}");
     assert_eq!(turn["dropped"].as_object().unwrap().len(), rtcctl::turn::Dropped::ALL.len());
     assert!(turn["listening"]["udp"].as_array().is_some_and(|udp| !udp.is_empty()), "{turn}");
     let told = service.run(&["status"]);
-    assert!(told.contains("allocations  granted "), "{told}");
+    assert!(told.contains("relay        0 allocations of ") && told.contains("path         "), "{told}");
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn what_is_no_tls_and_no_turn_is_told_as_such() {
     assert_eq!(code, 1, "{told}");
     assert!(last_line(&told).starts_with("first failing hop: tls of "), "{told}");
     let (told, _) = ended(&service.command(&["turn", "test", &plain, "--timeout", "2"]).output().unwrap());
-    assert!(told.contains("certificate for localhost"), "{told}");
+    assert!(told.contains("certificate for "), "{told}");
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn a_certificate_that_cannot_be_trusted_fails_at_tls_with_the_reason() {
     for (names, issued_at, is_trusted, why) in [
         (["localhost"], now, false, "an authority that is not trusted"),
         (["other.example"], now, true, "the certificate is for other names"),
-        (["localhost"], now - YEAR, true, "the certificate is not valid now"),
+        (["localhost"], now - 2 * YEAR, true, "the certificate is not valid now"),
     ] {
         let Some(coturn) = Coturn::start_with(&[], &names, issued_at, None) else { return };
         let mut command = coturn.test(&coturn.urls()[2]);
@@ -197,8 +198,9 @@ fn closed_relay_ports_fail_at_the_data() {
     let Some(namespace) = Namespace::new() else { return };
     namespace.run("ip", &["link", "set", "lo", "up"]);
     namespace.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
-    namespace.run("nft", &["add rule inet t c udp dport 40000-48000 drop"]);
-    let flags = ["--allow-loopback-peers", "--min-port=40000", "--max-port=48000"];
+    // Below what the kernel gives to clients, so that nothing else is closed.
+    namespace.run("nft", &["add rule inet t c udp dport 20000-21000 drop"]);
+    let flags = ["--allow-loopback-peers", "--min-port=20000", "--max-port=21000"];
     let started = Coturn::start_with(&flags, &["localhost"], clock::now().wall, Some(&namespace));
     let Some(coturn) = started else { return };
     coturn.fails_at(&coturn.urls()[0], "data", "of 100 packets 0 arrived", "open the whole range of relay ports");
@@ -270,8 +272,11 @@ impl Coturn {
             .unwrap();
         let coturn = Self { dir, process, port, tls_port, namespace };
         let stun = format!("stun:127.0.0.1:{port}");
-        let answers = (0..500)
-            .any(|_| coturn.rtcctl(&["turn", "test", &stun, "--timeout", "1"]).output().unwrap().status.success());
+        let give_up_at = clock::now().mono + STARTED_WITHIN;
+        let mut answers = false;
+        while !answers && clock::now().mono < give_up_at {
+            answers = coturn.rtcctl(&["turn", "test", &stun, "--timeout", "1"]).output().unwrap().status.success();
+        }
         assert!(answers, "coturn does not start");
         Some(coturn)
     }
