@@ -51,7 +51,9 @@ fn complain_about_tcp_ports(reader: &mut Reader, config: &Config) {
     let of_web = [("web.port", Some(web.port)), ("web.http_port", web.http_port)];
     let mut pairs = vec![(of_turn[1], of_turn[0])];
     if share_an_address {
-        pairs.extend(of_turn.iter().flat_map(|turn| of_web.iter().map(|web| (*turn, *web))));
+        let each = of_turn.iter().flat_map(|turn| of_web.iter().map(|web| (*turn, *web)));
+        // One listener takes both then, and the same number as UDP gets through where only 443 does.
+        pairs.extend(each.filter(|(turn, web)| (turn.0, web.0) != ("turn.port", "web.port")));
     }
     for ((path, port), (other_path, other)) in pairs {
         let Some(port) = port.filter(|port| Some(*port) == other) else { continue };
@@ -98,10 +100,10 @@ mod tests {
     fn turn_by_tcp_wants_ports_of_its_own() {
         let turn = |keys: &str| format!("hosts: [a.b]\nweb:\n  http_port: 8080\nturn:\n{keys}");
         assert_eq!(
-            complaints(&turn("  port: 443\n  tls_port: 8080\n")),
+            complaints(&turn("  port: 8080\n  tls_port: 443\n")),
             [
-                "line 5: turn.port: clashes with web.port: TCP port 443 takes TURN already; choose another port",
-                "line 6: turn.tls_port: clashes with web.http_port: both want TCP port 8080",
+                "line 5: turn.port: clashes with web.http_port: both want TCP port 8080",
+                "line 6: turn.tls_port: clashes with web.port: TCP port 443 takes TURN already; choose another port",
             ]
         );
         assert_eq!(
@@ -112,7 +114,9 @@ mod tests {
             complaints(&turn("  tcp: off\n  tls_port: 5349\n")),
             ["line 6: turn.tls_port: is 5349, but `turn.tcp: off` takes no client by TLS"]
         );
-        for fine in ["  port: 443\n  tcp: off\n", "  tls_port: 5349\n", "  bind: [192.0.2.7]\n  port: 443\n"] {
+        for fine in
+            ["  port: 443\n", "  port: 8080\n  tcp: off\n", "  tls_port: 5349\n", "  bind: [192.0.2.7]\n  port: 443\n"]
+        {
             let text = turn(fine).replace("web:\n", "web:\n  bind: [192.0.2.8]\n");
             assert!(resolve(&text, &facts()).is_ok(), "{fine}");
         }
