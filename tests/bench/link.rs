@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv};
 use rustls::pki_types::ServerName;
@@ -12,6 +13,9 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use crate::dialogue::Exchange;
 use crate::sock;
 use crate::stun::CHANNEL_HEADER;
+
+/// A server that takes nothing for this long has hung.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The transport of a work's clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,7 @@ impl Link {
         }
         let stream = TcpStream::connect(server)?;
         stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         let Some(config) = tls.filter(|_| transport == Transport::Tls) else {
             return Ok(Self::Tcp(stream, Unframed::default()));
         };

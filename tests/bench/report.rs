@@ -114,6 +114,10 @@ impl Seen<'_> {
                     of(|it| it.generator_load) * 100.0,
                     of(|it| it.sleeps_per_packet),
                 );
+                let late = self.sum(*kind, |it| it.late);
+                if late > 0 {
+                    let _ = write!(text, ", {late} late or twice");
+                }
                 let kernel = of(|it| it.kernel_us_per_packet);
                 if kernel > 0.0 {
                     let _ = write!(text, ", {kernel:.2} us of it in NAPI");

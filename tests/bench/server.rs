@@ -1,5 +1,6 @@
 //! The servers that are compared: how each is configured, started on its own core, and ended.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -88,12 +89,9 @@ impl Place {
         // Dies with the generator, has a scheduling group of its own and keeps to its cores; each of these becomes
         // the next, so the child's number is the server's.
         let cpus = format!("0-{last}");
-        let mut line = vec!["setpriv", "--pdeathsig", "KILL", "setsid", "taskset", "-c", &cpus];
-        if let Some(netns) = &self.netns {
-            line.splice(0..0, ["ip", "netns", "exec", netns.as_str()]);
-        }
-        let mut child = command(line[0])
-            .args(&line[1..])
+        let mut child = self
+            .command("setpriv")
+            .args(["--pdeathsig", "KILL", "setsid", "taskset", "-c", &cpus])
             .arg(&program)
             .args(&arguments)
             .stdin(Stdio::null())
@@ -178,8 +176,17 @@ impl Place {
         Ok(home)
     }
 
+    /// A program within the servers' namespace.
+    #[expect(clippy::disallowed_methods, reason = "servers are programs, and end with this one")]
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let Some(netns) = &self.netns else { return Command::new(program) };
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", netns]).arg(program);
+        command
+    }
+
     fn ask_rtcctl(&self, home: &Path, arguments: &[&str]) -> io::Result<String> {
-        let output = command(&self.rtcctl).arg("--home").arg(home).args(arguments).output()?;
+        let output = self.command(&self.rtcctl).arg("--home").arg(home).args(arguments).output()?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -195,11 +202,6 @@ impl Place {
         roots.add(certificate).map_err(io::Error::other)?;
         Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "servers are started by what they are: programs")]
-fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    Command::new(program)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a scratch file that nothing outlives")]

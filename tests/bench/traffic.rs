@@ -24,7 +24,7 @@ const MAGIC: u32 = 0x7274_6362;
 /// More than any window, so that a packet's number finds its place.
 const WINDOW_MAX: usize = 256;
 /// A client that hears nothing for this long takes what it waits for as lost, and goes on.
-const STALL: Duration = Duration::from_secs(1);
+const STALL: Duration = Duration::from_millis(250);
 /// How long stragglers are waited for after the end.
 const DRAIN: Duration = Duration::from_millis(1500);
 /// A sender that is this late leaves out what it owes.
@@ -96,12 +96,23 @@ pub(crate) struct Shown {
     pub(crate) sent: u64,
     /// Sent but not come back when all was over.
     pub(crate) lost: u64,
-    /// Come back a second time, or after they were given up.
-    pub(crate) repeated: u64,
+    /// Come back after they were given up, or a second time.
+    pub(crate) late: u64,
     /// Not what was sent.
     pub(crate) corrupted: u64,
     /// Another client's.
     pub(crate) misdelivered: u64,
+}
+
+impl Traffic {
+    /// The same with half as much on its way.
+    pub(crate) fn gently(self) -> Self {
+        let pace = match self.pace {
+            Pace::Window(window) => Pace::Window((window / 2).max(self.burst)),
+            Pace::Rate(rate) => Pace::Rate(rate),
+        };
+        Self { pace, ..self }
+    }
 }
 
 struct Client {
@@ -393,7 +404,7 @@ impl<'a> Run<'a> {
             }
             let place = &mut on_their_way[stamp.number as usize % WINDOW_MAX];
             if *place != stamp.number + 1 {
-                shown.repeated += 1;
+                shown.late += 1;
                 return;
             }
             *place = 0;
@@ -427,7 +438,7 @@ impl<'a> Run<'a> {
             generator_load: cpu(before.generator, after.generator) / 1e9 / seconds,
             rtt_p50_us: rtt(0.5),
             rtt_p90_us: rtt(0.9),
-            lost: self.shown.sent.saturating_sub(self.returned),
+            lost: self.shown.sent.saturating_sub(self.returned + self.shown.late),
             ..self.shown
         }
     }
@@ -488,8 +499,6 @@ fn where_bound(socket: &UdpSocket) -> io::Result<SocketAddrV4> {
 
 /// Errors that are no end: nothing there after all, or an answer to an earlier packet.
 fn passing(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => Ok(()),
-        _ => Err(error),
-    }
+    let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted, io::ErrorKind::ConnectionRefused];
+    if kinds.contains(&error.kind()) { Ok(()) } else { Err(error) }
 }
