@@ -1,6 +1,6 @@
 //! How a client is connected to the server: by UDP, TCP or TLS.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Link {
     /// Sends frames of `frame` bytes each, back to back.
     pub(crate) fn send(&mut self, frames: &[u8], frame: usize) -> io::Result<()> {
         match self {
-            Self::Udp(socket) => sock::send(socket.as_fd(), frames, frame, None, None),
+            Self::Udp(socket) => sock::send(socket.as_fd(), &[IoSlice::new(frames)], frame, None, None),
             Self::Tcp(stream, _) => stream.write_all(frames),
             Self::Tls(stream, _) => stream.write_all(frames),
         }

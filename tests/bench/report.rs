@@ -63,6 +63,13 @@ impl Seen<'_> {
         median(&self.figures(kind).filter_map(|figures| figures.traffic.as_ref()).map(field).collect::<Vec<_>>())
     }
 
+    /// Microseconds of median round trip that gathering adds.
+    fn added_delay(&self) -> Option<f64> {
+        let rtt = |kind| self.traffic(kind, |it| it.rtt_p50_us);
+        let best = [Kind::Coturn, Kind::RtcctlLow].into_iter().filter_map(rtt).fold(f64::MAX, f64::min);
+        Some(rtt(Kind::Rtcctl)? - best)
+    }
+
     fn sum(&self, kind: Kind, field: impl Fn(&Shown) -> u64) -> u64 {
         self.figures(kind).filter_map(|figures| figures.traffic.as_ref()).map(field).sum()
     }
@@ -71,6 +78,9 @@ impl Seen<'_> {
     fn is_met(&self) -> Option<bool> {
         match self.work.target {
             Target::Ratio(limit) => Some(self.ratios(Kind::Rtcctl)?.median <= limit),
+            Target::RatioAndDelay(limit, delay) => {
+                Some(self.ratios(Kind::Rtcctl)?.median <= limit && self.added_delay()? <= delay)
+            }
             Target::AtMost(limit) => Some(self.values(Kind::Rtcctl)?.median <= limit),
             Target::None => None,
         }
@@ -79,6 +89,7 @@ impl Seen<'_> {
     fn target(&self) -> String {
         match self.work.target {
             Target::Ratio(limit) => format!("<= {limit:.2} x"),
+            Target::RatioAndDelay(limit, delay) => format!("<= {limit:.2} x, <= {delay} us added"),
             Target::AtMost(limit) => format!("<= {limit}"),
             Target::None => "none".to_owned(),
         }
@@ -128,6 +139,12 @@ impl Seen<'_> {
             }
             text.truncate(text.trim_end().len());
             text.push('\n');
+        }
+        if let (Target::RatioAndDelay(..), Some(delay)) = (self.work.target, self.added_delay()) {
+            let _ = writeln!(
+                text,
+                "  rtcctl adds {delay:.0} us to the best median round trip of a server without gathering"
+            );
         }
         for complaint in &self.complaints {
             let _ = writeln!(text, "  FAILED: {complaint}");

@@ -16,6 +16,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::forwarder::Means;
 use crate::stun::Credentials;
 use crate::{dialogue, where_is};
 
@@ -31,7 +32,7 @@ pub(crate) enum Kind {
     /// With `turn.latency: low`.
     RtcctlLow,
     /// This program's own forwarder, which is no TURN server.
-    Forwarder,
+    Forwarder(Means),
 }
 
 impl Kind {
@@ -40,7 +41,9 @@ impl Kind {
             Self::Coturn => "coturn",
             Self::Rtcctl => "rtcctl",
             Self::RtcctlLow => "rtcctl (low)",
-            Self::Forwarder => "fwd",
+            Self::Forwarder(Means::Plain) => "fwd",
+            Self::Forwarder(Means::Naps) => "fwd, naps",
+            Self::Forwarder(Means::Trains) => "fwd, GSO",
         }
     }
 }
@@ -80,9 +83,10 @@ impl Place {
         let (program, arguments, credentials) = match kind {
             Kind::Coturn => self.coturn(cores)?,
             Kind::Rtcctl | Kind::RtcctlLow => self.rtcctl(kind, cores)?,
-            Kind::Forwarder => {
+            Kind::Forwarder(means) => {
                 let nobody = Credentials { username: String::new(), password: String::new() };
-                let arguments = vec!["forward".to_owned(), SocketAddrV4::new(self.address, PORT).to_string()];
+                let address = SocketAddrV4::new(self.address, PORT).to_string();
+                let arguments = vec!["forward".to_owned(), address, format!("{means:?}").to_lowercase()];
                 (std::env::current_exe()?, arguments, nobody)
             }
         };
@@ -149,6 +153,24 @@ impl Place {
         let credentials = Credentials { username: field("username")?, password: field("credential")? };
         let arguments = vec!["--home".to_owned(), home.display().to_string(), "-q".to_owned(), "run".to_owned()];
         Ok((self.rtcctl.clone(), arguments, credentials))
+    }
+
+    /// What is compared, and on what.
+    pub(crate) fn describe(&self) -> Vec<(&'static str, String)> {
+        let first_line = |text: &str| text.trim().lines().next().unwrap_or_default().to_owned();
+        let version = |program: &Path| {
+            let output = self.command(program).arg("--version").output();
+            output.map_or_else(|error| error.to_string(), |output| first_line(&String::from_utf8_lossy(&output.stdout)))
+        };
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.strip_prefix("model name")?.to_owned()));
+        vec![
+            ("coturn", version(Path::new("turnserver"))),
+            ("rtcctl", version(&self.rtcctl)),
+            ("kernel", first_line(&read("/proc/sys/kernel/osrelease"))),
+            ("cpu", model.unwrap_or_default().trim_start_matches(['\t', ' ', ':']).to_owned()),
+            ("load", first_line(&read("/proc/loadavg"))),
+        ]
     }
 
     /// A home folder of rtcctl, made when it is first asked for.

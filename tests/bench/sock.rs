@@ -1,7 +1,7 @@
 //! UDP sockets that send and receive several datagrams of one flow by one system call (UDP_SEGMENT and UDP_GRO).
 #![expect(unsafe_code, reason = "no safe wrapper does this without a heap allocation for each datagram")]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -51,10 +51,11 @@ pub(crate) fn accept_trains(socket: &UdpSocket) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::UdpGroSegment, &true)?)
 }
 
-/// Sends `bytes`, cut into datagrams of `segment` bytes if that is less; waits while the socket's buffer is full.
+/// Sends `parts` one after the other, cut into datagrams of `segment` bytes if that is less than their length; waits
+/// while the socket's buffer is full.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
-    bytes: &[u8],
+    parts: &[IoSlice<'_>],
     segment: usize,
     to: Option<SocketAddrV4>,
     from: Option<Ipv4Addr>,
@@ -63,9 +64,9 @@ pub(crate) fn send(
     let mut header: libc::msghdr = unsafe { zeroed() };
     let mut name;
     let mut control: Control = [0; 8];
-    let mut iovec = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    header.msg_iov = ptr::from_mut(&mut iovec);
-    header.msg_iovlen = 1;
+    // `IoSlice` promises to be an `iovec`, and `sendmsg` writes to neither.
+    header.msg_iov = parts.as_ptr().cast_mut().cast();
+    header.msg_iovlen = parts.len();
     if let Some(to) = to {
         name = socket_name(to);
         header.msg_name = ptr::from_mut(&mut name).cast();
@@ -73,7 +74,7 @@ pub(crate) fn send(
     }
     let mut used = 0;
     header.msg_control = control.as_mut_ptr().cast();
-    if segment < bytes.len() {
+    if segment < parts.iter().map(|part| part.len()).sum() {
         used += write_control(&mut control, used, libc::SOL_UDP, libc::UDP_SEGMENT, segment as u16);
     }
     if let Some(from) = from {

@@ -4,7 +4,7 @@
 //! them all.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl<'a> Crowd<'a> {
             Step::Permit => stun::create_permission(number, session, peer),
             Step::Bind | Step::Done => stun::channel_bind(number, session, peer),
         };
-        sock::send(self.socket.as_fd(), &bytes, bytes.len(), Some(self.server), Some(from))
+        sock::send(self.socket.as_fd(), &[IoSlice::new(&bytes)], bytes.len(), Some(self.server), Some(from))
     }
 
     /// Takes a response; gives the client that may take its next step.
@@ -202,7 +202,7 @@ pub(crate) fn knock(sources: u32, network: Ipv4Addr, server: SocketAddrV4) -> io
     for index in 0..sources {
         let socket = &sockets[(index / HOSTS) as usize];
         let bytes = stun::allocate(transaction(index, 0), None);
-        sock::send(socket.as_fd(), &bytes, bytes.len(), Some(server), Some(host(network, index)))?;
+        sock::send(socket.as_fd(), &[IoSlice::new(&bytes)], bytes.len(), Some(server), Some(host(network, index)))?;
         knocked.sent += 1;
         // No faster than the server reads, so that it sees every one of them; it need not answer them all.
         let is_last = index + 1 == sources;

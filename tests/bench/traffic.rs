@@ -3,7 +3,7 @@
 //! One thread plays everybody. Each packet says who sent it, its number and the time, so what comes back is known to
 //! be whole, to be the right client's, to be the first copy, and how long it took.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
@@ -379,7 +379,7 @@ impl<'a> Run<'a> {
         let segment = received.segment.max(1);
         self.relayed += received.len.div_ceil(segment) as u64;
         let to = (!self.traffic.is_paired).then_some(received.from);
-        sock::send(peer.socket.as_fd(), &self.buffer[..received.len], segment, to, None)
+        sock::send(peer.socket.as_fd(), &[IoSlice::new(&self.buffer[..received.len])], segment, to, None)
     }
 
     /// A client gets back what it sent.

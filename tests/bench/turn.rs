@@ -47,7 +47,7 @@ enum Command {
     /// Compares servers.
     Run(Options),
     /// Is the forwarder.
-    Forward { address: SocketAddrV4 },
+    Forward { address: SocketAddrV4, means: forwarder::Means },
     /// Names the works.
     List,
 }
@@ -87,7 +87,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Forward { address } => forwarder::run(address).map(|()| true),
+        Command::Forward { address, means } => forwarder::run(address, means).map(|()| true),
         Command::Run(options) => run(&options),
         Command::List => {
             WORKS.iter().for_each(|work| println!("{:<13} {}", work.name, work.what));
@@ -129,6 +129,9 @@ fn run(options: &Options) -> io::Result<bool> {
         window: Duration::try_from_secs_f64(options.seconds).map_err(io::Error::other)?,
         warm_up: WARM_UP,
     };
+    let machine = place.describe();
+    machine.iter().for_each(|(name, value)| println!("{name:<8} {value}"));
+    println!();
     let mut all = Vec::new();
     for work in works {
         let seen = compare(work, &stage, options.pairs);
@@ -140,7 +143,13 @@ fn run(options: &Options) -> io::Result<bool> {
     }
     if let Some(path) = &options.json {
         let works: Vec<_> = all.iter().map(Seen::json).collect();
-        let document = json!({ "pairs": options.pairs, "seconds": options.seconds, "works": works });
+        let document = json!({
+            "machine": machine.into_iter().collect::<BTreeMap<_, _>>(),
+            "is_over_veth": options.netns.is_some(),
+            "pairs": options.pairs,
+            "seconds": options.seconds,
+            "works": works,
+        });
         let text = format!("{document:#}\n");
         rtcctl::sys::fs::write_atomic(path, text.as_bytes(), 0o644).map_err(io::Error::other)?;
     }
