@@ -208,6 +208,10 @@ impl Work {
     /// Starts a server, lets it work, and ends it.
     pub(crate) fn run(&self, kind: Kind, stage: &Stage<'_>) -> io::Result<Figures> {
         let server = stage.place.start(kind, 1)?;
+        if matches!(self.act, Act::Memory(_) | Act::Allocate(_) | Act::Flood(_)) {
+            // What a server does once it is up, like looking whether it works, is no part of these.
+            std::thread::sleep(stage.warm_up);
+        }
         match self.act {
             Act::Relay(traffic) => {
                 let shown = stage.relay(traffic, &server)?;
