@@ -1,15 +1,17 @@
 //! CreatePermission and ChannelBind: whom an allocation may talk to.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use stun_types::attribute::{Attribute as _, AttributeFromRaw as _, AttributeStaticType as _, ErrorCode};
 use stun_types::message::Message;
 use turn_types::attribute::{ChannelNumber, XorPeerAddress};
 
-use super::allocate::family_of;
 use super::auth::Refusal;
+use super::grants::{Channel, Permission};
 use super::requests::{Answer, BAD, attribute, refused};
-use super::{MAX_CHANNELS, MAX_PERMISSIONS, Server};
+use super::settings::Reach;
+use super::{CHANNEL_LIFETIME, MAX_CHANNELS, MAX_PERMISSIONS, PERMISSION_LIFETIME, Server, family_of};
 use crate::sys::clock::Now;
 use crate::turn::peers::PeerPolicy;
 
@@ -28,19 +30,14 @@ impl Server {
                 continue;
             }
             let address = XorPeerAddress::from_raw_ref(&raw).map_err(|_| BAD)?;
-            let peer = self.heard(address.addr(message.transaction_id())).ip();
-            self.check_peer(slot, peer)?;
-            if !peers.contains(&peer) {
-                peers.push(peer);
-            }
+            peers.push(self.settings.heard(address.addr(message.transaction_id())).ip());
         }
         if peers.is_empty() {
             return Err(BAD);
         }
-        self.check_room(slot, &peers)?;
-        for peer in peers {
-            self.permit(slot, peer, now.mono);
-        }
+        peers.sort_unstable();
+        peers.dedup();
+        self.permit(slot, &peers, now.mono)?;
         Ok(Vec::new())
     }
 
@@ -48,47 +45,55 @@ impl Server {
     pub(super) fn channel_bind(&mut self, slot: u32, message: &Message<'_>, now: Now) -> Answer {
         let number = attribute::<ChannelNumber>(message)?.ok_or(BAD)?.channel();
         let peer = attribute::<XorPeerAddress>(message)?.ok_or(BAD)?.addr(message.transaction_id());
-        let peer = self.heard(peer);
+        let peer = self.settings.heard(peer);
         if !CHANNEL_NUMBERS.contains(&number) || peer.port() == 0 {
             return Err(BAD);
         }
-        self.check_peer(slot, peer.ip())?;
-        if !self.is_own_address(peer.ip()) && !PeerPolicy::allows_port(peer.port()) {
+        if self.check_peer(slot, peer.ip())? == Reach::Peer && !PeerPolicy::allows_port(peer.port()) {
             return refused(ErrorCode::FORBIDDEN);
         }
-        let Some(allocation) = self.allocation(slot) else { return refused(ErrorCode::ALLOCATION_MISMATCH) };
-        let bound_peer = allocation.channels.get(&number).map(|channel| channel.peer);
-        let bound_number = allocation.numbers_by_peer.get(&peer).copied();
+        let now = now.mono;
+        let Some(allocation) = self.allocation_mut(slot) else { return refused(ErrorCode::ALLOCATION_MISMATCH) };
+        let bound_peer = allocation.channels.find(number, now).map(|channel| channel.peer);
+        let bound_number = allocation.channels.to(peer, now).map(|channel| channel.number);
         if bound_peer.is_some_and(|bound| bound != peer) || bound_number.is_some_and(|bound| bound != number) {
             return Err(BAD);
         }
+        allocation.channels.retain(|channel| channel.expires_at > now);
         if bound_peer.is_none() && allocation.channels.len() >= MAX_CHANNELS {
             return refused(ErrorCode::INSUFFICIENT_CAPACITY);
         }
-        self.check_room(slot, &[peer.ip()])?;
-        self.bind(slot, number, peer, now.mono);
-        self.permit(slot, peer.ip(), now.mono);
+        let expires_at = now + CHANNEL_LIFETIME;
+        self.permit(slot, &[peer.ip()], now)?;
+        if let Some(allocation) = self.allocation_mut(slot) {
+            allocation.channels.insert(Channel { number, peer, expires_at });
+        }
+        self.publish(slot);
         Ok(Vec::new())
     }
 
-    /// Whether the allocation may talk to `peer` at all.
-    fn check_peer(&self, slot: u32, peer: IpAddr) -> Result<(), Refusal> {
-        let family = self.allocation(slot).map(|allocation| allocation.family);
-        if family != Some(family_of(peer)) {
-            return refused(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH);
-        }
-        if self.is_own_address(peer) || self.settings.policy.allows(peer) {
-            return Ok(());
-        }
-        refused(ErrorCode::FORBIDDEN)
-    }
-
-    fn check_room(&self, slot: u32, peers: &[IpAddr]) -> Result<(), Refusal> {
-        let Some(allocation) = self.allocation(slot) else { return refused(ErrorCode::ALLOCATION_MISMATCH) };
-        let new = peers.iter().filter(|peer| !allocation.permissions.contains_key(*peer)).count();
-        if allocation.permissions.len() + new > MAX_PERMISSIONS {
+    /// Installs permissions for all of `peers`, which are different ones, or extends them.
+    fn permit(&mut self, slot: u32, peers: &[IpAddr], now: Instant) -> Result<(), Refusal> {
+        let reaches = peers.iter().map(|peer| self.check_peer(slot, *peer)).collect::<Result<Vec<_>, _>>()?;
+        let Some(allocation) = self.allocation_mut(slot) else { return refused(ErrorCode::ALLOCATION_MISMATCH) };
+        allocation.permissions.retain(|permission| permission.expires_at > now);
+        if allocation.permissions.count_with(peers) > MAX_PERMISSIONS {
             return refused(ErrorCode::INSUFFICIENT_CAPACITY);
         }
+        let expires_at = now + PERMISSION_LIFETIME;
+        for (peer, reach) in peers.iter().zip(reaches) {
+            allocation.permissions.insert(Permission { peer: *peer, reach, expires_at });
+        }
+        self.publish(slot);
         Ok(())
+    }
+
+    /// Whether the allocation may talk to `peer` at all.
+    fn check_peer(&self, slot: u32, peer: IpAddr) -> Result<Reach, Refusal> {
+        if !self.allocation(slot).is_some_and(|allocation| allocation.has(family_of(peer))) {
+            return refused(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH);
+        }
+        let forbidden = Refusal { code: ErrorCode::FORBIDDEN, challenges: false };
+        self.settings.reach(peer).ok_or(forbidden)
     }
 }

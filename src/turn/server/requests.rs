@@ -7,7 +7,8 @@ use stun_types::attribute::{
 };
 use stun_types::message::{BINDING, Message, MessageWriteExt as _, MessageWriteVec};
 use turn_types::attribute::{
-    ChannelNumber, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken, XorPeerAddress,
+    ChannelNumber, DontFragment, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken,
+    XorPeerAddress,
 };
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 
@@ -38,6 +39,16 @@ const CREDENTIALS: [AttributeType; 8] = [
     PasswordAlgorithms::TYPE,
 ];
 
+/// What an Allocate may have besides.
+const ALLOCATES: &[AttributeType] = &[
+    RequestedTransport::TYPE,
+    Lifetime::TYPE,
+    RequestedAddressFamily::TYPE,
+    EvenPort::TYPE,
+    ReservationToken::TYPE,
+    DontFragment::TYPE,
+];
+
 /// What a request is answered with: attributes of a success, or a refusal.
 pub(super) type Answer = Result<Vec<Box<dyn AttributeWrite>>, Refusal>;
 
@@ -62,18 +73,17 @@ impl Server {
         let method = message.method();
         let known: &[AttributeType] = match method {
             BINDING => &[],
-            ALLOCATE => &[
-                RequestedTransport::TYPE,
-                Lifetime::TYPE,
-                RequestedAddressFamily::TYPE,
-                EvenPort::TYPE,
-                ReservationToken::TYPE,
-            ],
+            ALLOCATE if self.settings.dont_fragment => ALLOCATES,
+            // The last one is the promise not to fragment, which takes a socket that can.
+            ALLOCATE => &ALLOCATES[..ALLOCATES.len() - 1],
             REFRESH => &[Lifetime::TYPE, RequestedAddressFamily::TYPE],
             CREATE_PERMISSION => &[XorPeerAddress::TYPE],
             CHANNEL_BIND => &[ChannelNumber::TYPE, XorPeerAddress::TYPE],
             // Silence: an answer to what nobody should ask is a gift to reflectors.
-            _ => return,
+            _ => {
+                self.counts.drop(Dropped::Malformed);
+                return;
+            }
         };
         let Some(presented) = Presented::read(message.as_bytes()) else {
             self.counts.drop(Dropped::Malformed);
@@ -99,6 +109,9 @@ impl Server {
         let identity = match self.authenticate(client, &presented, now) {
             Ok(identity) => identity,
             Err(refusal) => {
+                if method == ALLOCATE && asked.is_signed && refusal.code == ErrorCode::UNAUTHORIZED {
+                    self.counts.end(Outcome::WrongCredentials);
+                }
                 self.refuse(&asked, refusal, None);
                 return;
             }
@@ -146,9 +159,9 @@ impl Server {
     fn authenticate(&mut self, client: Client, presented: &Presented<'_>, now: Now) -> Result<Identity, Refusal> {
         let slot = self.by_client.get(&client).and_then(|slot| self.slots.get(*slot as usize));
         let stored = match slot {
-            Some(Slot::Live(allocation)) => Some((allocation.username.as_str(), &allocation.key)),
-            Some(Slot::Opening(opening)) => Some((opening.username.as_str(), &opening.key)),
-            Some(Slot::Free) | None => None,
+            Some(Slot::Live(allocation)) => Some((&*allocation.username, &allocation.key)),
+            Some(Slot::Opening(opening)) => Some((&*opening.username, &opening.key)),
+            Some(Slot::Free | Slot::Abandoned(_)) | None => None,
         };
         let identity = self.gate.authenticate(client, presented, stored, now)?;
         if client.transport == Transport::Udp {
@@ -172,7 +185,7 @@ impl Server {
     fn own_slot(&self, client: Client, identity: &Identity) -> Result<u32, Refusal> {
         let found = self.by_client.get(&client).and_then(|slot| Some((*slot, self.allocation(*slot)?)));
         let Some((slot, allocation)) = found else { return refused(ErrorCode::ALLOCATION_MISMATCH) };
-        if allocation.username != identity.username || allocation.key.contradicts(&identity.key) {
+        if *allocation.username != *identity.username || allocation.key.contradicts(&identity.key) {
             return refused(ErrorCode::WRONG_CREDENTIALS);
         }
         Ok(slot)
@@ -191,9 +204,6 @@ impl Server {
     fn refuse(&mut self, asked: &Asked<'_>, refusal: Refusal, key: Option<&Key>) {
         let Refusal { mut code, challenges } = refusal;
         let key = key.filter(|_| !challenges);
-        if asked.is_signed && asked.message.method() == ALLOCATE {
-            self.counts.end(outcome_of(code));
-        }
         let answered = if asked.is_signed { Answered::Failed } else { Answered::Unsigned };
         if key.is_none() && !self.may_answer(asked, answered) {
             return;
@@ -231,16 +241,6 @@ impl Server {
 }
 
 pub(super) const BAD: Refusal = Refusal { code: ErrorCode::BAD_REQUEST, challenges: false };
-
-/// What a refused Allocate counts as.
-fn outcome_of(code: u16) -> Outcome {
-    match code {
-        ErrorCode::UNAUTHORIZED => Outcome::WrongCredentials,
-        ErrorCode::ALLOCATION_QUOTA_REACHED => Outcome::OverQuota,
-        ErrorCode::INSUFFICIENT_CAPACITY => Outcome::NoCapacity,
-        _ => Outcome::Refused,
-    }
-}
 
 /// The first attribute of a kind, if there is one; malformed ones are bad requests.
 pub(super) fn attribute<'a, A: AttributeFromRaw<'a> + AttributeStaticType>(

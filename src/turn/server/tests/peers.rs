@@ -55,7 +55,7 @@ fn a_permission_is_for_an_address_whatever_its_port() {
 fn one_bad_peer_of_three_means_no_permission_at_all() {
     let mut sim = Sim::new();
     let alice = sim.allocate("alice");
-    let good = [peer(), addr("8.8.8.8:1")];
+    let good = [peer(), addr("8.8.8.8:5001")];
     assert_eq!(sim.permit(&alice, &[good[0], good[1], addr("10.0.0.1:5000")]), Err(403));
     assert_eq!(sim.permit(&alice, &[good[0], good[1], addr("[2606:4700::1]:5000")]), Err(443));
     assert_eq!(sim.permit(&alice, &[]), Err(400));
@@ -94,7 +94,7 @@ fn denied_peers_are_forbidden_to_permissions_and_channels_and_silently_to_send()
         "100.100.100.200",
         "169.254.169.254",
         "192.0.0.192",
-        "192.0.2.1",
+        "192.0.2.2",
         "198.18.0.1",
         "224.0.0.1",
         "255.255.255.255",
