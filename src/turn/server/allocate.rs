@@ -45,19 +45,6 @@ impl Server {
         message: &Message<'_>,
         identity: Identity,
     ) -> Result<(), Refusal> {
-        let begun = self.begin_allocate(client, message, identity);
-        if let Err(refusal) = &begun {
-            self.counts.end(match refusal.code {
-                ErrorCode::UNAUTHORIZED => Outcome::WrongCredentials,
-                ErrorCode::ALLOCATION_QUOTA_REACHED => Outcome::OverQuota,
-                NO_CAPACITY => Outcome::NoCapacity,
-                _ => Outcome::Refused,
-            });
-        }
-        begun
-    }
-
-    fn begin_allocate(&mut self, client: Client, message: &Message<'_>, identity: Identity) -> Result<(), Refusal> {
         if let Some(slot) = self.by_client.get(&client).copied() {
             return self.answer_again(slot, client, message, &identity);
         }
