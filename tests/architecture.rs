@@ -62,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Files and folders that decide: plain data in, plain data out.
 const PURE: &[&str] = &[
     "certs/leaf.rs",
+    "config/clashes.rs",
     "config/edit.rs",
     "config/forms.rs",
     "config/lines.rs",

@@ -54,7 +54,7 @@ enum Command {
     /// The certificate
     #[command(subcommand)]
     Cert(cert::Args),
-    /// The relay
+    /// The relay: credentials for it, and a test of this or any other
     #[command(subcommand)]
     Turn(turn::Args),
     /// Print the version

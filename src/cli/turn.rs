@@ -34,7 +34,7 @@ pub(super) enum Args {
     ///
     /// Looks the host up, connects, verifies the certificate, asks for its own address, allocates twice, lets the two
     /// relays reach each other, sends 100 packets each way, and ends the allocations. Exit code 0: everything works;
-    /// 1: a step fails; 2: the URL is none.
+    /// 1: a step fails; 2: the URL is none; 3: no URL is given and the service does not run; 13: a password is missing.
     Test(turn_test::Args),
 }
 

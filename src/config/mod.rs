@@ -1,5 +1,6 @@
 //! The operator's wishes, typed: YAML as written (`raw`) becomes what is meant ([`Config`]), with every complaint at once.
 
+mod clashes;
 mod edit;
 mod forms;
 mod lines;

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::clashes;
 use super::forms::{parse_port_range, parse_rate};
 use super::lines::{self, Complaint};
 use super::raw::{Field, Reader, Section};
@@ -95,7 +96,7 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
     let (turn, detects_relay_ips) = read_turn(&mut reader, &mut root, reach, facts);
     reader.close(root);
     let config = Config { reach, hosts, access, certificate, web, signaling, turn };
-    complain_about_clashes(&mut reader, &config);
+    clashes::complain(&mut reader, &config);
     let Reader { mut complaints, lines, keys } = reader;
     complaints.sort();
     (if complaints.is_empty() { Ok(Resolved { config, lines, detects_relay_ips }) } else { Err(complaints) }, keys)
@@ -354,67 +355,6 @@ where
     found
 }
 
-/// Ports that two listeners want at once, and keys that contradict each other.
-fn complain_about_clashes(reader: &mut Reader, config: &Config) {
-    let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
-    complain_about_tcp_ports(reader, config);
-    if let (false, Some(port)) = (config.turn.tcp, config.turn.tls_port) {
-        let line = line_of(reader, "turn.tls_port");
-        reader.complain(line, "turn.tls_port", format!("is {port}, but `turn.tcp: off` takes no client by TLS"));
-    }
-    if let (Some(one), Some(all)) = (config.turn.allocation_bandwidth, config.turn.total_bandwidth)
-        && one > all
-    {
-        let line = line_of(reader, "turn.allocation_bandwidth");
-        let text = format!("{one} is more than turn.total_bandwidth, which is {all}");
-        reader.complain(line, "turn.allocation_bandwidth", text);
-    }
-    if config.web.http_port == Some(config.web.port) {
-        let line = line_of(reader, "web.http_port").max(line_of(reader, "web.port"));
-        let port = config.web.port;
-        reader.complain(line, "web.http_port", format!("clashes with web.port: both are {port}"));
-    }
-    if config.turn.relay_ports.contains(&config.turn.port) {
-        let line = line_of(reader, "turn.relay_ports").max(line_of(reader, "turn.port"));
-        let (port, range) = (config.turn.port, &config.turn.relay_ports);
-        let text = format!("{}..{} contains turn.port {port}", range.start(), range.end());
-        reader.complain(line, "turn.relay_ports", text);
-    }
-    if config.turn.peers == PeerMode::Custom && config.turn.allow_peers.is_empty() {
-        let line = line_of(reader, "turn.peers");
-        reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
-    }
-}
-
-/// TURN by TCP and TLS against the page and its redirect, where they listen on the same address.
-fn complain_about_tcp_ports(reader: &mut Reader, config: &Config) {
-    let (web, turn) = (&config.web, &config.turn);
-    let meets = |one: &IpAddr, other: &IpAddr| {
-        one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
-    };
-    let share_an_address = turn.bind.iter().any(|one| web.bind.iter().any(|other| meets(one, other)));
-    if !turn.tcp {
-        return;
-    }
-    let of_turn = [("turn.port", Some(turn.port)), ("turn.tls_port", turn.tls_port)];
-    let of_web = [("web.port", Some(web.port)), ("web.http_port", web.http_port)];
-    let mut pairs = vec![(of_turn[1], of_turn[0])];
-    if share_an_address {
-        pairs.extend(of_turn.iter().flat_map(|turn| of_web.iter().map(|web| (*turn, *web))));
-    }
-    for ((path, port), (other_path, other)) in pairs {
-        let Some(port) = port.filter(|port| Some(*port) == other) else { continue };
-        let line_of = |path: &str| reader.lines.get(path).copied().unwrap_or(0);
-        let line = line_of(path).max(line_of(other_path));
-        let text = match other_path {
-            // The listener of the page takes TURN, too.
-            "web.port" => format!("clashes with web.port: TCP port {port} takes TURN already; choose another port"),
-            _ => format!("clashes with {other_path}: both want TCP port {port}"),
-        };
-        reader.complain(line, path, text);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,46 +419,6 @@ turn:
     fn a_document_that_is_no_mapping_is_told_so() {
         assert_eq!(complaints("- a\n")[1], "line 1: the file must be keys with values, not a list");
         assert_eq!(complaints("hosts: [a.b]\nweb: 8443\n"), ["line 2: web: must be keys with values, not `8443`"]);
-    }
-
-    #[test]
-    fn listeners_that_want_one_port_clash() {
-        assert_eq!(
-            complaints("hosts: [a.b]\nweb:\n  port: 8443\n  http_port: 8443\n"),
-            ["line 4: web.http_port: clashes with web.port: both are 8443"]
-        );
-        assert_eq!(
-            complaints("hosts: [a.b]\nturn:\n  port: 50000\n"),
-            ["line 3: turn.relay_ports: 49160..51159 contains turn.port 50000"]
-        );
-        assert_eq!(
-            complaints("hosts: [a.b]\nturn:\n  peers: custom\n"),
-            ["line 3: turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else"]
-        );
-    }
-
-    #[test]
-    fn turn_by_tcp_wants_ports_of_its_own() {
-        let turn = |keys: &str| format!("hosts: [a.b]\nweb:\n  http_port: 8080\nturn:\n{keys}");
-        assert_eq!(
-            complaints(&turn("  port: 443\n  tls_port: 8080\n")),
-            [
-                "line 5: turn.port: clashes with web.port: TCP port 443 takes TURN already; choose another port",
-                "line 6: turn.tls_port: clashes with web.http_port: both want TCP port 8080",
-            ]
-        );
-        assert_eq!(
-            complaints(&turn("  tls_port: 3478\n")),
-            ["line 5: turn.tls_port: clashes with turn.port: both want TCP port 3478"]
-        );
-        assert_eq!(
-            complaints(&turn("  tcp: off\n  tls_port: 5349\n")),
-            ["line 6: turn.tls_port: is 5349, but `turn.tcp: off` takes no client by TLS"]
-        );
-        for fine in ["  port: 443\n  tcp: off\n", "  tls_port: 5349\n", "  bind: [192.0.2.7]\n  port: 443\n"] {
-            let text = turn(fine).replace("web:\n", "web:\n  bind: [192.0.2.8]\n");
-            assert!(resolve(&text, &facts()).is_ok(), "{fine}");
-        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Listeners {
     https: Vec<TcpListener>,
     http: Vec<TcpListener>,
     turn: Vec<TcpListener>,
+    /// Whether TURN is served beside HTTPS, too.
+    shares_https: bool,
 }
 
 impl Listeners {
@@ -38,7 +40,7 @@ impl Listeners {
         for (port, what, key) in ports {
             sockets.extend(bind_all(&turn.bind, port, what, key)?);
         }
-        Ok(Self { https, http, turn: sockets })
+        Ok(Self { https, http, turn: sockets, shares_https: turn.tcp })
     }
 
     /// The first address of HTTPS, whose port the kernel may have chosen.
@@ -51,6 +53,13 @@ impl Listeners {
     #[must_use]
     pub fn https_port(&self) -> Option<u16> {
         self.https_address().map(|address| address.port())
+    }
+
+    /// Where TURN is served by TCP and by TLS.
+    #[must_use]
+    pub fn turn_addresses(&self) -> Vec<SocketAddr> {
+        let shared = self.https.iter().filter(|_| self.shares_https);
+        self.turn.iter().chain(shared).filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// All of them, with what they are for.
@@ -128,11 +137,13 @@ mod tests {
         let here = || vec![Ipv4Addr::LOCALHOST.into()];
         let count = |web_port, turn: &TurnConfig| {
             let listeners = Listeners::bind(&web(here(), web_port, None), turn).unwrap();
-            listeners.into_each().filter(|(port, _)| *port == Port::Turn).count()
+            let told = listeners.turn_addresses().len();
+            let own = listeners.into_each().filter(|(port, _)| *port == Port::Turn).count();
+            (own, told)
         };
-        assert_eq!(count(0, &turn(true, 0, Some(0))), 2);
-        assert_eq!(count(0, &turn(false, 0, Some(0))), 0);
+        assert_eq!(count(0, &turn(true, 0, Some(0))), (2, 3));
+        assert_eq!(count(0, &turn(false, 0, Some(0))), (0, 0));
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert_eq!(count(free, &turn(true, free, None)), 0);
+        assert_eq!(count(free, &turn(true, free, None)), (0, 1));
     }
 }

@@ -123,20 +123,20 @@ impl Client {
     /// Keeps data for later; `false` if it is neither data nor STUN, of which there may be late answers.
     fn keep(&mut self, bytes: Vec<u8>) -> bool {
         let is_stun = bytes.get(4..8) == Some(&MAGIC_COOKIE.to_be_bytes()[..]);
-        let is_data = matches!(bytes.first(), Some(0x40..=0x4f));
+        let is_data = payload_of(&bytes).is_some();
         if is_data && self.data.len() < MAX_KEPT {
             self.data.push_back(bytes);
         }
         is_data || is_stun
     }
 
-    pub(super) fn send_data(&mut self, channel: u16, payload: &[u8]) -> Result<(), Trouble> {
-        let bytes = channel_data(channel, payload, self.wire.is_stream());
+    pub(super) fn send_data(&mut self, payload: &[u8]) -> Result<(), Trouble> {
+        let bytes = channel_data(payload, self.wire.is_stream());
         self.wire.send(&bytes, clock::now().mono + self.patience).map_err(broken)
     }
 
-    /// The payload of the next ChannelData on `channel`; `None` if none comes in time.
-    pub(super) fn receive_data(&mut self, channel: u16, until: Instant) -> Result<Option<Vec<u8>>, Trouble> {
+    /// The payload of the next ChannelData; `None` if none comes in time.
+    pub(super) fn receive_data(&mut self, until: Instant) -> Result<Option<Vec<u8>>, Trouble> {
         loop {
             let bytes = match self.data.pop_front() {
                 Some(bytes) => bytes,
@@ -146,7 +146,7 @@ impl Client {
                     Err(trouble) => return Err(trouble),
                 },
             };
-            if let Some(payload) = payload_of(channel, &bytes) {
+            if let Some(payload) = payload_of(&bytes) {
                 return Ok(Some(payload.to_vec()));
             }
         }

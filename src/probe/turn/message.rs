@@ -17,8 +17,10 @@ use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 const HEADER: usize = 20;
 /// Bytes of a ChannelData header. RFC 8656, section 12.4.
 const CHANNEL_HEADER: usize = 4;
-/// Channel numbers. RFC 8656, section 12.
-const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
+/// The channel that either side binds to the other, the first there is. RFC 8656, section 12.
+///
+/// Nothing is sent to us on another one, and an answer by HTTP would look like channel 0x4854.
+pub(super) const CHANNEL: u16 = 0x4000;
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,20 +143,20 @@ impl Ask {
 ///
 /// # Panics
 /// If the payload is longer than a datagram.
-pub(super) fn channel_data(channel: u16, payload: &[u8], is_stream: bool) -> Vec<u8> {
+pub(super) fn channel_data(payload: &[u8], is_stream: bool) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("a payload of ours is short");
-    let mut bytes = [&channel.to_be_bytes()[..], &length.to_be_bytes(), payload].concat();
+    let mut bytes = [&CHANNEL.to_be_bytes()[..], &length.to_be_bytes(), payload].concat();
     if is_stream {
         bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
     bytes
 }
 
-/// The payload of ChannelData on `channel`.
-pub(super) fn payload_of(channel: u16, bytes: &[u8]) -> Option<&[u8]> {
+/// The payload of ChannelData.
+pub(super) fn payload_of(bytes: &[u8]) -> Option<&[u8]> {
     let (head, rest) = bytes.split_first_chunk::<CHANNEL_HEADER>()?;
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    (u16::from_be_bytes([head[0], head[1]]) == channel).then(|| rest.get(..length))?
+    if head[..2] == CHANNEL.to_be_bytes() { rest.get(..length) } else { None }
 }
 
 /// What the beginning of a stream is.
@@ -172,7 +174,7 @@ pub(super) enum Cut {
 pub(super) fn cut(stream: &[u8]) -> Cut {
     let Some(head) = stream.first_chunk::<CHANNEL_HEADER>() else { return Cut::More };
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    let whole = if CHANNELS.contains(&u16::from_be_bytes([head[0], head[1]])) {
+    let whole = if head[..2] == CHANNEL.to_be_bytes() {
         CHANNEL_HEADER + length.next_multiple_of(4)
     } else if head[0] < 0x40 && length.is_multiple_of(4) {
         let cookie = MAGIC_COOKIE.to_be_bytes();
@@ -235,11 +237,12 @@ mod tests {
     #[test]
     fn a_stream_is_cut_into_messages() {
         let request = Ask::Refresh(0).write(TransactionId::from(1), None).unwrap();
-        let data = channel_data(0x4001, b"hello", true);
-        assert_eq!(data, [0x40, 1, 0, 5, b'h', b'e', b'l', b'l', b'o', 0, 0, 0]);
-        assert_eq!(channel_data(0x4001, b"hello", false).len(), 9);
-        assert_eq!(payload_of(0x4001, &data), Some(&b"hello"[..]));
-        assert_eq!(payload_of(0x4002, &data), None);
+        let data = channel_data(b"hello", true);
+        assert_eq!(data, [0x40, 0, 0, 5, b'h', b'e', b'l', b'l', b'o', 0, 0, 0]);
+        assert_eq!(channel_data(b"hello", false).len(), 9);
+        assert_eq!(payload_of(&data), Some(&b"hello"[..]));
+        assert_eq!(payload_of(&[0x40, 1, 0, 0]), None, "another channel");
+        assert_eq!(payload_of(&data[..8]), None, "cut short");
         for (message, rest) in [(&request, &data), (&data, &request)] {
             let stream = [&message[..], rest].concat();
             assert_eq!(cut(&stream), Cut::Whole(message.len()));
@@ -256,7 +259,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             let _ = cut(&bytes);
-            let _ = payload_of(0x4000, &bytes);
+            let _ = payload_of(&bytes);
             let _ = Ask::Allocate.read(&bytes, TransactionId::from(7), None);
         }
     }

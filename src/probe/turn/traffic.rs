@@ -9,8 +9,6 @@ use super::hints::Trouble;
 use super::report::Traffic;
 use crate::sys::clock;
 
-/// The channel that either side binds to the other.
-pub(super) const CHANNEL: u16 = 0x4000;
 const PACKETS: u32 = 100;
 /// Between packets: a voice sends every 20 ms, a picture in bursts.
 const PACE: Duration = Duration::from_millis(5);
@@ -47,7 +45,7 @@ fn send(caller: &mut Client) -> Result<Vec<Duration>, Trouble> {
             let mut payload = [0; PAYLOAD];
             payload[..4].copy_from_slice(&number.to_be_bytes());
             sent_at.push(now);
-            caller.send_data(CHANNEL, &payload)?;
+            caller.send_data(&payload)?;
             next = now + PACE;
             continue;
         }
@@ -55,7 +53,7 @@ fn send(caller: &mut Client) -> Result<Vec<Duration>, Trouble> {
         if now >= until {
             break;
         }
-        let Some(payload) = caller.receive_data(CHANNEL, until)? else { continue };
+        let Some(payload) = caller.receive_data(until)? else { continue };
         if let Some(number) = seen.add(&payload)
             && let Some(at) = sent_at.get(number)
         {
@@ -69,10 +67,10 @@ fn send(caller: &mut Client) -> Result<Vec<Duration>, Trouble> {
 fn echo(peer: &mut Client, is_done: &AtomicBool) -> Result<u32, Trouble> {
     let mut seen = Seen::default();
     while !is_done.load(Ordering::Relaxed) {
-        if let Some(payload) = peer.receive_data(CHANNEL, clock::now().mono + LOOKED_EVERY)?
+        if let Some(payload) = peer.receive_data(clock::now().mono + LOOKED_EVERY)?
             && seen.add(&payload).is_some()
         {
-            peer.send_data(CHANNEL, &payload)?;
+            peer.send_data(&payload)?;
         }
     }
     Ok(seen.count)

@@ -186,4 +186,11 @@ mod tests {
             assert_eq!(text.parse::<IceUrl>(), Err(BadUrl(why.to_owned())), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(turns?|stuns?|:|//|\\[|\\]|\\?|transport=|udp|[a-z0-9.@é ])*") {
+            let _ = text.parse::<IceUrl>();
+        }
+    }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::hints::{Scene, Trouble, explain, loss, unreachable_relay};
-use super::message::Ask;
+use super::message::{Ask, CHANNEL};
 use super::report::{Advice, Found, Report, Step, StepName, Traffic};
-use super::traffic::{CHANNEL, exchange};
+use super::traffic::exchange;
 use super::trust::{Leaf, Witness};
 use super::url::{Carrier, Service};
 use super::wire::Wire;
