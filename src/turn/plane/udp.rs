@@ -23,6 +23,7 @@ use super::waiting;
 use crate::error::{Failure, Result};
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
+use crate::sys::mmsg::receive::PIECES;
 use crate::sys::{process, udp::Offloads};
 use crate::turn::control::Live;
 use crate::turn::relay_ports::RelayPorts;
@@ -169,19 +170,26 @@ impl<'a> Worker<'a> {
     fn read_listener(&mut self, index: u64, now: Now) {
         let Ok(number) = u8::try_from(index) else { return };
         let Some(listener) = self.listeners.get(usize::from(number)) else { return };
-        self.make_room();
-        let Ok(slots) = self.receiver.receive(listener.socket.as_fd()) else { return };
-        self.arrivals += slots.len();
-        for slot in slots {
-            let Some(arrival) = self.receiver.arrival(slot) else { continue };
-            let local = arrival.local.unwrap_or(listener.address.ip());
-            let client = Client { remote: arrival.from, local, transport: Transport::Udp, via: number.into() };
-            for segment in arrival.segments() {
-                match self.server.handle_client(client, &self.receiver.memory()[segment.clone()], now) {
-                    Some(forward) => self.forward(forward, segment, true),
-                    // Most likely it was a message, which may have led to anything.
-                    None => self.act(now),
+        // As long as there is more: packets of one client meet again only within a batch.
+        loop {
+            self.make_room();
+            let Ok(slots) = self.receiver.receive(listener.socket.as_fd()) else { return };
+            let is_last = slots.len() < PIECES || self.receiver.free() < FEWEST_FREE;
+            self.arrivals += slots.len();
+            for slot in slots {
+                let Some(arrival) = self.receiver.arrival(slot) else { continue };
+                let local = arrival.local.unwrap_or(listener.address.ip());
+                let client = Client { remote: arrival.from, local, transport: Transport::Udp, via: number.into() };
+                for segment in arrival.segments() {
+                    match self.server.handle_client(client, &self.receiver.memory()[segment.clone()], now) {
+                        Some(forward) => self.forward(forward, segment, true),
+                        // Most likely it was a message, which may have led to anything.
+                        None => self.act(now),
+                    }
                 }
+            }
+            if is_last {
+                return;
             }
         }
     }
