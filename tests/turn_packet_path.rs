@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -114,14 +115,20 @@ impl Stage {
         let settings = Settings {
             realm: REALM.to_owned(),
             secrets: vec![secret.clone()],
-            policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new()),
+            policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new(), Vec::new()),
             relays: vec![RelayAddress { local: relay, told: relay }],
+            users: BTreeMap::new(),
+            listeners: Vec::new(),
             user_quota: 10,
             total_quota: 10,
+            allocation_bandwidth: None,
+            total_bandwidth: None,
+            dont_fragment: true,
             nonce_key: [7; 32],
         };
         let now = clock::now();
-        Self { server: Server::new(settings, Arc::new(Shared::default()), now, Box::new(|| 4)), now, secret }
+        let shared = Arc::new(Shared::new(49_152..=65_535));
+        Self { server: Server::new(Arc::new(settings), shared, now, Box::new(|| 4)), now, secret }
     }
 
     fn allocate(&mut self, user: &str, host: u8) -> Caller {

@@ -14,6 +14,11 @@ use crate::sys::clock::Now;
 /// Bytes of a user id that are kept; a STUN user name may have 508, see RFC 8489, section 14.3.
 const MAX_USER_ID: usize = 128;
 
+/// Seconds that the clocks of an issuer and a relay may differ by.
+const TOLERANCE: u64 = 60;
+/// Digits of a date since 2001; fewer are a number of some other kind.
+const MIN_EXPIRY: usize = 9;
+
 /// What a client needs to use the relay.
 #[derive(Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Credentials {
@@ -40,8 +45,23 @@ pub fn issue(secret: &Secret, user: &str, ttl: u64, now: Now) -> Credentials {
 /// The password that belongs to a user name.
 #[must_use]
 pub fn password(secret: &Secret, username: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose());
-    STANDARD.encode(hmac::sign(&key, username.as_bytes()))
+    Issuer::new(secret).password(username)
+}
+
+/// One shared secret, made ready to compute passwords.
+pub struct Issuer(hmac::Key);
+
+impl Issuer {
+    #[must_use]
+    pub fn new(secret: &Secret) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose()))
+    }
+
+    /// The password that belongs to a user name.
+    #[must_use]
+    pub fn password(&self, username: &str) -> String {
+        STANDARD.encode(hmac::sign(&self.0, username.as_bytes()))
+    }
 }
 
 /// A user name taken apart.
@@ -63,10 +83,19 @@ impl<'a> User<'a> {
         Some(Self { expires_at, id })
     }
 
+    /// Whether it is too late for a new allocation, by a clock that need not agree with the issuer's to the second.
     #[must_use]
     pub fn is_expired(&self, now: Now) -> bool {
-        self.expires_at <= now.unix_seconds()
+        self.expires_at.saturating_add(TOLERANCE) <= now.unix_seconds()
     }
+}
+
+/// Whether a name that is nobody's would be somebody's if it were `expiry:user` rather than `user:expiry`.
+#[must_use]
+pub fn is_in_wrong_order(username: &str) -> bool {
+    username.rsplit_once(':').is_some_and(|(_, expiry)| {
+        expiry.len() >= MIN_EXPIRY && expiry.parse::<u64>().is_ok() && expiry.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// A user id that survives in a user name: visible characters without colons, of a bounded length.
@@ -106,11 +135,26 @@ mod tests {
     }
 
     #[test]
-    fn a_name_expires_at_its_second() {
+    fn a_name_expires_a_minute_after_its_second() {
         let user = User::parse("1700003600:alice").unwrap();
         assert_eq!(user, User { expires_at: 1_700_003_600, id: "alice" });
-        assert!(!user.is_expired(at(1_700_003_599)));
-        assert!(user.is_expired(at(1_700_003_600)));
+        assert!(!user.is_expired(at(1_700_003_659)));
+        assert!(user.is_expired(at(1_700_003_660)));
+        assert!(!User::parse(&format!("{}:alice", u64::MAX)).unwrap().is_expired(at(1_700_003_600)));
+    }
+
+    #[test]
+    fn a_name_in_the_wrong_order_is_recognised() {
+        for (name, is_reversed) in [
+            ("alice:1700003600", true),
+            ("a:b:1700003600", true),
+            ("alice", false),
+            ("alice:+700003600", false),
+            ("alice:99", false),
+            ("alice:99999999999999999999999", false),
+        ] {
+            assert_eq!(is_in_wrong_order(name), is_reversed, "{name}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Decides which peers the relay may send to.
 //!
 //! A TURN server is a way into its own network for everyone with a password, so peers are denied by default. Rules in
-//! order: the relay's own addresses (a matter of live allocations, decided by the caller), this host's other addresses
-//! and broadcasts, the *hard* table with all forms that hide another address, which nothing overrides, the operator's
-//! allow list, the *soft* table that `lan` opens.
+//! order: the relay's own addresses (a matter of live allocations, decided by the caller), the *hard* table with all
+//! forms that hide another address and the broadcasts of this host's networks, which nothing overrides, the operator's
+//! allow list, this host's other addresses, the *soft* table that `lan` opens.
 //! The tables follow the IANA special-purpose address registries; 6to4 and Teredo are forbidden by RFC 8656,
 //! section 21.4.
 
@@ -75,20 +75,23 @@ const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 pub struct PeerPolicy {
     mode: PeerMode,
     allowed: Vec<Network>,
-    /// Addresses of this host and of its networks' broadcasts.
-    own: Vec<IpAddr>,
+    /// Addresses of this host: what listens there trusts its neighbours.
+    host: Vec<IpAddr>,
+    /// Broadcast addresses of this host's networks.
+    broadcasts: Vec<IpAddr>,
 }
 
 impl PeerPolicy {
+    /// A policy for a host with the addresses `host`, in networks with these `broadcasts`.
     #[must_use]
-    pub fn new(mode: PeerMode, allowed: Vec<Network>, own: Vec<IpAddr>) -> Self {
-        Self { mode, allowed, own }
+    pub fn new(mode: PeerMode, allowed: Vec<Network>, host: Vec<IpAddr>, broadcasts: Vec<IpAddr>) -> Self {
+        Self { mode, allowed, host, broadcasts }
     }
 
     /// Whether the relay may send to `address`, which is none of its own.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
-        if self.own.contains(&address) {
+        if self.broadcasts.contains(&address) {
             return false;
         }
         match address {
@@ -111,7 +114,7 @@ impl PeerPolicy {
         if within(HARD_V4) {
             return false;
         }
-        self.is_listed(IpAddr::V4(address)) || self.mode_allows(within(SOFT_V4))
+        self.is_listed(IpAddr::V4(address)) || self.mode_allows(IpAddr::V4(address), within(SOFT_V4))
     }
 
     fn allows_v6(&self, address: Ipv6Addr) -> bool {
@@ -125,10 +128,15 @@ impl PeerPolicy {
         }
         let is_soft = within(SOFT_V6);
         let is_global = same_v6(number, u128::from(GLOBAL_V6.0), GLOBAL_V6.1);
-        self.is_listed(IpAddr::V6(address)) || ((is_soft || is_global) && self.mode_allows(is_soft))
+        self.is_listed(IpAddr::V6(address))
+            || ((is_soft || is_global) && self.mode_allows(IpAddr::V6(address), is_soft))
     }
 
-    fn mode_allows(&self, is_soft: bool) -> bool {
+    fn mode_allows(&self, address: IpAddr, is_soft: bool) -> bool {
+        // A LAN is for its other hosts: this one's services are opened by an operator who lists them.
+        if self.host.contains(&address) {
+            return false;
+        }
         match self.mode {
             PeerMode::Itself | PeerMode::Custom => false,
             PeerMode::Public => !is_soft,
@@ -181,7 +189,8 @@ mod tests {
         PeerPolicy::new(
             mode,
             allowed.iter().map(network).collect(),
-            vec!["192.168.7.255".parse().unwrap(), "203.0.113.9".parse().unwrap()],
+            vec!["192.168.7.3".parse().unwrap(), "127.0.0.1".parse().unwrap(), "8.8.4.4".parse().unwrap()],
+            vec!["192.168.7.255".parse().unwrap()],
         )
     }
 
@@ -246,6 +255,18 @@ mod tests {
         }
         assert!(allows(&policy(PeerMode::Custom, &["192.168.9.0/24"]), "192.168.9.4"));
         assert!(!allows(&policy(PeerMode::Custom, &["192.168.9.0/24"]), "192.168.8.4"));
+    }
+
+    #[test]
+    fn another_address_of_this_host_is_for_the_list_alone() {
+        for address in ["192.168.7.3", "8.8.4.4"] {
+            for mode in MODES {
+                assert!(!allows(&policy(mode, &[]), address), "{address} in {mode:?}");
+                let is_listed = allows(&policy(mode, &["192.168.7.0/24", "8.8.4.4/32"]), address);
+                assert_eq!(is_listed, mode != PeerMode::Itself, "{address} in {mode:?}");
+            }
+        }
+        assert!(allows(&policy(PeerMode::Lan, &[]), "192.168.7.4"));
     }
 
     #[test]

@@ -35,11 +35,6 @@ impl RelayPorts {
         Self { addresses, range, kept: Mutex::default() }
     }
 
-    /// Whether relay sockets are bound to this address.
-    pub(super) fn is_at(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
-    }
-
     /// A socket as wanted; `None`: there is none to be had.
     pub(super) fn open(&self, family: Family, wanted: Wanted, now: Instant) -> Option<UdpSocket> {
         let mut kept = self.kept.lock().expect("nothing panics while it holds this lock");

@@ -1,5 +1,7 @@
 //! The turn task: one instance is all workers of the data plane.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -25,6 +27,7 @@ const LOOKED_EVERY: Duration = Duration::from_millis(50);
 pub struct Turn {
     config: TurnConfig,
     secrets: Vec<Secret>,
+    users: BTreeMap<String, Secret>,
     sockets: TurnSockets,
     counters: Arc<Counters>,
 }
@@ -32,7 +35,13 @@ pub struct Turn {
 impl Turn {
     #[must_use]
     pub fn new(config: &TurnConfig, secrets: &Secrets, sockets: TurnSockets, counters: Arc<Counters>) -> Self {
-        Self { config: config.clone(), secrets: secrets.turn.clone(), sockets, counters }
+        Self {
+            config: config.clone(),
+            secrets: secrets.turn.clone(),
+            users: secrets.turn_users.clone(),
+            sockets,
+            counters,
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -40,17 +49,23 @@ impl Turn {
             local: *local,
             told: of_family(&self.config.public_ips, *local).unwrap_or(*local),
         });
-        // What else this host answers to is not the relay's business.
-        let mut own = net::local_addresses();
-        own.retain(|address| !self.config.relay_ips.contains(address));
-        own.extend(net::broadcast_addresses());
         Settings {
             realm: self.config.realm.clone(),
             secrets: self.secrets.clone(),
-            policy: PeerPolicy::new(self.config.peers, self.config.allow_peers.clone(), own),
+            users: self.users.clone(),
+            policy: PeerPolicy::new(
+                self.config.peers,
+                self.config.allow_peers.clone(),
+                net::local_addresses(),
+                net::broadcast_addresses(),
+            ),
             relays: relays.collect(),
+            listeners: self.config.bind.iter().map(|address| SocketAddr::new(*address, self.config.port)).collect(),
             user_quota: self.config.user_quota,
             total_quota: self.config.total_quota,
+            allocation_bandwidth: self.config.allocation_bandwidth,
+            total_bandwidth: self.config.total_bandwidth,
+            dont_fragment: false,
             nonce_key: rand::random(),
         }
     }
@@ -64,12 +79,12 @@ impl Service for Turn {
     fn run(&self, context: Context) -> Result<()> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
-        let settings = self.settings();
-        let shared = Arc::new(Shared::default());
+        let settings = Arc::new(self.settings());
+        let shared = Arc::new(Shared::new(self.config.relay_ports.clone()));
         let ports = Arc::new(RelayPorts::new(self.config.relay_ips.clone(), self.config.relay_ports.clone()));
         let mut workers = Vec::new();
         for listeners in &self.sockets.workers {
-            let server = Server::new(settings.clone(), Arc::clone(&shared), clock::now(), Box::new(rand::random));
+            let server = Server::new(Arc::clone(&settings), Arc::clone(&shared), clock::now(), Box::new(rand::random));
             let counters = Arc::clone(&self.counters);
             workers.push(Worker::new(server, Arc::clone(&shared), listeners, Arc::clone(&ports), counters, &stop)?);
         }

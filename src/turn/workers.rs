@@ -13,10 +13,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 use tracing::debug;
 
+use super::Counters;
 use super::relay_ports::RelayPorts;
 use super::server::{Action, Client, Forward, Frame, RelayId, Server, Shared, Transport};
 use super::sockets::Listener;
-use super::{Counters, Counts};
 use crate::error::{Failure, Result};
 use crate::sys::clock;
 use crate::sys::mmsg::{Packet, Receiver, Sender};
@@ -41,8 +41,6 @@ pub(super) struct Worker<'a> {
     relays: Vec<Option<UdpSocket>>,
     epoll: Epoll,
     output: Output,
-    /// Added to the shared counters once a batch.
-    counts: Counts,
 }
 
 /// What waits to be sent, all of it by one socket.
@@ -76,17 +74,7 @@ impl<'a> Worker<'a> {
         for (token, listener) in (FIRST_LISTENER..).zip(listeners) {
             epoll.add(&listener.socket, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(failed)?;
         }
-        Ok(Self {
-            server,
-            shared,
-            listeners,
-            ports,
-            counters,
-            relays: Vec::new(),
-            epoll,
-            output: Output::default(),
-            counts: Counts::default(),
-        })
+        Ok(Self { server, shared, listeners, ports, counters, relays: Vec::new(), epoll, output: Output::default() })
     }
 
     /// Serves until `stop` is signalled. Each turn of the loop, at least one a second, raises `pulse`.
@@ -167,16 +155,11 @@ impl<'a> Worker<'a> {
                 let Some((length, padding)) = frame.write_header(client.transport, payload.len(), &mut header) else {
                     return;
                 };
-                self.counts.relay(payload.len());
                 let parts = [&header[..length], payload, &PADDING[..padding]];
                 self.push(Exit::Listener(client.via), client.remote, Some(client.local), &parts);
             }
             Forward::ToPeer { relay, peer, payload, dont_fragment: _ } => {
                 let payload = &packet.bytes[payload.clone()];
-                // What goes to another worker's allocation is counted where it arrives.
-                if !self.ports.is_at(peer.ip()) {
-                    self.counts.relay(payload.len());
-                }
                 self.push(Exit::Relay(*relay), *peer, None, &[payload]);
             }
         }
@@ -243,7 +226,6 @@ impl<'a> Worker<'a> {
     fn finish_batch(&mut self) {
         self.flush();
         self.counters.allocations.store(self.shared.allocations().into(), Ordering::Relaxed);
-        self.counters.add(&std::mem::take(&mut self.counts));
         self.counters.add(&self.server.take_counts());
     }
 }

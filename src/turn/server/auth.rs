@@ -1,89 +1,41 @@
-//! Who asks: nonces without memory, and the long-term credential mechanism. RFC 8489, section 9.2.
+//! Who asks: the long-term credential mechanism. RFC 8489, section 9.2.
+//!
+//! Two generations of clients are served: those that know MD5 keys and MESSAGE-INTEGRITY alone, as browsers do, and
+//! those of RFC 8489. The order of checks is that of section 9.2.4 with one exception: the nonce comes first, because
+//! only a nonce that is genuine says what was offered with it, and because it costs the least. A request whose nonce is
+//! stale and whose integrity is wrong is told so about the nonce, which tells a guesser nothing.
 
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::{constant_time, hmac};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use stun_types::attribute::{
-    AttributeStaticType as _, ErrorCode, MessageIntegrity, MessageIntegritySha256, Nonce, Realm, Username,
-};
-use stun_types::message::{IntegrityAlgorithm, IntegrityKey, LongTermKeyCredentials, Message};
+use stun_types::attribute::{AttributeWrite, ErrorCode, Nonce, PasswordAlgorithmValue, PasswordAlgorithms, Realm};
+use tracing::debug;
 
-use super::{Client, Server};
+use super::integrity::{Derived, Hash, PasswordHash};
+use super::keyring::Keyring;
+use super::nonce::{Features, Nonces, WITH_COOKIE, WITHOUT_COOKIE};
+use super::presented::Presented;
+use super::{Client, Settings};
 use crate::sys::clock::Now;
-use crate::turn::credentials::{User, password};
+use crate::turn::credentials;
 
-/// How old a nonce may be. RFC 8489, section 9.2, wants less than an hour.
-pub(super) const NONCE_LIFETIME: Duration = Duration::from_secs(600);
-/// Bytes of the authentication tag: 64 bits, guessed at by datagrams, for ten minutes.
-const TAG: usize = 8;
-/// Bytes of a SHA-256 integrity that is whole.
-const WHOLE_SHA_256: u16 = 32;
-/// Bytes of the time, in seconds.
-const TIME: usize = 4;
+pub(super) use super::integrity::Key;
 
-/// Makes and checks nonces that only their own client can use, and remembers none.
-pub(super) struct Nonces {
-    key: hmac::Key,
-    started_at: Instant,
-}
-
-impl Nonces {
-    pub(super) fn new(key: &[u8; 32], now: Now) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), started_at: now.mono }
-    }
-
-    pub(super) fn issue(&self, client: Client, now: Instant) -> String {
-        let time = self.seconds(now).to_be_bytes();
-        let mut bytes = [0; TIME + TAG];
-        bytes[..TIME].copy_from_slice(&time);
-        bytes[TIME..].copy_from_slice(&self.tag(time, client));
-        URL_SAFE_NO_PAD.encode(bytes)
-    }
-
-    pub(super) fn is_fresh(&self, nonce: &str, client: Client, now: Instant) -> bool {
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(nonce) else { return false };
-        let Some((time, tag)) = bytes.split_first_chunk::<TIME>() else { return false };
-        let age = u64::from(self.seconds(now)).checked_sub(u32::from_be_bytes(*time).into());
-        constant_time::verify_slices_are_equal(&self.tag(*time, client), tag).is_ok()
-            && age.is_some_and(|age| age < NONCE_LIFETIME.as_secs())
-    }
-
-    fn seconds(&self, now: Instant) -> u32 {
-        // Wraps after 136 years.
-        u32::try_from(now.saturating_duration_since(self.started_at).as_secs()).unwrap_or(u32::MAX)
-    }
-
-    fn tag(&self, time: [u8; TIME], client: Client) -> [u8; TAG] {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(&time);
-        match client.remote.ip() {
-            std::net::IpAddr::V4(v4) => context.update(&v4.octets()),
-            std::net::IpAddr::V6(v6) => context.update(&v6.octets()),
-        }
-        context.update(&client.remote.port().to_be_bytes());
-        context.update(&[client.transport as u8]);
-        context.update(&client.via.to_be_bytes());
-        let whole = context.sign();
-        let mut tag = [0; TAG];
-        tag.copy_from_slice(&whole.as_ref()[..TAG]);
-        tag
-    }
-}
-
-/// The key of a user, for the algorithm by which the user signs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) integrity: IntegrityKey,
-    pub(super) algorithm: IntegrityAlgorithm,
-}
+/// The value of PASSWORD-ALGORITHMS in a challenge: SHA-256, which is preferred, and MD5. RFC 8489, section 14.11.
+const OFFERED: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
+/// Values of PASSWORD-ALGORITHM, with parameters of no length. RFC 8489, section 18.5.
+const MD5: [u8; 4] = [0, 1, 0, 0];
+const SHA_256: [u8; 4] = [0, 2, 0, 0];
+/// Bytes of a user name that are looked at. RFC 8489, section 14.3, has 508; RFC 5389 had 763 of text.
+const MAX_USERNAME: usize = 763;
+/// How often a name in the wrong order is told about.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// A client that has proven to know its password.
 pub(super) struct Identity {
     pub(super) username: String,
     pub(super) user_id: String,
     pub(super) key: Key,
+    /// Too late for a new allocation.
     pub(super) is_expired: bool,
 }
 
@@ -99,48 +51,156 @@ const UNAUTHORIZED: Refusal = Refusal { code: ErrorCode::UNAUTHORIZED, challenge
 const STALE: Refusal = Refusal { code: ErrorCode::STALE_NONCE, challenges: true };
 const BAD: Refusal = Refusal { code: ErrorCode::BAD_REQUEST, challenges: false };
 
-impl Server {
+/// What is checked before anything else is done for a client.
+pub(super) struct Gate {
+    keyring: Keyring,
+    nonces: Nonces,
+    told_at: Option<Instant>,
+}
+
+impl Gate {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let keyring = Keyring::new(&settings.realm, &settings.secrets, &settings.users);
+        Self { keyring, nonces: Nonces::new(&settings.nonce_key), told_at: None }
+    }
+
+    /// Goes on by other settings. Nonces stay good, and so do live allocations, which have their keys.
+    pub(super) fn set_settings(&mut self, settings: &Settings, now: Now) {
+        self.keyring = Keyring::new(&settings.realm, &settings.secrets, &settings.users);
+        self.nonces.set_key(&settings.nonce_key, now);
+    }
+
     /// Checks a request's credentials.
     ///
-    /// The nonce is looked at before the integrity, since that is cheap; a client cannot tell the difference.
-    pub(super) fn authenticate(&self, client: Client, message: &Message<'_>, now: Now) -> Result<Identity, Refusal> {
-        let algorithm = if message.has_attribute(MessageIntegrity::TYPE) {
-            IntegrityAlgorithm::Sha1
-        } else if let Some(integrity) = message.raw_attribute(MessageIntegritySha256::TYPE) {
-            // The codec takes what is truncated; TURN does not. RFC 8489, section 14.6.
-            if integrity.header.length() != WHOLE_SHA_256 {
-                return Err(UNAUTHORIZED);
+    /// `stored` is the name and the key of the client's allocation. It is tried first: it saves deriving the key anew,
+    /// and it keeps an allocation alive whose secret is no longer configured.
+    pub(super) fn authenticate(
+        &mut self,
+        client: Client,
+        presented: &Presented<'_>,
+        stored: Option<(&str, &Key)>,
+        now: Now,
+    ) -> Result<Identity, Refusal> {
+        let mark = presented.mark.ok_or(UNAUTHORIZED)?;
+        let (Some(realm), Some(nonce)) = (presented.realm, presented.nonce) else { return Err(BAD) };
+        let hash: Option<&[u8; 32]> = match (presented.username, presented.userhash) {
+            (Some(_), None) => None,
+            (None, Some(hash)) => Some(hash.try_into().map_err(|_| BAD)?),
+            (None, None) | (Some(_), Some(_)) => return Err(BAD),
+        };
+        let features = self.nonces.check(nonce, client, now).ok_or(STALE)?;
+        let (password_hash, answers_by) = chosen(presented, features)?;
+        let name = match hash {
+            Some(hash) => self.keyring.name_of(hash).ok_or(UNAUTHORIZED)?,
+            None => presented.username.and_then(read_name).ok_or(UNAUTHORIZED)?,
+        };
+        if realm != self.keyring.realm().as_bytes() || !mark.is_whole {
+            return Err(UNAUTHORIZED);
+        }
+        let known = self.keyring.known(name, now);
+        let fits = |derived: &Derived| Derived::has_signed(derived, mark.hash, presented.message, mark.offset);
+        let stored = stored.filter(|(owner, key)| *owner == name && key.derived.hash() == password_hash);
+        let derived = stored.map(|(_, key)| key.derived).filter(fits);
+        let derived = derived.or_else(|| known.and_then(|_| self.keyring.find(name, password_hash, fits)));
+        let Some(derived) = derived else {
+            let is_reversed = known.is_none() && credentials::is_in_wrong_order(name);
+            if is_reversed && is_due(&mut self.told_at, now.mono) {
+                debug!(?name, "a user name is `user:expiry`; time-limited ones are `expiry:user`");
             }
-            IntegrityAlgorithm::Sha256
-        } else {
             return Err(UNAUTHORIZED);
         };
-        let username = message.attribute::<Username>().map_err(|_| BAD)?;
-        let realm = message.attribute::<Realm>().map_err(|_| BAD)?;
-        let nonce = message.attribute::<Nonce>().map_err(|_| BAD)?;
-        if !self.nonces.is_fresh(nonce.nonce(), client, now.mono) {
-            return Err(STALE);
-        }
-        if realm.realm() != self.settings.realm {
-            return Err(UNAUTHORIZED);
-        }
-        let name = username.username();
-        let user = User::parse(name).ok_or(UNAUTHORIZED)?;
-        let integrity = self
-            .settings
-            .secrets
-            .iter()
-            .map(|secret| {
-                LongTermKeyCredentials::new(name.to_owned(), password(secret, name), self.settings.realm.clone())
-                    .make_key(algorithm)
-            })
-            .find(|key| message.validate_integrity_with_key(key).is_ok())
-            .ok_or(UNAUTHORIZED)?;
         Ok(Identity {
             username: name.to_owned(),
-            user_id: user.id.to_owned(),
-            key: Key { integrity, algorithm },
-            is_expired: user.is_expired(now),
+            user_id: known.map_or("", |known| known.user_id).to_owned(),
+            key: Key { derived, answers_by },
+            is_expired: known.is_none_or(|known| known.is_expired),
         })
+    }
+
+    /// What is added to a refusal so that the client can try again, at most `room` bytes. `None` if nothing fits.
+    ///
+    /// What is offered shrinks with the room: first PASSWORD-ALGORITHMS goes, then the cookie that names features. The
+    /// shortest challenge with a realm of 32 bytes is three times as long as the shortest Allocate that a client sends.
+    /// Names can be hashed only if static users are configured, since others are not known beforehand; and a client
+    /// that has sent a hash which leads nowhere is asked for its name.
+    pub(super) fn challenge(
+        &self,
+        client: Client,
+        userhash: Option<&[u8]>,
+        room: usize,
+        now: Now,
+    ) -> Option<Vec<Box<dyn AttributeWrite>>> {
+        let length = |value: usize| 4 + value.next_multiple_of(4);
+        let realm = length(self.keyring.realm().len());
+        let mut features = Features::NONE;
+        let leads_nowhere = |hash: &[u8]| hash.try_into().is_ok_and(|hash| self.keyring.name_of(hash).is_none());
+        if self.keyring.knows_hashes() && !userhash.is_some_and(leads_nowhere) {
+            features = features.and(Features::USERNAME_ANONYMITY);
+        }
+        let has_algorithms = realm + length(WITH_COOKIE) + length(OFFERED.len()) <= room;
+        let features = if has_algorithms {
+            Some(features.and(Features::PASSWORD_ALGORITHMS))
+        } else if realm + length(WITH_COOKIE) <= room {
+            Some(features)
+        } else if realm + length(WITHOUT_COOKIE) <= room {
+            None
+        } else {
+            return None;
+        };
+        let nonce = self.nonces.issue(client, features, now);
+        let realm = Realm::new(self.keyring.realm()).expect("the configuration bounds the realm");
+        let nonce = Nonce::new(&nonce).expect("nonces of ours are short");
+        let mut attributes: Vec<Box<dyn AttributeWrite>> = vec![Box::new(realm), Box::new(nonce)];
+        if has_algorithms {
+            let offered = [PasswordAlgorithmValue::SHA256, PasswordAlgorithmValue::MD5];
+            attributes.push(Box::new(PasswordAlgorithms::new(&offered)));
+        }
+        Some(attributes)
+    }
+}
+
+/// By which hash the password of a request becomes its key, and by which one its answer is signed.
+///
+/// RFC 8489, section 9.2.4: whoever chose from the list is answered by SHA-256, also if MD5 was the choice. Comparing
+/// the list as bytes with ours needs no look at lengths inside of it. A choice nobody was offered is refused.
+fn chosen(presented: &Presented<'_>, features: Features) -> Result<(PasswordHash, Hash), Refusal> {
+    match (presented.password_algorithm, presented.password_algorithms) {
+        (None, None) => Ok((PasswordHash::Md5, Hash::Sha1)),
+        (Some(choice), Some(list)) if list == OFFERED && features.has(Features::PASSWORD_ALGORITHMS) => {
+            if choice == SHA_256 {
+                Ok((PasswordHash::Sha256, Hash::Sha256))
+            } else if choice == MD5 {
+                Ok((PasswordHash::Md5, Hash::Sha256))
+            } else {
+                Err(BAD)
+            }
+        }
+        (None | Some(_), None | Some(_)) => Err(BAD),
+    }
+}
+
+fn read_name(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|name| name.len() <= MAX_USERNAME)
+}
+
+/// Whether an operator is told again that an application builds its names in the wrong order, a common mistake.
+fn is_due(told_at: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = told_at.is_none_or(|told_at| now.saturating_duration_since(told_at) >= TOLD_EVERY);
+    if is_due {
+        *told_at = Some(now);
+    }
+    is_due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::clock;
+
+    #[test]
+    fn a_mistake_is_told_once_a_minute() {
+        let (mut told_at, now) = (None, clock::now().mono);
+        let told = [0, 1, 59, 60, 61, 120].map(|seconds| is_due(&mut told_at, now + Duration::from_secs(seconds)));
+        assert_eq!(told, [true, false, false, true, false, true]);
     }
 }

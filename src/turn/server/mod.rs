@@ -8,9 +8,20 @@
 //! What shards have in common (quotas, which relay ports are live) is in [`Shared`]. Sockets, threads and batching are
 //! left to `workers`.
 
+mod allocate;
 mod allocation;
 mod auth;
+mod bandwidth;
+mod forward;
+mod grants;
+mod integrity;
+mod keyring;
+mod limits;
+mod nonce;
+mod permissions;
+mod presented;
 mod requests;
+mod settings;
 mod shared;
 #[cfg(test)]
 mod sim;
@@ -19,23 +30,24 @@ mod tests;
 mod wire;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stun_types::attribute::AttributeStaticType as _;
+use foldhash::fast::RandomState;
 use stun_types::message::{Message, MessageClass};
-use turn_types::attribute::{Data, DontFragment, XorPeerAddress};
 use turn_types::message::SEND;
 
-use self::allocation::{Allocation, Due, Slot};
-use self::auth::Nonces;
-use super::counters::Counts;
-use super::peers::PeerPolicy;
-use crate::config::Secret;
+use self::allocation::{Asked, Slot};
+use self::auth::Gate;
+use self::limits::Limits;
+use self::requests::put;
+use super::counters::{Counts, Dropped, Outcome};
 use crate::sys::clock::Now;
 use crate::sys::net::Family;
+pub use settings::{RelayAddress, Settings};
 pub use shared::Shared;
 pub use wire::Frame;
 
@@ -63,7 +75,7 @@ pub enum Transport {
 }
 
 /// A client's 5-tuple: RFC 8656, section 3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client {
     pub remote: SocketAddr,
     /// The address of ours that the client sends to.
@@ -73,9 +85,35 @@ pub struct Client {
     pub via: u32,
 }
 
-/// A relay socket, by its place in the shard. An allocation has up to two, one of each family.
+impl Hash for Client {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // What clients differ in, in few strokes: this is done for every packet. Equality looks at all of it.
+        match self.remote.ip() {
+            IpAddr::V4(v4) => state.write_u32(v4.to_bits()),
+            IpAddr::V6(v6) => state.write_u128(v6.to_bits()),
+        }
+        state.write_u64(u64::from(self.remote.port()) << 32 | u64::from(self.via));
+    }
+}
+
+/// A relay socket: twice the place of its allocation in the shard, and one more for IPv6. An allocation has up to two,
+/// one of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelayId(pub u32);
+
+impl RelayId {
+    pub(super) fn new(slot: u32, family: Family) -> Self {
+        Self(slot * 2 + family as u32)
+    }
+
+    fn slot(self) -> u32 {
+        self.0 / 2
+    }
+
+    fn family(self) -> Family {
+        if self.0.is_multiple_of(2) { Family::V4 } else { Family::V6 }
+    }
+}
 
 /// What the network said of a datagram that a relay socket sent. RFC 8656, section 11.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,29 +124,6 @@ pub struct IcmpError {
     pub code: u8,
     /// The MTU for a datagram that was too big, else zero.
     pub data: u32,
-}
-
-/// An address that relay sockets are bound to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RelayAddress {
-    pub local: IpAddr,
-    /// What clients are told: another one on a host behind 1:1 NAT.
-    pub told: IpAddr,
-}
-
-/// What a shard works by.
-#[derive(Clone)]
-pub struct Settings {
-    pub realm: String,
-    /// All of them verify.
-    pub secrets: Vec<Secret>,
-    pub policy: PeerPolicy,
-    /// At most one of each family.
-    pub relays: Vec<RelayAddress>,
-    pub user_quota: u32,
-    pub total_quota: u32,
-    /// Authenticates nonces; the same for all shards of a process.
-    pub nonce_key: [u8; 32],
 }
 
 /// A datagram to be sent on, its payload being a range of the one that came in.
@@ -144,81 +159,111 @@ pub enum Action {
 
 /// One shard of the relay.
 pub struct Server {
-    settings: Settings,
+    settings: Arc<Settings>,
     shared: Arc<Shared>,
-    nonces: Nonces,
+    gate: Gate,
+    limits: Limits,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_client: HashMap<Client, u32>,
-    by_relay: HashMap<SocketAddr, u32>,
-    deadlines: BTreeSet<(Instant, Due)>,
+    /// Where the last packet's allocation was.
+    recent: u32,
+    /// Hashed by a secret, though only who has a password gets in, and a bounded number of times.
+    by_client: HashMap<Client, u32, RandomState>,
+    by_relay: HashMap<SocketAddr, u32, RandomState>,
+    deadlines: BTreeSet<(Instant, u32)>,
     actions: VecDeque<Action>,
+    is_draining: bool,
     /// Tells indications apart.
     indications: u64,
     counts: Counts,
+    /// What bandwidth is measured from.
+    began_at: Instant,
     rng: Box<dyn FnMut() -> u64 + Send>,
 }
 
 impl Server {
     /// An empty shard. `rng` must not be predictable: reservation tokens come from it.
     #[must_use]
-    pub fn new(settings: Settings, shared: Arc<Shared>, now: Now, rng: Box<dyn FnMut() -> u64 + Send>) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        shared: Arc<Shared>,
+        now: Now,
+        mut rng: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Self {
         Self {
-            nonces: Nonces::new(&settings.nonce_key, now),
+            gate: Gate::new(&settings),
+            limits: Limits::new([rng(), rng()], now.mono),
+            began_at: shared.join(now.mono),
             settings,
             shared,
             slots: Vec::new(),
             free: Vec::new(),
-            by_client: HashMap::new(),
-            by_relay: HashMap::new(),
+            recent: 0,
+            by_client: HashMap::default(),
+            by_relay: HashMap::default(),
             deadlines: BTreeSet::new(),
             actions: VecDeque::new(),
-            indications: 0,
+            is_draining: false,
+            // Shards deliver to each other's clients, who should not see a number twice.
+            indications: rng(),
             counts: Counts::default(),
             rng,
         }
     }
 
-    /// A datagram of a client.
+    /// A datagram of a client, or a message of one that is connected by a stream.
     pub fn handle_client(&mut self, client: Client, bytes: &[u8], now: Now) -> Option<Forward> {
         // The first two bits tell STUN from ChannelData. RFC 8656, section 12.
-        match *bytes.first()? {
-            0x40..=0x7f => {
-                let (number, payload) = wire::channel_data(bytes)?;
-                let slot = *self.by_client.get(&client)?;
-                let channel = *self.allocation(slot)?.channels.get(&number)?;
-                if channel.expires_at <= now.mono {
-                    return None;
-                }
-                self.forward_to_peer(slot, channel.peer, payload, now.mono)
-            }
-            0x00..=0x03 => self.handle_message(client, bytes, now),
-            _ => None,
-        }
+        let forward = match bytes.first() {
+            Some(0x40..=0x7f) => self.relay_channel_data(&client, bytes, now.mono).map(Some),
+            Some(0x00..=0x03) => self.handle_message(client, bytes, now),
+            _ => Err(Dropped::Malformed),
+        };
+        self.count(forward)
     }
 
     /// A datagram of `len` bytes that `peer` sent to a relay socket.
     pub fn handle_peer(&mut self, relay: RelayId, peer: SocketAddr, len: usize, now: Now) -> Option<Forward> {
-        self.forward_to_client(relay.0, peer, 0..len, now.mono)
+        let forward = self.relay_to_client(relay, self.settings.heard(peer), 0..len, now.mono);
+        self.count(forward.map(Some))
     }
 
     /// What the network said of a datagram that `relay` had sent to `peer`.
     pub fn handle_icmp(&mut self, relay: RelayId, peer: SocketAddr, error: IcmpError, now: Now) {
-        let _ = (relay, peer, error, now);
+        let told = self.relay_icmp(relay, self.settings.heard(peer), error, now.mono);
+        self.count(told.map(|()| None));
     }
 
     /// The connection of `client` has ended, and its allocation with it.
     pub fn handle_closed(&mut self, client: Client) {
         if let Some(slot) = self.by_client.get(&client).copied() {
-            self.delete(slot);
+            self.delete(slot, Outcome::Expired);
         }
     }
 
     /// The relay socket of [`Action::Open`] is bound to `address`; `None`: there was no port left.
     pub fn handle_opened(&mut self, relay: RelayId, address: Option<SocketAddr>, now: Now) {
-        let Some(slot) = self.slots.get_mut(relay.0 as usize) else { return };
-        let Slot::Opening(opening) = std::mem::replace(slot, Slot::Free) else { return };
-        self.finish_allocate(relay.0, *opening, address, now);
+        let slot = relay.slot();
+        match self.slots.get_mut(slot as usize) {
+            Some(Slot::Opening(opening)) => {
+                let asked = &mut opening.asked[relay.family() as usize];
+                *asked = address.map_or(Asked::Failed(allocate::NO_CAPACITY), Asked::Open);
+                if !opening.asked.contains(&Asked::Waiting) {
+                    self.finish_allocate(slot, now);
+                }
+            }
+            Some(Slot::Abandoned(waiting)) => {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    self.slots[slot as usize] = Slot::Free;
+                    self.free.push(slot);
+                }
+                if address.is_some() {
+                    self.queue(Action::Close { relay });
+                }
+            }
+            Some(Slot::Free | Slot::Live(_)) | None => {}
+        }
     }
 
     /// The next thing to do, in order.
@@ -234,27 +279,22 @@ impl Server {
 
     /// Forgets what has expired.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some((at, due)) = self.deadlines.first().copied() {
-            if at > now.mono {
-                return;
-            }
-            self.deadlines.pop_first();
-            match due {
-                Due::Allocation(slot) => self.delete(slot),
-                Due::Permission(slot, peer) => {
-                    if let Some(allocation) = self.allocation_mut(slot) {
-                        allocation.permissions.remove(&peer);
-                    }
-                }
-                Due::Channel(slot, number) => {
-                    if let Some(allocation) = self.allocation_mut(slot)
-                        && let Some(channel) = allocation.channels.remove(&number)
-                    {
-                        allocation.numbers_by_peer.remove(&channel.peer);
-                    }
-                }
-            }
+        while let Some((at, slot)) = self.deadlines.first().copied()
+            && at <= now.mono
+        {
+            self.expire(slot, now.mono);
         }
+    }
+
+    /// Makes no allocation any more; those that live go on.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Whether nothing is allocated, and nothing about to be.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_client.is_empty()
     }
 
     /// What was counted since this was last called.
@@ -265,122 +305,43 @@ impl Server {
     /// Deletes everything, closing all relay sockets.
     pub fn shut(&mut self) {
         for slot in 0..u32::try_from(self.slots.len()).expect("slots are numbered by `u32`") {
-            self.delete(slot);
+            self.delete(slot, Outcome::Expired);
         }
     }
 
-    fn handle_message(&mut self, client: Client, bytes: &[u8], now: Now) -> Option<Forward> {
-        if !wire::is_whole_message(bytes) || !is_fit_source(client.remote) || self.is_own_relay(client.remote) {
-            return None;
+    fn handle_message(&mut self, client: Client, bytes: &[u8], now: Now) -> Result<Option<Forward>, Dropped> {
+        if !wire::is_whole_message(bytes) || !is_fit_source(client.remote) || self.is_ourselves(client) {
+            return Err(Dropped::Malformed);
         }
-        let message = Message::from_bytes(bytes).ok().filter(wire::ends_with_its_fingerprint)?;
+        let message = Message::from_bytes(bytes).ok().filter(wire::ends_with_its_fingerprint);
+        let message = message.ok_or(Dropped::Malformed)?;
         match message.class() {
             MessageClass::Request => {
                 // A late loop must not let a request find what has ended.
                 self.handle_timeout(now);
                 self.handle_request(client, &message, now);
-                None
+                Ok(None)
             }
-            MessageClass::Indication if message.method() == SEND => self.handle_send(client, &message, now.mono),
-            MessageClass::Indication | MessageClass::Success | MessageClass::Error => None,
-        }
-    }
-
-    /// A Send indication: RFC 8656, section 11.2. Whatever is wrong with it, it is discarded without a word.
-    fn handle_send(&mut self, client: Client, message: &Message<'_>, now: Instant) -> Option<Forward> {
-        let slot = *self.by_client.get(&client)?;
-        let known = [XorPeerAddress::TYPE, Data::TYPE];
-        if message.has_attribute(DontFragment::TYPE) || !wire::unknown_attributes(message, &known).is_empty() {
-            return None;
-        }
-        let peer = message.attribute::<XorPeerAddress>().ok()?.addr(message.transaction_id());
-        let (offset, data) = message.raw_attribute_and_offset(Data::TYPE)?;
-        let start = offset + wire::ATTRIBUTE_HEADER;
-        let payload = start..start + usize::from(data.header.length());
-        let peer = self.heard(peer);
-        self.forward_to_peer(slot, peer, payload, now)
-    }
-
-    /// From the allocation in `slot` to `peer`, if it has the permission.
-    fn forward_to_peer(&mut self, slot: u32, peer: SocketAddr, payload: Range<usize>, now: Instant) -> Option<Forward> {
-        let allocation = self.allocation(slot)?;
-        let is_permitted = allocation.permissions.get(&peer.ip()).is_some_and(|expires_at| *expires_at > now);
-        if !is_permitted || allocation.expires_at <= now {
-            return None;
-        }
-        let relay = allocation.relay;
-        if self.is_own_address(peer.ip()) {
-            // Nothing on this host but live allocations is reached, and those of this shard without a socket.
-            if let Some(other) = self.by_relay.get(&peer) {
-                return self.forward_to_client(*other, relay, payload, now);
+            MessageClass::Indication if message.method() == SEND => {
+                let send = wire::send(&message).ok_or(Dropped::Malformed)?;
+                self.relay_send(&client, send, now.mono).map(Some)
             }
-            if !self.shared.is_live(peer) {
-                return None;
-            }
-        } else if !PeerPolicy::allows_port(peer.port()) {
-            return None;
-        }
-        Some(Forward::ToPeer { relay: RelayId(slot), peer, payload, dont_fragment: false })
-    }
-
-    /// From `peer` to the client of the allocation in `slot`, if that has the permission.
-    fn forward_to_client(
-        &mut self,
-        slot: u32,
-        peer: SocketAddr,
-        payload: Range<usize>,
-        now: Instant,
-    ) -> Option<Forward> {
-        let allocation = self.allocation(slot)?;
-        let is_permitted = allocation.permissions.get(&peer.ip()).is_some_and(|expires_at| *expires_at > now);
-        if !is_permitted || allocation.expires_at <= now {
-            return None;
-        }
-        let client = allocation.client;
-        let number = allocation.numbers_by_peer.get(&peer).copied();
-        let is_bound = |number: &u16| allocation.channels.get(number).is_some_and(|channel| channel.expires_at > now);
-        let frame = if let Some(number) = number.filter(is_bound) {
-            Frame::Channel(number)
-        } else {
-            self.indications = self.indications.wrapping_add(1);
-            Frame::Indication { peer: self.told(peer), serial: self.indications }
-        };
-        Some(Forward::ToClient { client, frame, payload })
-    }
-
-    fn allocation(&self, slot: u32) -> Option<&Allocation> {
-        match self.slots.get(slot as usize)? {
-            Slot::Live(allocation) => Some(allocation),
-            Slot::Free | Slot::Opening(_) => None,
+            // Nothing is said to indications and answers; a Binding indication keeps a NAT's door open.
+            MessageClass::Indication | MessageClass::Success | MessageClass::Error => Ok(None),
         }
     }
 
-    fn allocation_mut(&mut self, slot: u32) -> Option<&mut Allocation> {
-        match self.slots.get_mut(slot as usize)? {
-            Slot::Live(allocation) => Some(allocation),
-            Slot::Free | Slot::Opening(_) => None,
-        }
+    fn count(&mut self, forward: Result<Option<Forward>, Dropped>) -> Option<Forward> {
+        forward.unwrap_or_else(|why| {
+            self.counts.drop(why);
+            None
+        })
     }
 
-    fn is_own_address(&self, address: IpAddr) -> bool {
-        self.settings.relays.iter().any(|relay| relay.local == address)
-    }
-
-    /// Whether a datagram comes out of one of our own relay sockets: a loop, see RFC 8656, section 21.1.7.
-    fn is_own_relay(&self, address: SocketAddr) -> bool {
-        self.is_own_address(address.ip()) && self.shared.is_live(address)
-    }
-
-    /// An address as a client says it, in our own terms.
-    fn heard(&self, address: SocketAddr) -> SocketAddr {
-        let relay = self.settings.relays.iter().find(|relay| relay.told == address.ip());
-        relay.map_or(address, |relay| SocketAddr::new(relay.local, address.port()))
-    }
-
-    /// One of our own addresses as clients know it.
-    fn told(&self, address: SocketAddr) -> SocketAddr {
-        let relay = self.settings.relays.iter().find(|relay| relay.local == address.ip());
-        relay.map_or(address, |relay| SocketAddr::new(relay.told, address.port()))
+    /// Whether a datagram comes out of a socket of our own: a loop, see RFC 8656, section 21.1.7.
+    fn is_ourselves(&self, client: Client) -> bool {
+        let is_relay = self.settings.is_relay(client.remote.ip()) && self.shared.is_live(client.remote);
+        is_relay || (client.transport == Transport::Udp && self.settings.is_listening_at(client.remote, client.local))
     }
 
     fn queue(&mut self, action: Action) {
@@ -403,4 +364,8 @@ fn is_fit_source(source: SocketAddr) -> bool {
         }
     };
     is_fit && source.port() != 0
+}
+
+fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }

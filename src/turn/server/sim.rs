@@ -148,20 +148,25 @@ impl Sim {
         let mut settings = Settings {
             realm: REALM.to_owned(),
             secrets: vec![secret.clone()],
-            policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new()),
+            policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new(), Vec::new()),
             relays: vec![same(RELAY_V4), same(RELAY_V6)],
+            users: BTreeMap::new(),
+            listeners: vec![addr("192.0.2.1:3478")],
             user_quota: 12,
             total_quota: 100,
+            allocation_bandwidth: None,
+            total_bandwidth: None,
+            dont_fragment: false,
             nonce_key: [7; 32],
         };
         change(&mut settings);
-        let (shared, now) = (Arc::new(Shared::default()), clock::now());
+        let (shared, now) = (Arc::new(Shared::new(49160..=49199)), clock::now());
         let mut seed = 0;
         let rng = move || {
             seed += 1;
             seed
         };
-        let server = Server::new(settings, Arc::clone(&shared), now, Box::new(rng));
+        let server = Server::new(Arc::new(settings), Arc::clone(&shared), now, Box::new(rng));
         let free_ports = (49160..49180).collect();
         Self { server, shared, now, secret, sockets: BTreeMap::new(), kept: BTreeMap::new(), free_ports, next_host: 1 }
     }

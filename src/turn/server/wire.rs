@@ -3,16 +3,19 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use stun_types::attribute::{Attribute as _, AttributeExt as _, AttributeStaticType as _, AttributeType, Fingerprint};
+use stun_types::attribute::{
+    Attribute as _, AttributeExt as _, AttributeFromRaw as _, AttributeStaticType as _, AttributeType, Fingerprint,
+    MessageIntegrity, MessageIntegritySha256,
+};
 use stun_types::message::{MAGIC_COOKIE, Message};
-use turn_types::attribute::{Data, XorPeerAddress};
+use turn_types::attribute::{Data, DontFragment, XorPeerAddress};
 
 use super::Transport;
 
 /// Bytes of a STUN header. RFC 8489, section 5.
 const HEADER: usize = 20;
 /// Bytes of an attribute's type and length. RFC 8489, section 14.
-pub(super) const ATTRIBUTE_HEADER: usize = 4;
+const ATTRIBUTE_HEADER: usize = 4;
 /// Bytes of a ChannelData header. RFC 8656, section 12.4.
 const CHANNEL_HEADER: usize = 4;
 /// A Data indication's type. RFC 8656, section 17.
@@ -97,6 +100,37 @@ pub(super) fn channel_data(bytes: &[u8]) -> Option<(u16, Range<usize>)> {
     let number = u16::from_be_bytes([header[0], header[1]]);
     let end = CHANNEL_HEADER + usize::from(u16::from_be_bytes([header[2], header[3]]));
     (end <= bytes.len()).then_some((number, CHANNEL_HEADER..end))
+}
+
+/// What a Send indication asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Send {
+    pub(super) peer: SocketAddr,
+    pub(super) payload: Range<usize>,
+    pub(super) dont_fragment: bool,
+}
+
+/// Reads a Send indication in one pass; of two attributes of a kind the first one counts.
+///
+/// `None` if it lacks a peer or data, or has what must be understood and is not: RFC 8656, section 11.2.
+pub(super) fn send(message: &Message<'_>) -> Option<Send> {
+    let (mut peer, mut payload, mut dont_fragment) = (None, None, false);
+    for (offset, raw) in message.iter_attributes() {
+        match raw.get_type() {
+            XorPeerAddress::TYPE if peer.is_none() => {
+                peer = Some(XorPeerAddress::from_raw_ref(&raw).ok()?.addr(message.transaction_id()));
+            }
+            Data::TYPE if payload.is_none() => {
+                let start = offset + ATTRIBUTE_HEADER;
+                payload = Some(start..start + usize::from(raw.header.length()));
+            }
+            DontFragment::TYPE => dont_fragment = true,
+            XorPeerAddress::TYPE | Data::TYPE | MessageIntegrity::TYPE | MessageIntegritySha256::TYPE => {}
+            kind if kind.value() < FIRST_OPTIONAL => return None,
+            _ => {}
+        }
+    }
+    Some(Send { peer: peer?, payload: payload?, dont_fragment })
 }
 
 /// Whether the datagram is exactly one STUN message by its header: RFC 8489, section 6.3.

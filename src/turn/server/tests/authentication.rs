@@ -1,5 +1,6 @@
 //! Who may ask: challenges, nonces, integrity, users.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stun_types::attribute::{AttributeStaticType as _, Fingerprint, Nonce, RawAttribute, Realm, Username};
@@ -9,10 +10,13 @@ use stun_types::message::{
 use turn_types::attribute::{Lifetime, RequestedTransport};
 use turn_types::message::{ALLOCATE, REFRESH};
 
-use super::super::auth::NONCE_LIFETIME;
 use super::super::sim::{REALM, Sim, addr, peer};
+use super::draft::{self, Draft};
 use crate::config::Secret;
+use crate::turn::counters::Outcome;
 use crate::turn::credentials;
+
+const NONCE_LIFETIME: Duration = Duration::from_secs(super::super::nonce::NONCE_LIFETIME);
 
 #[test]
 fn a_binding_needs_no_credentials_and_tells_the_source_address() {
@@ -49,6 +53,7 @@ fn a_challenge_leaves_nothing_behind() {
     assert_eq!(sim.shared.allocations(), 0);
 }
 
+/// Case 38.
 #[test]
 fn a_wrong_password_or_an_unknown_name_is_challenged_again() {
     let mut sim = Sim::new();
@@ -74,6 +79,7 @@ fn a_password_of_the_wrong_realm_is_wrong() {
     assert_eq!(sim.allocate_by(&mut alice, &[]), Err(401));
 }
 
+/// Case 40.
 #[test]
 fn every_configured_secret_verifies_and_a_removed_one_does_not() {
     let (old, new) = (Secret::new(b"old-old-old-old-old-old".to_vec()), Secret::new(b"new-new-new-new".to_vec()));
@@ -85,6 +91,7 @@ fn every_configured_secret_verifies_and_a_removed_one_does_not() {
     }
 }
 
+/// Case 39.
 #[test]
 fn an_expired_credential_makes_nothing_new_but_keeps_what_there_is() {
     let mut sim = Sim::new();
@@ -92,6 +99,9 @@ fn an_expired_credential_makes_nothing_new_but_keeps_what_there_is() {
     sim.allocate_by(&mut alice, &[&Lifetime::new(3600)]).unwrap();
     let mut late = sim.user("alice");
     sim.advance(Duration::from_secs(3599));
+    alice.nonce = sim.challenge(&alice);
+    sim.refresh(&alice, 3600).unwrap();
+    sim.advance(Duration::from_secs(60));
     alice.nonce = sim.challenge(&alice);
     late.nonce = sim.challenge(&late);
     sim.refresh(&alice, 3600).unwrap();
@@ -101,6 +111,7 @@ fn an_expired_credential_makes_nothing_new_but_keeps_what_there_is() {
     assert_eq!(sim.permit(&alice, &[peer()]), Ok(()));
 }
 
+/// Case 34.
 #[test]
 fn a_nonce_is_stale_after_its_time_and_the_answer_holds_a_new_one() {
     let mut sim = Sim::new();
@@ -116,6 +127,7 @@ fn a_nonce_is_stale_after_its_time_and_the_answer_holds_a_new_one() {
     assert_eq!(sim.refresh(&alice, 600), Ok(600));
 }
 
+/// Case 33.
 #[test]
 fn a_nonce_is_for_one_address_one_port_and_one_listener() {
     let mut sim = Sim::new();
@@ -130,6 +142,7 @@ fn a_nonce_is_for_one_address_one_port_and_one_listener() {
     assert!(sim.allocate_by(&mut alice.clone(), &[]).is_ok());
 }
 
+/// Case 36.
 #[test]
 fn a_nonce_that_is_none_of_ours_is_stale() {
     let mut sim = Sim::new();
@@ -147,6 +160,7 @@ fn a_nonce_that_is_none_of_ours_is_stale() {
     }
 }
 
+/// Case 32.
 #[test]
 fn integrity_without_its_companions_is_a_bad_request_without_a_challenge() {
     let mut sim = Sim::new();
@@ -168,6 +182,7 @@ fn integrity_without_its_companions_is_a_bad_request_without_a_challenge() {
     }
 }
 
+/// Case 41.
 #[test]
 fn another_user_cannot_touch_an_allocation_from_the_same_address() {
     let mut sim = Sim::new();
@@ -189,6 +204,7 @@ fn the_same_user_from_another_address_has_another_allocation() {
     assert_eq!(sim.refresh(&alice, 600), Ok(600));
 }
 
+/// Case 11.
 #[test]
 fn what_follows_the_integrity_does_not_count() {
     let mut sim = Sim::new();
@@ -206,43 +222,7 @@ fn what_follows_the_integrity_does_not_count() {
     assert_eq!(sim.sockets.len(), 1);
 }
 
-#[test]
-fn a_truncated_sha_256_integrity_does_not_pass() {
-    let mut sim = Sim::new();
-    let alice = sim.user("alice");
-    for kept in [12_u16, 16, 28] {
-        let mut request = Message::builder_request(ALLOCATE, MessageWriteVec::new());
-        request.add_attribute(&RequestedTransport::new(17)).unwrap();
-        request.add_attribute(&Username::new(&alice.username).unwrap()).unwrap();
-        request.add_attribute(&Realm::new(REALM).unwrap()).unwrap();
-        request.add_attribute(&Nonce::new(&alice.nonce).unwrap()).unwrap();
-        let mut bytes = request.finish();
-        let length = u16::try_from(bytes.len()).unwrap() - 20 + 4 + kept;
-        bytes[2..4].copy_from_slice(&length.to_be_bytes());
-        let key = stun_types::message::LongTermKeyCredentials::new(
-            alice.username.clone(),
-            alice.password.clone(),
-            REALM.to_owned(),
-        );
-        let digest = {
-            let text = format!("{}:{REALM}:{}", alice.username, alice.password);
-            let key_bytes = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-            let hmac_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key_bytes.as_ref());
-            aws_lc_rs::hmac::sign(&hmac_key, &bytes)
-        };
-        bytes.extend([0x00, 0x1c]);
-        bytes.extend(kept.to_be_bytes());
-        bytes.extend(&digest.as_ref()[..usize::from(kept)]);
-        if kept >= 16 {
-            let parsed = Message::from_bytes(&bytes).unwrap();
-            let key = key.make_key(IntegrityAlgorithm::Sha256);
-            assert!(parsed.validate_integrity_with_key(&key).is_ok(), "the codec itself takes it");
-        }
-        let reply = sim.deliver(alice.client, &bytes).unwrap();
-        assert_eq!(reply.result(), Err(401), "{kept}");
-    }
-}
-
+/// Cases 8, 9 and 10.
 #[test]
 fn an_unknown_attribute_that_must_be_understood_is_named_after_authentication() {
     let mut sim = Sim::new();
@@ -262,4 +242,91 @@ fn an_unknown_attribute_that_must_be_understood_is_named_after_authentication() 
     binding.add_attribute(&unknown).unwrap();
     let reply = sim.deliver(alice.client, &binding.finish()).unwrap();
     assert!(reply.result() == Err(420) && reply.lists_unknown(0x7fff));
+}
+
+/// Case 35: the nonce is looked at first.
+#[test]
+fn a_stale_nonce_is_told_even_if_the_integrity_is_wrong() {
+    let mut sim = Sim::new();
+    let mut alice = sim.user("alice");
+    sim.pass(NONCE_LIFETIME);
+    alice.password = "guess".to_owned();
+    assert_eq!(sim.allocate_by(&mut alice, &[]), Err(438));
+}
+
+/// Cases 36 and 37.
+#[test]
+fn names_and_nonces_of_any_length_and_bytes_are_refused_in_good_order() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    let nonce = alice.nonce.as_bytes();
+    let ask = |sim: &mut Sim, name: &[u8], nonce: &[u8]| {
+        sim.pass(Duration::from_millis(100));
+        let draft = Draft::new(draft::ALLOCATE).with(draft::TRANSPORT, draft::UDP).with(draft::USERNAME, name);
+        let draft = draft.with(draft::REALM_KIND, REALM.as_bytes()).with(draft::NONCE, nonce);
+        sim.deliver(alice.client, &draft.with(draft::INTEGRITY, &[7; 20]).0).unwrap().result()
+    };
+    for length in [0, 508, 509, 763, 764, 10_000] {
+        assert_eq!(ask(&mut sim, &vec![b'1'; length], nonce), Err(401), "{length}");
+        assert_eq!(ask(&mut sim, b"1", &vec![b'n'; length]), Err(438), "{length}");
+    }
+    for bytes in [&b"\0"[..], b"\xff\xfe", b"%s%n", b"\"'\n", "\u{202e}".as_bytes()] {
+        assert_eq!(ask(&mut sim, bytes, nonce), Err(401), "{bytes:?}");
+        assert_eq!(ask(&mut sim, b"1", bytes), Err(438), "{bytes:?}");
+    }
+}
+
+/// Case 40.
+#[test]
+fn an_allocation_outlives_its_secret_and_a_new_one_is_refused() {
+    let mut sim = Sim::new();
+    let alice = sim.allocate("alice");
+    let mut bob = sim.user("bob");
+    let mut settings = (*sim.server.settings).clone();
+    settings.secrets = vec![Secret::new(b"another-secret-of-128-bits".to_vec())];
+    settings.nonce_key = [8; 32];
+    sim.server.set_settings(Arc::new(settings), sim.now);
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
+    assert_eq!(sim.permit(&alice, &[peer()]), Ok(()));
+    assert_eq!(sim.allocate_by(&mut bob, &[]), Err(401));
+}
+
+/// Case 89.
+#[test]
+fn an_allocation_survives_a_clock_that_jumps() {
+    let hour = Duration::from_secs(3600);
+    let mut sim = Sim::new();
+    let mut alice = sim.allocate("alice");
+    for is_back in [true, false, false] {
+        sim.now.wall = if is_back { sim.now.wall - hour } else { sim.now.wall + hour };
+        let reply = sim.ask(&alice, REFRESH, &[]);
+        assert_eq!(reply.result(), Err(438));
+        alice.nonce = reply.nonce().unwrap();
+        assert_eq!(sim.refresh(&alice, 600), Ok(600));
+    }
+    sim.pass(Duration::from_secs(60));
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
+    let mut late = alice.clone();
+    late.client.remote.set_port(1);
+    late.nonce = sim.challenge(&late);
+    assert_eq!(sim.allocate_by(&mut late, &[]), Err(401), "a date is one of the wall clock");
+}
+
+#[test]
+fn refused_allocates_are_counted_by_what_was_wrong() {
+    let mut sim = Sim::with(|settings| settings.user_quota = 1);
+    let alice = sim.allocate("alice");
+    let mut wrong = sim.user("eve");
+    wrong.password = "guess".to_owned();
+    assert_eq!(sim.allocate_by(&mut wrong, &[]), Err(401));
+    let mut second = sim.user("alice");
+    assert_eq!(sim.allocate_by(&mut second, &[]), Err(486));
+    let bob = sim.user("bob");
+    let other = sim.ask(&bob, ALLOCATE, &[&RequestedTransport::new(6)]);
+    assert_eq!(other.result(), Err(442));
+    assert_eq!(sim.refresh(&wrong, 0), Err(401));
+    let counts = sim.server.take_counts();
+    let seen = [Outcome::WrongCredentials, Outcome::OverQuota, Outcome::Refused].map(|outcome| counts.outcome(outcome));
+    assert_eq!(seen, [1, 1, 1], "a challenge is no outcome, and a Refresh no Allocate");
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
 }

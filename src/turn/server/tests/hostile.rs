@@ -15,6 +15,7 @@ use super::super::sim::{Caller, Sim, addr, peer};
 /// What an unauthenticated reply may be of its request. Three is what a reflector gains nothing by.
 const BUDGET: usize = 3;
 
+/// Cases 1 to 7, and 14.
 #[test]
 fn what_is_no_stun_message_gets_silence() {
     let mut sim = Sim::new();
@@ -58,6 +59,7 @@ fn what_is_no_stun_message_gets_silence() {
     assert!(sim.deliver(client, &binding).is_some());
 }
 
+/// Cases 16 to 19.
 #[test]
 fn responses_indications_and_unknown_methods_get_silence() {
     let mut sim = Sim::new();
@@ -79,6 +81,7 @@ fn responses_indications_and_unknown_methods_get_silence() {
     }
 }
 
+/// Case 62.
 #[test]
 fn sources_that_cannot_be_clients_get_silence() {
     let mut sim = Sim::new();
@@ -103,6 +106,7 @@ fn sources_that_cannot_be_clients_get_silence() {
     }
 }
 
+/// Case 8.
 #[test]
 fn hundreds_of_unknown_attributes_get_a_short_answer() {
     let mut sim = Sim::new();
@@ -148,7 +152,8 @@ fn an_allocate_that_no_client_sends_gets_the_shortest_refusal() {
 #[test]
 fn replies_nobody_drains_are_bounded() {
     let mut sim = Sim::new();
-    let client = sim.user("alice").client;
+    let mut client = sim.user("alice").client;
+    client.transport = super::super::Transport::Tcp;
     let binding = Message::builder_request(BINDING, MessageWriteVec::new()).finish();
     for _ in 0..super::super::MAX_ACTIONS + 10 {
         assert_eq!(sim.server.handle_client(client, &binding, sim.now), None);

@@ -55,7 +55,7 @@ fn a_permission_is_for_an_address_whatever_its_port() {
 fn one_bad_peer_of_three_means_no_permission_at_all() {
     let mut sim = Sim::new();
     let alice = sim.allocate("alice");
-    let good = [peer(), addr("8.8.8.8:1")];
+    let good = [peer(), addr("8.8.8.8:5001")];
     assert_eq!(sim.permit(&alice, &[good[0], good[1], addr("10.0.0.1:5000")]), Err(403));
     assert_eq!(sim.permit(&alice, &[good[0], good[1], addr("[2606:4700::1]:5000")]), Err(443));
     assert_eq!(sim.permit(&alice, &[]), Err(400));
@@ -94,7 +94,7 @@ fn denied_peers_are_forbidden_to_permissions_and_channels_and_silently_to_send()
         "100.100.100.200",
         "169.254.169.254",
         "192.0.0.192",
-        "192.0.2.1",
+        "192.0.2.2",
         "198.18.0.1",
         "224.0.0.1",
         "255.255.255.255",
@@ -115,7 +115,8 @@ fn denied_peers_are_forbidden_to_permissions_and_channels_and_silently_to_send()
 
 #[test]
 fn a_lan_relay_reaches_private_peers_but_neither_loopback_nor_metadata() {
-    let mut sim = Sim::with(|settings| settings.policy = PeerPolicy::new(PeerMode::Lan, Vec::new(), Vec::new()));
+    let mut sim =
+        Sim::with(|settings| settings.policy = PeerPolicy::new(PeerMode::Lan, Vec::new(), Vec::new(), Vec::new()));
     let alice = sim.allocate("alice");
     assert_eq!(sim.permit(&alice, &[addr("192.168.1.7:5000"), addr("10.0.0.1:5000")]), Ok(()));
     for denied in ["127.0.0.1:5000", "169.254.169.254:5000", "100.100.100.200:5000"] {
@@ -125,7 +126,8 @@ fn a_lan_relay_reaches_private_peers_but_neither_loopback_nor_metadata() {
 
 #[test]
 fn a_relay_for_its_own_clients_alone_reaches_nobody_else() {
-    let mut sim = Sim::with(|settings| settings.policy = PeerPolicy::new(PeerMode::Itself, Vec::new(), Vec::new()));
+    let mut sim =
+        Sim::with(|settings| settings.policy = PeerPolicy::new(PeerMode::Itself, Vec::new(), Vec::new(), Vec::new()));
     let (alice, bob) = (sim.allocate("alice"), sim.allocate("bob"));
     assert_eq!(sim.permit(&alice, &[peer()]), Err(403));
     assert_eq!(sim.permit(&alice, &[bob.relay]), Ok(()));

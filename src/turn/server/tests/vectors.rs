@@ -1,11 +1,14 @@
-//! The sample messages of RFC 5769, by which our codec and everybody else's mean the same bytes.
+//! The sample messages of RFC 5769 and RFC 8489, by which our codec and everybody else's mean the same bytes.
 
 use stun_types::attribute::{AttributeStaticType as _, Fingerprint, Username, XorMappedAddress};
 use stun_types::message::{
     LongTermKeyCredentials, Message, MessageClass, MessageIntegrityCredentials, ShortTermCredentials,
 };
 
+use super::super::integrity::{Derived, Hash, PasswordHash};
+use super::super::presented::{Mark, Presented};
 use super::super::sim::addr;
+use super::draft::{Draft, INTEGRITY_SHA_256, NONCE, PASSWORD_ALGORITHM, REALM_KIND, USERHASH};
 
 /// The password of sections 2.1 to 2.3.
 const PASSWORD: &str = "VOkJxbRl1RmTxUk/WvJxBt";
@@ -80,4 +83,53 @@ fn a_flipped_bit_is_found() {
     let mut bytes = bytes(REQUEST);
     bytes[30] ^= 1;
     assert!(Message::from_bytes(&bytes).is_err());
+}
+
+/// Who signs the samples of RFC 5769, section 2.4, and RFC 8489, appendix B.1.
+const USER: &str = "\u{30de}\u{30c8}\u{30ea}\u{30c3}\u{30af}\u{30b9}";
+/// SHA-256 of user and realm, as appendix B.1 prints it.
+const USER_HASH: &str = "4a3cf38fef6992bda952c6780417da0f24819415569e60b205c46e41407f1704";
+
+/// The request of appendix B.1 up to its integrity, which prints a header length that counts the header.
+fn appendix_b_1() -> Draft {
+    let mut draft = Draft::new(0x0001);
+    draft.0[8..].copy_from_slice(&bytes("78ad3433c6ad72c029da412e"));
+    let draft = draft.with(USERHASH, &bytes(USER_HASH));
+    draft.with(NONCE, b"obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA").with(REALM_KIND, b"example.org")
+}
+
+fn check(message: &[u8], hash: PasswordHash) {
+    let presented = Presented::read(message).unwrap();
+    assert_eq!(presented.userhash, Some(&bytes(USER_HASH)[..]));
+    let Some(Mark { hash: Hash::Sha256, offset, is_whole: true }) = presented.mark else { panic!("no integrity") };
+    let verifies = |password: &[u8]| {
+        Derived::derive(hash, USER, "example.org", password).has_signed(Hash::Sha256, message, offset)
+    };
+    assert!(verifies(b"TheMatrIX") && !verifies(b"TheMatrix"));
+}
+
+#[test]
+fn the_hash_of_the_sample_user_is_the_printed_one() {
+    assert_eq!(stun_types::attribute::Userhash::compute(USER, "example.org")[..], bytes(USER_HASH));
+}
+
+#[test]
+fn the_sample_request_with_a_hashed_name_verifies_by_either_key() {
+    for (hash, signature) in [
+        (PasswordHash::Sha256, "234112fbd4e27f983eb4032836f998216f5b23f8d927753fbc4f882bfbdf0dec"),
+        (PasswordHash::Md5, "fd8c273860d2e18ebca4c89b6973befa7ee8ecc69e9642db326fab65a0b955ba"),
+    ] {
+        let message = appendix_b_1().with(INTEGRITY_SHA_256, &bytes(signature)).0;
+        assert_eq!((message.len(), message[3]), (156, 0x88));
+        check(&message, hash);
+    }
+}
+
+/// As erratum 6268 has it.
+#[test]
+fn the_corrected_sample_request_that_chooses_sha_256_verifies() {
+    let signature = "b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65";
+    let message = appendix_b_1().with(PASSWORD_ALGORITHM, &[0, 2, 0, 0]).with(INTEGRITY_SHA_256, &bytes(signature)).0;
+    assert_eq!(message[3], 0x90);
+    check(&message, PasswordHash::Sha256);
 }

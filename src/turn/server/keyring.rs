@@ -1,0 +1,71 @@
+//! Which names the relay knows, and the keys that belong to them.
+
+use std::collections::BTreeMap;
+
+use stun_types::attribute::Userhash;
+
+use super::integrity::{Derived, PasswordHash};
+use crate::config;
+use crate::sys::clock::Now;
+use crate::turn::credentials::{Issuer, User};
+
+/// Static users, and the secrets that time-limited names are verified by.
+pub(super) struct Keyring {
+    realm: String,
+    issuers: Vec<Issuer>,
+    users: BTreeMap<String, config::Secret>,
+    /// The hash of a name can be turned back only for names that are known beforehand, the static ones.
+    names_by_hash: BTreeMap<[u8; 32], String>,
+}
+
+/// A name that may have a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known<'a> {
+    /// What quotas count by: the user without the date, a static user's whole name.
+    pub(super) user_id: &'a str,
+    /// Whether it is too late for a new allocation.
+    pub(super) is_expired: bool,
+}
+
+impl Keyring {
+    pub(super) fn new(realm: &str, secrets: &[config::Secret], users: &BTreeMap<String, config::Secret>) -> Self {
+        Self {
+            realm: realm.to_owned(),
+            issuers: secrets.iter().map(Issuer::new).collect(),
+            users: users.clone(),
+            names_by_hash: users.keys().map(|name| (Userhash::compute(name, realm), name.clone())).collect(),
+        }
+    }
+
+    pub(super) fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// Whether some names can be told by their hash.
+    pub(super) fn knows_hashes(&self) -> bool {
+        !self.names_by_hash.is_empty()
+    }
+
+    pub(super) fn name_of(&self, hash: &[u8; 32]) -> Option<&str> {
+        self.names_by_hash.get(hash).map(String::as_str)
+    }
+
+    /// Whose name it is. `None` for a name that nobody can have.
+    pub(super) fn known<'a>(&self, name: &'a str, now: Now) -> Option<Known<'a>> {
+        if self.users.contains_key(name) {
+            return Some(Known { user_id: name, is_expired: false });
+        }
+        User::parse(name).map(|user| Known { user_id: user.id, is_expired: user.is_expired(now) })
+    }
+
+    /// The one of the name's keys that `fits`: a time-limited name has one by each secret.
+    pub(super) fn find(&self, name: &str, hash: PasswordHash, fits: impl Fn(&Derived) -> bool) -> Option<Derived> {
+        if let Some(password) = self.users.get(name) {
+            return Some(Derived::derive(hash, name, &self.realm, password.expose())).filter(fits);
+        }
+        self.issuers
+            .iter()
+            .map(|issuer| Derived::derive(hash, name, &self.realm, issuer.password(name).as_bytes()))
+            .find(fits)
+    }
+}
