@@ -14,7 +14,7 @@
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
 //! | [`edge`] | owns every TCP connection | `demux`, `redirect` | `accept`, `connection` |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
-//! | [`probe`] | asks the service what a client would | | `https`, `stun` |
+//! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints` | `https`, `stun`, `turn` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |

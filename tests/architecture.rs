@@ -62,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Files and folders that decide: plain data in, plain data out.
 const PURE: &[&str] = &[
     "certs/leaf.rs",
+    "config/clashes.rs",
     "config/edit.rs",
     "config/forms.rs",
     "config/lines.rs",
@@ -71,6 +72,10 @@ const PURE: &[&str] = &[
     "edge/demux.rs",
     "edge/redirect.rs",
     "home.rs",
+    "probe/turn/hints.rs",
+    "probe/turn/message.rs",
+    "probe/turn/report.rs",
+    "probe/turn/url.rs",
     "setup/answers.rs",
     "setup/describe.rs",
     "setup/firewall.rs",

@@ -83,6 +83,10 @@ fn no_complaint_tells_a_secret_or_its_neighbours() {
         format!("\t{SECRET}: &{SECRET} *{SECRET}\n"),
         format!("turn_secret: [{SECRET}]\n"),
         format!("turn_secrets: [{SECRET}]\n{SECRET}: 1\n"),
+        format!("turn_secrets: [{SECRET}]\nturn_users: [{SECRET}]\n"),
+        format!("turn_secrets: [{SECRET}]\nturn_users:\n  {SECRET}: {SECRET}\n  {SECRET}: {SECRET}\n"),
+        format!("turn_secrets: [{SECRET}]\nturn_users: {{alice: [{SECRET}]}}\n"),
+        format!("turn_secrets: [{SECRET}]\nmetrics_token: [{SECRET}]\n"),
     ] {
         let (told, code) = check("hosts: [a.example]\n", &secrets, 0o600);
         assert_eq!(code, 78, "{told}");

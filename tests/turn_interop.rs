@@ -251,7 +251,11 @@ fn loopback() -> TurnConfig {
 }
 
 fn secrets() -> Secrets {
-    Secrets { turn: vec![Secret::new(b"0123456789abcdef0123456789abcdef".to_vec())], turn_users: BTreeMap::new() }
+    Secrets {
+        turn: vec![Secret::new(b"0123456789abcdef0123456789abcdef".to_vec())],
+        turn_users: BTreeMap::new(),
+        metrics_token: None,
+    }
 }
 
 /// Messages that each of two clients sends to the other.

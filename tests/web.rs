@@ -137,3 +137,35 @@ fn a_folder_of_the_operator_replaces_the_page_but_not_the_api() {
     has(&curl(&service, &[&format!("{}/healthz", service.url())]), &[" 200", "ready"]);
     has(&curl(&service, &[&format!("{}/api/ice", service.url())]), &[" 200", "iceServers"]);
 }
+
+#[test]
+fn programs_on_this_host_read_the_counters_and_others_need_the_token() {
+    if !has_program("curl") {
+        return;
+    }
+    let service = Service::start(&[]);
+    let url = format!("{}/metrics", service.url());
+    let told = curl(&service, &[&url]);
+    has(&told, &[" 200", "content-type: text/plain; version=0.0.4", "cache-control: no-store"]);
+    for line in [
+        "rtcctl_turn_allocations 0",
+        "rtcctl_turn_dropped_total{reason=\"malformed\"}",
+        "rtcctl_task_up{task=\"web\"} 1",
+    ] {
+        assert!(told.contains(&format!("\n{line}")), "{line}: {told}");
+    }
+    // A proxy on this host asks for others.
+    let proxied = ["-H", "X-Forwarded-For: 192.0.2.1", &url];
+    has(&curl(&service, &proxied), &[" 401", "www-authenticate: bearer"]);
+    let token = "0123456789abcdef0123456789abcdef";
+    let file = service.home().join("secrets.yaml");
+    let secrets = std::fs::read_to_string(&file).unwrap() + &format!("metrics_token: {token}\n");
+    rtcctl::sys::fs::write_atomic(&file, secrets.as_bytes(), 0o600).unwrap();
+    service.run(&["restart"]);
+    let bearer =
+        |token: &str| curl(&service, &[&proxied[..], &["-H", &format!("Authorization: Bearer {token}")]].concat());
+    has(&bearer(token), &[" 200", "rtcctl_task_up"]);
+    has(&bearer("0123456789abcdef0123456789abcdee"), &[" 401"]);
+    // In the clear nobody shows a token.
+    has(&curl(&service, &[&format!("http://127.0.0.1:{}/metrics", service.http_port)]), &[" 308"]);
+}

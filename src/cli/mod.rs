@@ -10,6 +10,7 @@ mod start;
 mod status;
 mod stop;
 mod turn;
+mod turn_test;
 mod words;
 
 use std::process::ExitCode;
@@ -53,7 +54,7 @@ enum Command {
     /// The certificate
     #[command(subcommand)]
     Cert(cert::Args),
-    /// The relay
+    /// The relay: credentials for it, and a test of this or any other
     #[command(subcommand)]
     Turn(turn::Args),
     /// Print the version

@@ -10,7 +10,7 @@ use super::Frame;
 use super::qr::qr_code;
 use super::words::{bytes, count, span};
 use crate::control::client::ask;
-use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus};
+use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus};
 use crate::error::{Failure, Kind, Result};
 use crate::supervisor::board::State;
 
@@ -124,6 +124,45 @@ fn painted(state: State, colour: bool) -> String {
     if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word }
 }
 
+fn relay(turn: &TurnStatus) -> Vec<String> {
+    let limits = &turn.limits;
+    let mut lines = vec![format!(
+        "relay        {} of {} ({} a user), {}, {}",
+        count(turn.allocations, "allocation", "allocations"),
+        limits.allocations,
+        limits.user_allocations,
+        count(turn.relayed_packets, "packet", "packets"),
+        bytes(turn.relayed_bytes)
+    )];
+    let rates = [(limits.allocation_bandwidth, "for each allocation"), (limits.bandwidth, "in all")];
+    let rates: Vec<String> =
+        rates.iter().filter_map(|(rate, of_what)| rate.map(|rate| format!("{}/s {of_what}", bytes(rate)))).collect();
+    if !rates.is_empty() {
+        lines.push(format!("bandwidth    {}", rates.join(", ")));
+    }
+    for (label, counts) in [("allocations", &turn.outcomes), ("dropped", &turn.dropped)] {
+        let seen = counts.iter().filter(|(_, count)| **count > 0);
+        let words: Vec<String> = seen.map(|(word, count)| format!("{} {count}", word.replace('_', " "))).collect();
+        if !words.is_empty() {
+            lines.push(format!("{label:<11}  {}", words.join(", ")));
+        }
+    }
+    let listening = [("udp", &turn.listening.udp), ("tcp", &turn.listening.tcp), ("tls", &turn.listening.tls)];
+    for (carrier, addresses) in listening.iter().filter(|(_, addresses)| !addresses.is_empty()) {
+        lines.push(format!("turn by {carrier}  {}", addresses.join(", ")));
+    }
+    let path = &turn.path;
+    let word = |is_on, name| if is_on { format!("{name} on") } else { format!("{name} off") };
+    lines.push(format!(
+        "path         {}, {}, {}, latency {}",
+        count(path.workers, "worker", "workers"),
+        word(path.gro, "GRO"),
+        word(path.gso, "GSO"),
+        path.latency
+    ));
+    lines
+}
+
 fn summary(status: &Status, colour: bool) -> String {
     let mut lines = vec![
         String::new(),
@@ -134,13 +173,8 @@ fn summary(status: &Status, colour: bool) -> String {
             count(status.calls.rooms, "room", "rooms"),
             count(status.calls.peers, "person", "people")
         ),
-        format!(
-            "relay        {}, {}, {}",
-            count(status.turn.allocations, "allocation", "allocations"),
-            count(status.turn.relayed_packets, "packet", "packets"),
-            bytes(status.turn.relayed_bytes)
-        ),
     ];
+    lines.extend(relay(&status.turn));
     if let Some(certificate) = &status.certificate {
         let names = certificate.names.join(", ");
         lines.push(format!("certificate  {}, {} days left, for {names}", certificate.source, certificate.days_left));
@@ -158,4 +192,46 @@ fn summary(status: &Status, colour: bool) -> String {
         lines.push(format!("  hint: {}", finding.hint));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::protocol::{TurnLimits, TurnListening, TurnPath};
+
+    #[test]
+    fn the_relay_tells_what_an_operator_needs_and_no_zeros() {
+        let counts = |counts: &[(&str, u64)]| counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect();
+        let mut turn = TurnStatus {
+            allocations: 1,
+            relayed_bytes: 2_500,
+            relayed_packets: 10,
+            dropped: counts(&[("malformed", 0), ("no_permission", 2)]),
+            outcomes: counts(&[("granted", 5), ("over_quota", 1), ("released", 4)]),
+            limits: TurnLimits {
+                user_allocations: 12,
+                allocations: 2000,
+                allocation_bandwidth: Some(500_000),
+                bandwidth: Some(2_000_000),
+            },
+            listening: TurnListening {
+                udp: vec!["[::]:3478".to_owned(), "0.0.0.0:3478".to_owned()],
+                ..Default::default()
+            },
+            path: TurnPath { gro: true, gso: false, workers: 2, latency: "auto".to_owned() },
+        };
+        let wanted = "\
+relay        1 allocation of 2000 (12 a user), 10 packets, 2.5 kB
+bandwidth    500.0 kB/s for each allocation, 2.0 MB/s in all
+allocations  granted 5, over quota 1, released 4
+dropped      no permission 2
+turn by udp  [::]:3478, 0.0.0.0:3478
+path         2 workers, GRO on, GSO off, latency auto";
+        assert_eq!(relay(&turn).join("\n"), wanted);
+        turn.dropped.clear();
+        turn.limits.allocation_bandwidth = None;
+        turn.limits.bandwidth = None;
+        let told = relay(&turn).join("\n");
+        assert!(!told.contains("dropped") && !told.contains("bandwidth"), "{told}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Forms that values of the configuration take: hosts, networks, port ranges.
+//! Forms that values of the configuration take: hosts, networks, port ranges, rates.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -111,6 +111,34 @@ pub fn parse_port_range(text: &str) -> Result<RangeInclusive<u16>, Malformed> {
     Ok(first..=last)
 }
 
+/// The least rate: below it not even a voice gets through.
+const MIN_RATE: u64 = 1_000;
+
+/// Reads bytes a second: `250000`, `500k`, `2M`, `1G`, in powers of a thousand as networks are measured.
+///
+/// # Errors
+/// If it is no number with such a letter, or less than a call needs.
+pub(super) fn parse_rate(text: &str) -> Result<u64, Malformed> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'M')) => (&text[..at], 1_000_000),
+        Some((at, 'G')) => (&text[..at], 1_000_000_000),
+        _ => (text, 1),
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let rate = digits.parse::<u64>().ok().filter(|_| is_number).and_then(|number| number.checked_mul(factor));
+    match rate {
+        None => Err(Malformed(format!(
+            "`{}` is neither off nor bytes a second like `250000`, `500k` or `2M`",
+            text.escape_debug()
+        ))),
+        Some(rate) if rate < MIN_RATE => {
+            Err(Malformed(format!("{rate} bytes a second carry no call; the least is {MIN_RATE}")))
+        }
+        Some(rate) => Ok(rate),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +173,14 @@ mod tests {
         assert_eq!(parse_port_range("49152-40000").unwrap_err().0, "49152..40000 runs backwards");
         assert!(parse_port_range("49152").is_err());
         assert!(parse_port_range("1-70000").is_err());
+    }
+
+    #[test]
+    fn a_rate_is_a_number_with_or_without_a_letter() {
+        let rates = ["250000", "500k", "500K", "2M", "1G", "1000"].map(|text| parse_rate(text).unwrap());
+        assert_eq!(rates, [250_000, 500_000, 500_000, 2_000_000, 1_000_000_000, 1_000]);
+        for bad in ["", "k", "-1k", "+1k", "1.5M", "2m", "2MB", "1 M", "999", "99999999999999999999", "99999999999G"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
     }
 }

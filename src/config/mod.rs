@@ -1,5 +1,6 @@
 //! The operator's wishes, typed: YAML as written (`raw`) becomes what is meant ([`Config`]), with every complaint at once.
 
+mod clashes;
 mod edit;
 mod forms;
 mod lines;
@@ -207,6 +208,8 @@ pub struct Secrets {
     pub turn: Vec<Secret>,
     /// TURN users with a password of their own, by name.
     pub turn_users: BTreeMap<String, Secret>,
+    /// What a collector from elsewhere shows to read the counters; `None`: only this host may.
+    pub metrics_token: Option<Secret>,
 }
 
 /// Bytes that never show in `Debug` output.

@@ -164,6 +164,15 @@ impl Reader {
             }
         }
     }
+
+    /// The keys of a mapping with their values, for keys that the operator chooses. Repetition is a complaint.
+    pub(super) fn pairs<'a>(&mut self, field: &Field<'a>) -> Vec<(&'a str, Field<'a>)> {
+        let section = self.open(field.path.clone(), field.line, field.node);
+        let pair = |entry: &'a Entry| {
+            (entry.key.as_str(), Field { path: field.path.clone(), line: entry.line, node: &entry.value })
+        };
+        section.entries.iter().map(pair).collect()
+    }
 }
 
 impl Field<'_> {

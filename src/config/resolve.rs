@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::forms::parse_port_range;
+use super::clashes;
+use super::forms::{parse_port_range, parse_rate};
 use super::lines::{self, Complaint};
 use super::raw::{Field, Reader, Section};
 use super::{
-    Access, CertSource, Config, Host, Network, PeerMode, Reach, SignalingConfig, TurnConfig, WebConfig, any_address,
+    Access, CertSource, Config, Host, Latency, Network, PeerMode, Reach, SignalingConfig, TurnConfig, WebConfig,
+    any_address,
 };
 
 /// The version of the file's form that this program writes and reads.
@@ -23,6 +26,9 @@ const DEFAULT_USER_QUOTA: u32 = 12;
 /// An hour: a page asks anew before each call, and a leaked pair is soon worthless.
 const DEFAULT_CREDENTIAL_TTL: u64 = 3600;
 const DEFAULT_REALM: &str = "rtcctl";
+/// Seconds. A call that ends by itself within them never notices; `stop` and a service manager wait no longer.
+const DEFAULT_DRAIN: u64 = 2;
+const MAX_DRAIN: u64 = 3;
 
 /// What the meaning of a file depends on besides its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +51,7 @@ pub struct Resolved {
 pub(super) const REACHES: &[(&str, Reach)] = &[("lan", Reach::Lan), ("ip", Reach::Ip), ("domain", Reach::Domain)];
 pub(super) const PEER_MODES: &[(&str, PeerMode)] =
     &[("self", PeerMode::Itself), ("public", PeerMode::Public), ("lan", PeerMode::Lan), ("custom", PeerMode::Custom)];
+pub(super) const LATENCIES: &[(&str, Latency)] = &[("auto", Latency::Auto), ("low", Latency::Low)];
 
 /// Which peers the relay sends to where nobody says: callers on a LAN have private addresses.
 #[must_use]
@@ -89,7 +96,7 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
     let (turn, detects_relay_ips) = read_turn(&mut reader, &mut root, reach, facts);
     reader.close(root);
     let config = Config { reach, hosts, access, certificate, web, signaling, turn };
-    complain_about_clashes(&mut reader, &config);
+    clashes::complain(&mut reader, &config);
     let Reader { mut complaints, lines, keys } = reader;
     complaints.sort();
     (if complaints.is_empty() { Ok(Resolved { config, lines, detects_relay_ips }) } else { Err(complaints) }, keys)
@@ -124,12 +131,7 @@ fn read_web(reader: &mut Reader, root: &mut Section<'_>) -> WebConfig {
     let web = WebConfig {
         bind: read_bind(reader, &mut section),
         port: read_port(reader, &mut section, "port", DEFAULT_WEB_PORT),
-        http_port: match reader.field(&mut section, "http_port") {
-            None => Some(DEFAULT_HTTP_PORT),
-            // YAML 1.1 reads `off` as a truth value; here it is the word.
-            Some(field) if field.is_word("off") || field.is_word("false") => None,
-            Some(field) => reader.number(&field, 1..=65535).and_then(|port| u16::try_from(port).ok()),
-        },
+        http_port: read_port_or_off(reader, &mut section, "http_port", Some(DEFAULT_HTTP_PORT)),
         root: reader.field(&mut section, "root").and_then(|field| {
             let path = PathBuf::from(reader.text(&field)?);
             if !path.is_absolute() {
@@ -211,6 +213,15 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         .field(&mut section, "credential_ttl")
         // A minute is less than a call's set-up may take; a month is a password that somebody keeps.
         .and_then(|field| reader.number(&field, 60..=2_592_000));
+    let tcp = read_switch(reader, &mut section, "tcp").unwrap_or(true);
+    let tls_port = read_port_or_off(reader, &mut section, "tls_port", None);
+    let latency = reader
+        .field(&mut section, "latency")
+        .and_then(|field| reader.choice(&field, LATENCIES))
+        .unwrap_or(Latency::Auto);
+    let allocation_bandwidth = read_rate(reader, &mut section, "allocation_bandwidth");
+    let total_bandwidth = read_rate(reader, &mut section, "total_bandwidth");
+    let drain = reader.field(&mut section, "drain").and_then(|field| reader.number(&field, 0..=MAX_DRAIN));
     reader.close(section);
     let ports = u32::from(relay_ports.end() - relay_ports.start()) + 1;
     let turn = TurnConfig {
@@ -226,7 +237,12 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         user_quota: user_quota.unwrap_or(DEFAULT_USER_QUOTA),
         total_quota: total_quota.unwrap_or(ports),
         credential_ttl: credential_ttl.unwrap_or(DEFAULT_CREDENTIAL_TTL),
-        ..TurnConfig::default()
+        tcp,
+        tls_port,
+        latency,
+        allocation_bandwidth,
+        total_bandwidth,
+        drain: Duration::from_secs(drain.unwrap_or(DEFAULT_DRAIN)),
     };
     (turn, detects_relay_ips)
 }
@@ -235,6 +251,45 @@ fn read_port(reader: &mut Reader, section: &mut Section<'_>, key: &'static str, 
     let field = reader.field(section, key);
     let port = field.and_then(|field| reader.number(&field, 1..=65535));
     port.and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
+}
+
+/// YAML 1.1 reads `off` as a truth value, and tools write it back as one; here it is the word.
+fn is_off(field: &Field<'_>) -> bool {
+    field.is_word("off") || field.is_word("false")
+}
+
+fn read_port_or_off(
+    reader: &mut Reader,
+    section: &mut Section<'_>,
+    key: &'static str,
+    default: Option<u16>,
+) -> Option<u16> {
+    match reader.field(section, key) {
+        None => default,
+        Some(field) if is_off(&field) => None,
+        Some(field) => reader.number(&field, 1..=65535).and_then(|port| u16::try_from(port).ok()),
+    }
+}
+
+fn read_switch(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<bool> {
+    let field = reader.field(section, key)?;
+    if is_off(&field) {
+        return Some(false);
+    }
+    if field.is_word("true") {
+        return Some(true);
+    }
+    reader.choice(&field, &[("on", true), ("off", false)])
+}
+
+/// Bytes a second, `None` when off.
+fn read_rate(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<u64> {
+    let field = reader.field(section, key)?;
+    if is_off(&field) {
+        return None;
+    }
+    let rate = parse_rate(reader.text(&field)?);
+    rate.map_err(|malformed| reader.complain(field.line, &field.path, malformed.0)).ok()
 }
 
 fn read_u32(
@@ -298,26 +353,6 @@ where
         }
     }
     found
-}
-
-/// Ports that two listeners want at once, and a mode whose list is missing.
-fn complain_about_clashes(reader: &mut Reader, config: &Config) {
-    let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
-    if config.web.http_port == Some(config.web.port) {
-        let line = line_of(reader, "web.http_port").max(line_of(reader, "web.port"));
-        let port = config.web.port;
-        reader.complain(line, "web.http_port", format!("clashes with web.port: both are {port}"));
-    }
-    if config.turn.relay_ports.contains(&config.turn.port) {
-        let line = line_of(reader, "turn.relay_ports").max(line_of(reader, "turn.port"));
-        let (port, range) = (config.turn.port, &config.turn.relay_ports);
-        let text = format!("{}..{} contains turn.port {port}", range.start(), range.end());
-        reader.complain(line, "turn.relay_ports", text);
-    }
-    if config.turn.peers == PeerMode::Custom && config.turn.allow_peers.is_empty() {
-        let line = line_of(reader, "turn.peers");
-        reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
-    }
 }
 
 #[cfg(test)]
@@ -387,18 +422,46 @@ turn:
     }
 
     #[test]
-    fn listeners_that_want_one_port_clash() {
+    fn the_keys_of_the_relay_mean_what_they_say() {
+        let text = "hosts: [a.b]\nturn: {tcp: false, latency: low, allocation_bandwidth: 500k, \
+                    total_bandwidth: 2M, drain: 0}\n";
+        let turn = resolve(text, &facts()).unwrap().config.turn;
+        let wanted = TurnConfig {
+            relay_ips: facts().relay_ips,
+            peers: PeerMode::Lan,
+            workers: 3,
+            tcp: false,
+            latency: Latency::Low,
+            allocation_bandwidth: Some(500_000),
+            total_bandwidth: Some(2_000_000),
+            drain: Duration::ZERO,
+            ..TurnConfig::default()
+        };
+        assert_eq!(turn, wanted);
+        let text = "\
+hosts: [a.b]
+turn:
+  tcp: maybe
+  tls_port: 0
+  latency: high
+  allocation_bandwidth: 2MiB
+  total_bandwidth: 12
+  drain: 4
+";
         assert_eq!(
-            complaints("hosts: [a.b]\nweb:\n  port: 8443\n  http_port: 8443\n"),
-            ["line 4: web.http_port: clashes with web.port: both are 8443"]
+            complaints(text),
+            [
+                "line 3: turn.tcp: must be `on` or `off`, not `maybe`",
+                "line 4: turn.tls_port: must be a whole number from 1 to 65535, not `0`",
+                "line 5: turn.latency: must be `auto` or `low`, not `high`",
+                "line 6: turn.allocation_bandwidth: `2MiB` is neither off nor bytes a second like `250000`, `500k` or `2M`",
+                "line 7: turn.total_bandwidth: 12 bytes a second carry no call; the least is 1000",
+                "line 8: turn.drain: must be a whole number from 0 to 3, not `4`",
+            ]
         );
         assert_eq!(
-            complaints("hosts: [a.b]\nturn:\n  port: 50000\n"),
-            ["line 3: turn.relay_ports: 49160..51159 contains turn.port 50000"]
-        );
-        assert_eq!(
-            complaints("hosts: [a.b]\nturn:\n  peers: custom\n"),
-            ["line 3: turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else"]
+            complaints("hosts: [a.b]\nturn:\n  allocation_bandwidth: 3M\n  total_bandwidth: 2M\n"),
+            ["line 3: turn.allocation_bandwidth: 3000000 is more than turn.total_bandwidth, which is 2000000"]
         );
     }
 

@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::lines::{self, Complaint};
-use super::raw::Reader;
+use super::raw::{Reader, Section};
 use super::{Secret, Secrets};
 
 /// Hexadecimal digits of 128 bits.
 const MIN_HEX_DIGITS: usize = 32;
 /// Characters of 128 bits in Base64, for secrets that are not hexadecimal.
 const MIN_OTHER_CHARACTERS: usize = 22;
+/// Characters of a user's password. Whoever hears one sign-in can try passwords at leisure, so more is better.
+const MIN_PASSWORD: usize = 8;
+/// Bytes of a user's name and of its password; a STUN name may have 508, see RFC 8489, section 14.3.
+const MAX_USER: usize = 128;
+/// The keys of the file, which alone are named in complaints.
+const KEYS: [&str; 3] = ["turn_secrets", "turn_users", "metrics_token"];
 
 /// Resolves the text of `secrets.yaml`. The characters of a secret are its bytes, as coturn has it.
 ///
@@ -42,9 +48,17 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
             }
         }
     }
+    let turn_users = read_users(&mut reader, &mut root);
+    let metrics_token = reader.field(&mut root, "metrics_token").and_then(|field| {
+        let token = reader.text(&field)?;
+        if let Some(weakness) = weakness(token) {
+            reader.complain(field.line, "metrics_token", weakness);
+        }
+        Some(Secret::new(token.as_bytes().to_vec()))
+    });
     reader.close(root);
     if reader.complaints.is_empty() {
-        return Ok(Secrets { turn, turn_users: BTreeMap::new() });
+        return Ok(Secrets { turn, turn_users, metrics_token });
     }
     for complaint in &mut reader.complaints {
         // A value of the wrong type is described by quoting it, which is right anywhere else.
@@ -52,11 +66,58 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
             complaint.text = head.to_owned();
         }
         // A secret that slipped to the front of a line is a key now.
-        if complaint.path != "turn_secrets" {
-            complaint.path = String::new();
+        if !KEYS.contains(&complaint.path.as_str()) {
+            // What is set twice below `turn_users` is a name, or a password that slipped.
+            complaint.path =
+                complaint.path.split('.').next().filter(|head| KEYS.contains(head)).unwrap_or("").to_owned();
         }
     }
     Err(reader.complaints)
+}
+
+fn read_users(reader: &mut Reader, root: &mut Section<'_>) -> BTreeMap<String, Secret> {
+    let mut users = BTreeMap::new();
+    let Some(field) = reader.field(root, "turn_users") else { return users };
+    for (name, member) in reader.pairs(&field) {
+        if let Some(fault) = name_fault(name) {
+            reader.complain(member.line, "turn_users", fault);
+        }
+        let Some(password) = reader.text(&member) else { continue };
+        if let Some(fault) = password_fault(password) {
+            reader.complain(member.line, "turn_users", fault);
+        }
+        users.insert(name.to_owned(), Secret::new(password.as_bytes().to_vec()));
+    }
+    users
+}
+
+fn name_fault(name: &str) -> Option<String> {
+    let before_colon = name.split(':').next().unwrap_or_default();
+    if !(1..=MAX_USER).contains(&name.len()) {
+        Some(format!("a user's name must have 1 to {MAX_USER} bytes"))
+    } else if has_odd_edges(name) {
+        Some("a user's name must have no line breaks, and no spaces at its ends".to_owned())
+    } else if before_colon.bytes().all(|byte| byte.is_ascii_digit()) && !before_colon.is_empty() {
+        Some("a user's name must not start like `1700000000:`, which is how time-limited names look".to_owned())
+    } else {
+        None
+    }
+}
+
+fn password_fault(password: &str) -> Option<String> {
+    if password.chars().count() < MIN_PASSWORD {
+        Some(format!("a user's password must have at least {MIN_PASSWORD} characters"))
+    } else if password.len() > MAX_USER {
+        Some(format!("a user's password must have at most {MAX_USER} bytes"))
+    } else if has_odd_edges(password) {
+        Some("a user's password must have no line breaks, and no spaces at its ends".to_owned())
+    } else {
+        None
+    }
+}
+
+fn has_odd_edges(text: &str) -> bool {
+    text.chars().any(char::is_control) || text.trim() != text
 }
 
 fn weakness(secret: &str) -> Option<String> {
@@ -77,16 +138,47 @@ fn weakness(secret: &str) -> Option<String> {
 #[must_use]
 pub fn render_secrets(secrets: &Secrets) -> String {
     #[derive(Serialize)]
-    struct File {
+    struct Turn {
         turn_secrets: Vec<String>,
     }
-    let turn_secrets =
-        secrets.turn.iter().map(|secret| String::from_utf8_lossy(secret.expose()).into_owned()).collect();
-    let yaml = serde_yaml::to_string(&File { turn_secrets }).expect("a list of strings is valid YAML");
+    #[derive(Serialize)]
+    struct Users {
+        turn_users: BTreeMap<String, String>,
+    }
+    #[derive(Serialize)]
+    struct Metrics {
+        metrics_token: String,
+    }
+    let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
+    let turn = yaml(&Turn { turn_secrets: secrets.turn.iter().map(text).collect() });
+    let users: BTreeMap<String, String> =
+        secrets.turn_users.iter().map(|(name, password)| (name.clone(), text(password))).collect();
+    let users = if users.is_empty() {
+        "#turn_users:\n#  name: password\n".to_owned()
+    } else {
+        yaml(&Users { turn_users: users })
+    };
+    let metrics = match &secrets.metrics_token {
+        None => "#metrics_token:\n".to_owned(),
+        Some(token) => yaml(&Metrics { metrics_token: text(token) }),
+    };
     format!(
         "# Secrets of this rtcctl. Readable by its own user alone; never print, copy or commit it.\n\
-         # The first TURN secret issues credentials, all of them verify: to change it, put the new one first.\n{yaml}"
+         \n\
+         # The first TURN secret issues credentials, all of them verify. To change it without turning anybody away,\n\
+         # put the new one first and restart; remove the old one when the last credential of it has run out, which\n\
+         # is after `turn.credential_ttl` (an hour by default). A new secret: `openssl rand -hex 32`\n\
+         {turn}\n\
+         # TURN users with a password that does not run out, for devices that cannot ask for a credential: a name,\n\
+         # then a password of at least {MIN_PASSWORD} characters; best a random one, `openssl rand -base64 18`\n\
+         {users}\n\
+         # A token by which a collector on another host may read /metrics; without one only this host may.\n\
+         {metrics}"
     )
+}
+
+fn yaml(document: &impl Serialize) -> String {
+    serde_yaml::to_string(document).expect("strings below one key are valid YAML")
 }
 
 #[cfg(test)]
@@ -95,13 +187,73 @@ mod tests {
 
     const GOOD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+    fn complaints(text: &str) -> Vec<String> {
+        resolve(text).err().unwrap().iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         for secret in [GOOD, "0e12345678901234567890123456789012345678901234567890123456789012"] {
-            let secrets = Secrets { turn: vec![Secret::new(secret.as_bytes().to_vec())], turn_users: BTreeMap::new() };
-            let text = render_secrets(&secrets);
-            assert_eq!(resolve(&text).unwrap().turn, secrets.turn);
+            let secret = || Secret::new(secret.as_bytes().to_vec());
+            let users = ["alice", "0x10", "~", "on", "a: b", "#x", "it's", "müller", "- x", "x:1"];
+            let passwords = [
+                "12345678",
+                "pass word",
+                "{not: a map}",
+                "'\"\\quoted",
+                "nullnull",
+                "1e100000",
+                "#comment",
+                "a: b: cc",
+            ];
+            let passwords = passwords.iter().cycle();
+            let user =
+                |(name, password): (&&str, &&str)| ((*name).to_owned(), Secret::new(password.as_bytes().to_vec()));
+            let all = Secrets {
+                turn: vec![secret(), secret()],
+                turn_users: users.iter().zip(passwords).map(user).collect(),
+                metrics_token: Some(secret()),
+            };
+            let bare = Secrets { turn: vec![secret()], turn_users: BTreeMap::new(), metrics_token: None };
+            for secrets in [all, bare] {
+                let text = render_secrets(&secrets);
+                let read = resolve(&text).unwrap_or_else(|complaints| panic!("{complaints:?}\n{text}"));
+                assert_eq!(read.turn, secrets.turn);
+                assert_eq!(read.turn_users, secrets.turn_users);
+                assert_eq!(read.metrics_token, secrets.metrics_token);
+            }
         }
+    }
+
+    #[test]
+    fn users_have_names_and_passwords_that_can_work() {
+        let users = |users: &str| complaints(&format!("turn_secrets: [{GOOD}]\nturn_users:\n{users}"));
+        let long = "x".repeat(129);
+        assert_eq!(
+            users(&format!(
+                "  alice: short\n  \"\": long enough\n  1700000000:bob: long enough\n  \"42\": long enough\n  {long}: {long}\n"
+            )),
+            [
+                "line 3: turn_users: a user's password must have at least 8 characters",
+                "line 4: turn_users: a user's name must have 1 to 128 bytes",
+                "line 5: turn_users: a user's name must not start like `1700000000:`, which is how time-limited names look",
+                "line 6: turn_users: a user's name must not start like `1700000000:`, which is how time-limited names look",
+                "line 7: turn_users: a user's name must have 1 to 128 bytes",
+                "line 7: turn_users: a user's password must have at most 128 bytes",
+            ]
+        );
+        assert_eq!(
+            users("  alice: long enough\n  alice: long enough\n"),
+            ["line 4: turn_users: is already set on line 3"]
+        );
+        assert_eq!(users("  alice: [long enough]\n"), ["line 3: turn_users: must be text"]);
+        assert_eq!(users("  - alice\n"), ["line 2: turn_users: must be keys with values"]);
+        assert_eq!(
+            complaints(&format!("turn_secrets: [{GOOD}]\nmetrics_token: secret\n")),
+            [
+                "line 2: metrics_token: a secret has fewer than 128 bits: write at least 22 characters, best `openssl rand -hex 32`"
+            ]
+        );
     }
 
     #[test]
@@ -115,11 +267,17 @@ mod tests {
             "turn_secrets:\n  - hunter2 hunter2 hunter2 hunter2\n",
             "turn_secrets: []\n",
             "",
+            "turn_users: hunter2\n",
+            "turn_users: [hunter2]\n",
+            "turn_users: {hunter2: hunter2}\n",
+            "turn_users:\n  alice: hunter2\n  hunter2: hunter2\n  hunter2: hunter2\n",
+            "turn_users: {alice: {hunter2: hunter2}}\n",
+            "metrics_token: hunter2\n",
+            "metrics_token: [hunter2]\n",
         ] {
-            let complaints = resolve(text).err().unwrap();
-            let told = complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            let told = complaints(text).join("\n");
             assert!(!told.contains("hunter2"), "{told}");
-            assert!(!complaints.is_empty());
+            assert!(!told.is_empty());
         }
     }
 }

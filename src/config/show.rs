@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{PEER_MODES, REACHES};
+use super::resolve::{LATENCIES, PEER_MODES, REACHES};
 use super::{Access, CertSource, Config, Host};
 
 /// Every key path with its effective value, in the order of the template.
@@ -11,6 +11,7 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
     let word =
         |words: &[(&'static str, _)], wanted| words.iter().find(|(_, value)| *value == wanted).map(|(word, _)| *word);
     let peers = PEER_MODES.iter().find(|(_, mode)| *mode == config.turn.peers).map(|(word, _)| *word);
+    let latency = LATENCIES.iter().find(|(_, latency)| *latency == config.turn.latency).map(|(word, _)| *word);
     let hosts: Vec<String> = config
         .hosts
         .iter()
@@ -39,7 +40,7 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ),
         ("web.bind", json!(web.bind)),
         ("web.port", json!(web.port)),
-        ("web.http_port", web.http_port.map_or_else(|| json!("off"), |port| json!(port))),
+        ("web.http_port", or_off(web.http_port)),
         ("web.root", json!(web.root)),
         ("signaling.max_rooms", json!(signaling.max_rooms)),
         ("signaling.max_sockets", json!(signaling.max_sockets)),
@@ -57,7 +58,17 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("turn.user_quota", json!(turn.user_quota)),
         ("turn.total_quota", json!(turn.total_quota)),
         ("turn.credential_ttl", json!(turn.credential_ttl)),
+        ("turn.tcp", json!(if turn.tcp { "on" } else { "off" })),
+        ("turn.tls_port", or_off(turn.tls_port)),
+        ("turn.latency", json!(latency)),
+        ("turn.allocation_bandwidth", or_off(turn.allocation_bandwidth)),
+        ("turn.total_bandwidth", or_off(turn.total_bandwidth)),
+        ("turn.drain", json!(turn.drain.as_secs())),
     ]
+}
+
+fn or_off(number: Option<impl Into<Value>>) -> Value {
+    number.map_or_else(|| json!("off"), Into::into)
 }
 
 #[cfg(test)]

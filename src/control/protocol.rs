@@ -1,5 +1,7 @@
 //! The lines on the control socket, and the `status --json` document that scripts read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
@@ -109,6 +111,49 @@ pub struct TurnStatus {
     pub allocations: u64,
     pub relayed_bytes: u64,
     pub relayed_packets: u64,
+    /// Packets and messages that were not relayed or answered, by reason; every reason is there.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
+    /// Allocations by what became of them; every outcome is there.
+    #[serde(default)]
+    pub outcomes: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub limits: TurnLimits,
+    #[serde(default)]
+    pub listening: TurnListening,
+    #[serde(default)]
+    pub path: TurnPath,
+}
+
+/// What the relay gives at most; `null`: without limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnLimits {
+    /// Allocations of one user at a time.
+    pub user_allocations: u64,
+    /// Allocations in all.
+    pub allocations: u64,
+    /// Bytes a second of one allocation.
+    pub allocation_bandwidth: Option<u64>,
+    /// Bytes a second in all.
+    pub bandwidth: Option<u64>,
+}
+
+/// Where clients are listened for, by what carries their messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnListening {
+    pub udp: Vec<String>,
+    pub tcp: Vec<String>,
+    pub tls: Vec<String>,
+}
+
+/// By which of the kernel's ways packets go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnPath {
+    pub gro: bool,
+    pub gso: bool,
+    pub workers: u64,
+    /// `auto`: gathers packets under load; `low`: never.
+    pub latency: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

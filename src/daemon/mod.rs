@@ -3,7 +3,9 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod metrics;
 mod probing;
+mod relay;
 mod status;
 
 use std::fs::File;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::probing::Probes;
+use self::relay::Relay;
 use self::status::Sources;
 use crate::certs::{CertHandle, Certs};
 use crate::config::{self, Config};
@@ -39,7 +42,7 @@ use crate::sys::notify::notify;
 use crate::sys::{clock, log, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
-use crate::web::Web;
+use crate::web::{Metrics, Web};
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
@@ -132,26 +135,27 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let doors = Doors::default();
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
-    let services: Vec<Arc<dyn Service>> = vec![
-        Arc::new(Certs::new(&config, home, certificate.clone())),
-        Arc::new(Turn::new(&config.turn, &secrets, sockets, Arc::clone(&turn_counters))),
-        Arc::new(Signaling::new(&config, doors.signaling.clone(), ice.clone(), Arc::clone(&call_counters))),
-        Arc::new(Web::new(&config, home, doors.web.clone(), ice.clone(), board.clone())),
-    ];
-    let edge = Edge::new(listeners, certificate.clone(), doors, &config);
-    let supervisor = Supervisor::new(services, board.clone());
-    let probes = Probes::new(asked_at.0, asked_at.1, certificate.clone(), board.clone());
     let sources = Sources {
-        probes,
+        probes: Probes::new(asked_at.0, asked_at.1, certificate.clone(), board.clone()),
         started_at: clock::now().mono,
-        board,
-        ice,
-        certificate,
-        turn: turn_counters,
-        calls: call_counters,
+        board: board.clone(),
+        ice: ice.clone(),
+        certificate: certificate.clone(),
+        relay: Relay::new(&config.turn, Arc::clone(&turn_counters), &sockets.addresses(), &[], &[]),
+        calls: Arc::clone(&call_counters),
         web_url: web_url(&config),
         home: home.clone(),
     };
+    let metered = sources.clone();
+    let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
+    let services: Vec<Arc<dyn Service>> = vec![
+        Arc::new(Certs::new(&config, home, certificate.clone())),
+        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters)),
+        Arc::new(Signaling::new(&config, doors.signaling.clone(), ice.clone(), call_counters)),
+        Arc::new(Web::new(&config, home, doors.web.clone(), ice, board.clone(), metrics)),
+    ];
+    let edge = Edge::new(listeners, certificate, doors, &config);
+    let supervisor = Supervisor::new(services, board);
     Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
 }
 

@@ -6,18 +6,19 @@ use std::time::{Instant, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::metrics;
 use super::probing::Probes;
+use super::relay::Relay;
 use crate::certs::{CertHandle, Served};
 use crate::control::protocol::{
-    Calls, CertificateStatus, Finding, ProbeStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus, Urls,
-    UsageStatus,
+    Calls, CertificateStatus, Finding, ProbeStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::home::Home;
 use crate::signaling;
 use crate::supervisor::board::{Board, State, TaskView};
 use crate::sys::clock::Now;
 use crate::sys::usage;
-use crate::turn;
+use crate::turn::Counters;
 use crate::turn::ice::IceIssuer;
 
 /// Days before its end at which a certificate that was not renewed is a finding.
@@ -32,7 +33,7 @@ pub(super) struct Sources {
     pub(super) board: Board,
     pub(super) ice: IceIssuer,
     pub(super) certificate: CertHandle,
-    pub(super) turn: Arc<turn::Counters>,
+    pub(super) relay: Relay,
     pub(super) calls: Arc<signaling::Counters>,
     pub(super) web_url: String,
     pub(super) home: Home,
@@ -45,7 +46,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
     let mut findings: Vec<Finding> = tasks.iter().filter_map(|task| task_finding(task, sources, now)).collect();
     findings.extend(tasks.iter().filter_map(|task| probe_finding(task, sources)));
     findings.extend(certificate.as_deref().and_then(|served| certificate_finding(served, sources, now)));
-    let count = turn::Counters::read;
+    let count = Counters::read;
     Status {
         schema_version: SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -56,11 +57,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         tasks: tasks.iter().map(|task| task_status(task, sources, now)).collect(),
         urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
-        turn: TurnStatus {
-            allocations: count(&sources.turn.allocations),
-            relayed_bytes: count(&sources.turn.relayed_bytes),
-            relayed_packets: count(&sources.turn.relayed_packets),
-        },
+        turn: sources.relay.status(),
         certificate: certificate.map(|served| CertificateStatus {
             source: "self-signed".to_owned(),
             names: served.names.clone(),
@@ -70,6 +67,13 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         }),
         findings,
     }
+}
+
+/// The counters of this moment for Prometheus.
+pub(super) fn metrics(sources: &Sources, now: Now) -> String {
+    let served = sources.certificate.current();
+    let not_after = served.and_then(|served| served.not_after.duration_since(SystemTime::UNIX_EPOCH).ok());
+    metrics::render(&read(sources, now), not_after.map(|since| since.as_secs()))
 }
 
 fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {

@@ -4,6 +4,7 @@
 
 mod https;
 mod stun;
+pub mod turn;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

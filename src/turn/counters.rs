@@ -1,6 +1,6 @@
 //! What the relay counts: by each worker for itself, and added up for whoever asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Why a packet was not relayed, or a message not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,15 @@ impl Counts {
     }
 }
 
+/// By which of the kernel's ways packets go now; set by the data plane, which knows what the kernel takes.
+#[derive(Debug, Default)]
+pub struct Path {
+    /// Several datagrams of one sender are received in one piece.
+    pub gro: AtomicBool,
+    /// Several datagrams for one receiver are sent in one piece.
+    pub gso: AtomicBool,
+}
+
 /// Counted by the data plane, read by anyone; outlives the task's instances.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -148,6 +157,7 @@ pub struct Counters {
     pub relayed_bytes: AtomicU64,
     /// Datagrams relayed, both directions.
     pub relayed_packets: AtomicU64,
+    pub path: Path,
     dropped: [AtomicU64; REASONS],
     outcomes: [AtomicU64; OUTCOMES],
 }

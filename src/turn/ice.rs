@@ -89,17 +89,24 @@ impl IceIssuer {
         }
     }
 
+    /// Whether `host` is a name or an address of this server.
+    #[must_use]
+    pub fn is_ours(&self, host: &str) -> bool {
+        self.known(host).is_some()
+    }
+
+    fn known(&self, host: &str) -> Option<Host> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            let host = Host::Address(address);
+            return (self.addresses.contains(&address) || self.hosts.contains(&host)).then_some(host);
+        }
+        let is_same = |host: &&Host| matches!(host, Host::Name(name) if name.eq_ignore_ascii_case(bare));
+        self.hosts.iter().find(is_same).cloned()
+    }
+
     fn host(&self, via: Option<&str>) -> String {
-        let known = |text: &str| {
-            let bare = text.trim_start_matches('[').trim_end_matches(']');
-            if let Ok(address) = bare.parse::<IpAddr>() {
-                let host = Host::Address(address);
-                return (self.addresses.contains(&address) || self.hosts.contains(&host)).then_some(host);
-            }
-            let is_same = |host: &&Host| matches!(host, Host::Name(name) if name.eq_ignore_ascii_case(bare));
-            self.hosts.iter().find(is_same).cloned()
-        };
-        via.and_then(known)
+        via.and_then(|host| self.known(host))
             .or_else(|| self.hosts.first().cloned())
             .map(|host| host.to_string())
             .expect("`Config::hosts` is never empty")

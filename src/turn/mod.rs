@@ -10,6 +10,6 @@ mod sockets;
 mod task;
 mod workers;
 
-pub use counters::{Counters, Counts, Dropped, Outcome};
+pub use counters::{Counters, Counts, Dropped, Outcome, Path};
 pub use sockets::{TurnSockets, bind};
 pub use task::Turn;

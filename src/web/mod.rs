@@ -2,7 +2,9 @@
 
 mod api;
 mod files;
+mod metrics;
 mod page;
 mod task;
 
+pub use metrics::Metrics;
 pub use task::Web;

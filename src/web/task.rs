@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::files::Files;
+use super::metrics::{Metrics, metrics};
 use super::{api, page};
 use crate::config::Config;
 use crate::error::{Failure, Result};
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub(super) board: Board,
     /// The local CA's certificate, for devices that do not trust it yet.
     pub(super) ca_file: PathBuf,
+    pub(super) metrics: Metrics,
 }
 
 /// The page, the API and the operator's own files.
@@ -50,8 +52,15 @@ pub struct Web {
 
 impl Web {
     #[must_use]
-    pub fn new(config: &Config, home: &Home, door: Door<HttpJob>, ice: IceIssuer, board: Board) -> Self {
-        let shared = Arc::new(Shared { ice, board, ca_file: home.certs_dir().join("ca.pem") });
+    pub fn new(
+        config: &Config,
+        home: &Home,
+        door: Door<HttpJob>,
+        ice: IceIssuer,
+        board: Board,
+        metrics: Metrics,
+    ) -> Self {
+        let shared = Arc::new(Shared { ice, board, ca_file: home.certs_dir().join("ca.pem"), metrics });
         Self { door, shared, root: config.web.root.clone() }
     }
 
@@ -60,6 +69,7 @@ impl Web {
             .route("/api/ice", get(api::ice))
             .route("/healthz", get(api::health))
             .route("/ca.crt", get(api::ca))
+            .route("/metrics", get(metrics))
             .route("/socket.io/socket.io.js", get(page::client_script))
             .route("/ice-test", get(page::ice_test))
             .route("/rtcctl/{*path}", get(page::asset))

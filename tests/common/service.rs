@@ -62,13 +62,14 @@ impl Service {
 
     /// Runs a command on this home and gives what it printed.
     pub(crate) fn run(&self, args: &[&str]) -> String {
-        let output = self.rtcctl(args).output().unwrap();
+        let output = self.command(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
         text(&output.stdout)
     }
 
-    fn rtcctl(&self, args: &[&str]) -> Command {
+    /// A command on this home, to be run.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = cargo_bin_cmd!("rtcctl");
         command.arg("--home").arg(self.home()).args(args).env_remove("RTCCTL_HOME").timeout(COMMAND_WITHIN);
         command
@@ -78,7 +79,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         // A test that already fails must not fail twice.
-        let _ = self.rtcctl(&["stop"]).output();
+        let _ = self.command(&["stop"]).output();
     }
 }
 

@@ -1,0 +1,124 @@
+//! Decides which values of a configuration, each fine by itself, do not go together.
+
+use std::net::IpAddr;
+
+use super::raw::Reader;
+use super::{Config, PeerMode};
+
+/// Ports that two listeners want at once, and keys that contradict each other.
+pub(super) fn complain(reader: &mut Reader, config: &Config) {
+    let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
+    complain_about_tcp_ports(reader, config);
+    if let (false, Some(port)) = (config.turn.tcp, config.turn.tls_port) {
+        let line = line_of(reader, "turn.tls_port");
+        reader.complain(line, "turn.tls_port", format!("is {port}, but `turn.tcp: off` takes no client by TLS"));
+    }
+    if let (Some(one), Some(all)) = (config.turn.allocation_bandwidth, config.turn.total_bandwidth)
+        && one > all
+    {
+        let line = line_of(reader, "turn.allocation_bandwidth");
+        let text = format!("{one} is more than turn.total_bandwidth, which is {all}");
+        reader.complain(line, "turn.allocation_bandwidth", text);
+    }
+    if config.web.http_port == Some(config.web.port) {
+        let line = line_of(reader, "web.http_port").max(line_of(reader, "web.port"));
+        let port = config.web.port;
+        reader.complain(line, "web.http_port", format!("clashes with web.port: both are {port}"));
+    }
+    if config.turn.relay_ports.contains(&config.turn.port) {
+        let line = line_of(reader, "turn.relay_ports").max(line_of(reader, "turn.port"));
+        let (port, range) = (config.turn.port, &config.turn.relay_ports);
+        let text = format!("{}..{} contains turn.port {port}", range.start(), range.end());
+        reader.complain(line, "turn.relay_ports", text);
+    }
+    if config.turn.peers == PeerMode::Custom && config.turn.allow_peers.is_empty() {
+        let line = line_of(reader, "turn.peers");
+        reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
+    }
+}
+
+/// TURN by TCP and TLS against the page and its redirect, where they listen on the same address.
+fn complain_about_tcp_ports(reader: &mut Reader, config: &Config) {
+    let (web, turn) = (&config.web, &config.turn);
+    let meets = |one: &IpAddr, other: &IpAddr| {
+        one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
+    };
+    let share_an_address = turn.bind.iter().any(|one| web.bind.iter().any(|other| meets(one, other)));
+    if !turn.tcp {
+        return;
+    }
+    let of_turn = [("turn.port", Some(turn.port)), ("turn.tls_port", turn.tls_port)];
+    let of_web = [("web.port", Some(web.port)), ("web.http_port", web.http_port)];
+    let mut pairs = vec![(of_turn[1], of_turn[0])];
+    if share_an_address {
+        let each = of_turn.iter().flat_map(|turn| of_web.iter().map(|web| (*turn, *web)));
+        // One listener takes both then, and the same number as UDP gets through where only 443 does.
+        pairs.extend(each.filter(|(turn, web)| (turn.0, web.0) != ("turn.port", "web.port")));
+    }
+    for ((path, port), (other_path, other)) in pairs {
+        let Some(port) = port.filter(|port| Some(*port) == other) else { continue };
+        let line_of = |path: &str| reader.lines.get(path).copied().unwrap_or(0);
+        let line = line_of(path).max(line_of(other_path));
+        let text = match other_path {
+            // The listener of the page takes TURN, too.
+            "web.port" => format!("clashes with web.port: TCP port {port} takes TURN already; choose another port"),
+            _ => format!("clashes with {other_path}: both want TCP port {port}"),
+        };
+        reader.complain(line, path, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::resolve::{HostFacts, resolve};
+
+    fn facts() -> HostFacts {
+        HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 3 }
+    }
+
+    fn complaints(text: &str) -> Vec<String> {
+        resolve(text, &facts()).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn listeners_that_want_one_port_clash() {
+        assert_eq!(
+            complaints("hosts: [a.b]\nweb:\n  port: 8443\n  http_port: 8443\n"),
+            ["line 4: web.http_port: clashes with web.port: both are 8443"]
+        );
+        assert_eq!(
+            complaints("hosts: [a.b]\nturn:\n  port: 50000\n"),
+            ["line 3: turn.relay_ports: 49160..51159 contains turn.port 50000"]
+        );
+        assert_eq!(
+            complaints("hosts: [a.b]\nturn:\n  peers: custom\n"),
+            ["line 3: turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else"]
+        );
+    }
+
+    #[test]
+    fn turn_by_tcp_wants_ports_of_its_own() {
+        let turn = |keys: &str| format!("hosts: [a.b]\nweb:\n  http_port: 8080\nturn:\n{keys}");
+        assert_eq!(
+            complaints(&turn("  port: 8080\n  tls_port: 443\n")),
+            [
+                "line 5: turn.port: clashes with web.http_port: both want TCP port 8080",
+                "line 6: turn.tls_port: clashes with web.port: TCP port 443 takes TURN already; choose another port",
+            ]
+        );
+        assert_eq!(
+            complaints(&turn("  tls_port: 3478\n")),
+            ["line 5: turn.tls_port: clashes with turn.port: both want TCP port 3478"]
+        );
+        assert_eq!(
+            complaints(&turn("  tcp: off\n  tls_port: 5349\n")),
+            ["line 6: turn.tls_port: is 5349, but `turn.tcp: off` takes no client by TLS"]
+        );
+        for fine in
+            ["  port: 443\n", "  port: 8080\n  tcp: off\n", "  tls_port: 5349\n", "  bind: [192.0.2.7]\n  port: 443\n"]
+        {
+            let text = turn(fine).replace("web:\n", "web:\n  bind: [192.0.2.8]\n");
+            assert!(resolve(&text, &facts()).is_ok(), "{fine}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The status as Prometheus reads it. Labels are words of ours, never users or addresses: their number is bounded.
+
+use std::fmt::Write as _;
+
+use crate::control::protocol::Status;
+use crate::supervisor::board::State;
+
+/// Renders the counters of `status`; `not_after` is the certificate's end in seconds since 1970.
+pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
+    let mut page = Page(String::new());
+    let turn = &status.turn;
+    page.one("rtcctl_turn_allocations", "gauge", "Live relay allocations.", turn.allocations);
+    page.one("rtcctl_turn_relayed_bytes_total", "counter", "Payload bytes relayed.", turn.relayed_bytes);
+    page.one("rtcctl_turn_relayed_packets_total", "counter", "Datagrams relayed.", turn.relayed_packets);
+    let dropped = turn.dropped.iter().map(|(reason, count)| (reason.as_str(), *count));
+    page.many(
+        "rtcctl_turn_dropped_total",
+        "counter",
+        "Packets and messages not relayed or answered.",
+        "reason",
+        dropped,
+    );
+    let outcomes = turn.outcomes.iter().map(|(outcome, count)| (outcome.as_str(), *count));
+    page.many("rtcctl_turn_allocations_total", "counter", "Allocations by what became of them.", "outcome", outcomes);
+    page.one("rtcctl_signaling_rooms", "gauge", "Rooms with somebody in them.", status.calls.rooms);
+    page.one("rtcctl_signaling_peers", "gauge", "People in rooms.", status.calls.peers);
+    if let Some(not_after) = not_after {
+        let help = "When the certificate that is served ends, in seconds since 1970.";
+        page.one("rtcctl_certificate_not_after_seconds", "gauge", help, not_after);
+    }
+    let is_up = |state| u64::from(matches!(state, State::Ready | State::Degraded));
+    let tasks = status.tasks.iter().map(|task| (task.name.as_str(), is_up(task.state)));
+    page.many("rtcctl_task_up", "gauge", "1 while the task serves.", "task", tasks);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.head(name, kind, help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn many<'a>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'a str, u64)>,
+    ) {
+        self.head(name, kind, help);
+        for (word, value) in values {
+            let _ = writeln!(self.0, "{name}{{{label}=\"{word}\"}} {value}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::protocol::{Calls, SCHEMA_VERSION, TaskStatus, TurnStatus, Urls};
+    use crate::supervisor::service::TaskName;
+
+    #[test]
+    fn every_counter_has_help_and_type_and_a_line_for_each_word() {
+        let task = |name, state| TaskStatus { name, state, uptime_s: 1, restarts: 0, last_error: None, probe: None };
+        let turn = TurnStatus {
+            allocations: 3,
+            relayed_bytes: 2000,
+            relayed_packets: 10,
+            dropped: [("malformed".to_owned(), 1), ("no_permission".to_owned(), 0)].into(),
+            outcomes: [("granted".to_owned(), 5)].into(),
+            limits: Default::default(),
+            listening: Default::default(),
+            path: Default::default(),
+        };
+        let status = Status {
+            schema_version: SCHEMA_VERSION,
+            version: "0".to_owned(),
+            pid: 1,
+            state: State::Degraded,
+            uptime_s: 1,
+            usage: None,
+            tasks: vec![task(TaskName::Turn, State::Ready), task(TaskName::Web, State::Held)],
+            urls: Urls { web: String::new(), ice: Vec::new() },
+            calls: Calls { rooms: 1, peers: 2 },
+            turn,
+            certificate: None,
+            findings: Vec::new(),
+        };
+        let wanted = "\
+# HELP rtcctl_turn_allocations Live relay allocations.
+# TYPE rtcctl_turn_allocations gauge
+rtcctl_turn_allocations 3
+# HELP rtcctl_turn_relayed_bytes_total Payload bytes relayed.
+# TYPE rtcctl_turn_relayed_bytes_total counter
+rtcctl_turn_relayed_bytes_total 2000
+# HELP rtcctl_turn_relayed_packets_total Datagrams relayed.
+# TYPE rtcctl_turn_relayed_packets_total counter
+rtcctl_turn_relayed_packets_total 10
+# HELP rtcctl_turn_dropped_total Packets and messages not relayed or answered.
+# TYPE rtcctl_turn_dropped_total counter
+rtcctl_turn_dropped_total{reason=\"malformed\"} 1
+rtcctl_turn_dropped_total{reason=\"no_permission\"} 0
+# HELP rtcctl_turn_allocations_total Allocations by what became of them.
+# TYPE rtcctl_turn_allocations_total counter
+rtcctl_turn_allocations_total{outcome=\"granted\"} 5
+# HELP rtcctl_signaling_rooms Rooms with somebody in them.
+# TYPE rtcctl_signaling_rooms gauge
+rtcctl_signaling_rooms 1
+# HELP rtcctl_signaling_peers People in rooms.
+# TYPE rtcctl_signaling_peers gauge
+rtcctl_signaling_peers 2
+# HELP rtcctl_certificate_not_after_seconds When the certificate that is served ends, in seconds since 1970.
+# TYPE rtcctl_certificate_not_after_seconds gauge
+rtcctl_certificate_not_after_seconds 1800000000
+# HELP rtcctl_task_up 1 while the task serves.
+# TYPE rtcctl_task_up gauge
+rtcctl_task_up{task=\"turn\"} 1
+rtcctl_task_up{task=\"web\"} 0
+";
+        assert_eq!(render(&status, Some(1_800_000_000)), wanted);
+    }
+}

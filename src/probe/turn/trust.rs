@@ -1,0 +1,192 @@
+//! TLS as a browser does it: the chain is verified against the authorities of this host, and what it was is told.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs as provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use super::hints::{TlsProblem, Trouble};
+use super::wire::broken;
+
+/// Where distributions keep the authorities they trust.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Whom to believe.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    roots: Arc<RootCertStore>,
+}
+
+/// What a certificate says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Leaf {
+    pub(super) names: Vec<String>,
+    pub(super) not_after: SystemTime,
+}
+
+impl Trust {
+    /// The authorities of this host, those of `SSL_CERT_FILE` in their place, and the ones in `own`.
+    #[must_use]
+    pub fn of_this_host(own: &Path) -> Self {
+        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+        let bundle = named.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()));
+        let mut roots = RootCertStore::empty();
+        for path in bundle.iter().map(PathBuf::as_path).chain([own]) {
+            // A file that is missing vouches for nobody, which is what an untrusted server is told then.
+            let certificates = CertificateDer::pem_file_iter(path).into_iter().flatten();
+            roots.add_parsable_certificates(certificates.filter_map(Result::ok));
+        }
+        Self { roots: Arc::new(roots) }
+    }
+
+    /// A configuration, and the place where the server's certificate will be seen.
+    pub(super) fn config(&self) -> Result<(Arc<ClientConfig>, Arc<Witness>), Trouble> {
+        let crypto = Arc::new(provider::default_provider());
+        let failed = |text: String| Trouble::Tls { problem: TlsProblem::Other, text };
+        if self.roots.is_empty() {
+            return Err(Trouble::Tls {
+                problem: TlsProblem::UnknownIssuer,
+                text: "this host trusts no authority at all: it has no bundle of certificates".to_owned(),
+            });
+        }
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&crypto))
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let witness = Arc::new(Witness { inner, seen: Mutex::default() });
+        let config = ClientConfig::builder_with_provider(crypto)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&witness) as Arc<dyn ServerCertVerifier>)
+            .with_no_client_auth();
+        Ok((Arc::new(config), witness))
+    }
+}
+
+/// Starts a connection to `host`.
+pub(super) fn connection(config: Arc<ClientConfig>, host: &str) -> Result<ClientConnection, Trouble> {
+    let failed = |text: String| Trouble::Tls { problem: TlsProblem::Other, text };
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+    ClientConnection::new(config, name).map_err(|error| failed(error.to_string()))
+}
+
+/// Verifies as usual, and remembers what it saw.
+#[derive(Debug)]
+pub(super) struct Witness {
+    inner: Arc<WebPkiServerVerifier>,
+    seen: Mutex<Option<Leaf>>,
+}
+
+impl Witness {
+    pub(super) fn leaf(&self) -> Option<Leaf> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = read_leaf(leaf);
+        self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+fn read_leaf(leaf: &CertificateDer<'_>) -> Option<Leaf> {
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    let alternatives = alternatives.iter().flat_map(|extension| &extension.value.general_names);
+    let names = alternatives.filter_map(|name| {
+        if let GeneralName::DNSName(name) = name {
+            return Some((*name).to_owned());
+        }
+        let GeneralName::IPAddress(bytes) = name else { return None };
+        let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| Ipv4Addr::from(bytes).to_string());
+        v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|bytes| Ipv6Addr::from(bytes).to_string())).ok()
+    });
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    Some(Leaf { names: names.collect(), not_after })
+}
+
+/// What a failed handshake means.
+pub(super) fn trouble(error: std::io::Error) -> Trouble {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return broken(error);
+    };
+    let problem = if let Error::InvalidCertificate(certificate) = tls {
+        certificate_problem(certificate)
+    } else if matches!(tls, Error::InvalidMessage(_)) {
+        TlsProblem::NoTls
+    } else {
+        TlsProblem::Other
+    };
+    let text = match problem {
+        TlsProblem::UnknownIssuer => "no authority that this host trusts has issued it".to_owned(),
+        TlsProblem::Expired => "it is expired, or not valid yet".to_owned(),
+        TlsProblem::WrongName => "the host of the URL is not among its names".to_owned(),
+        TlsProblem::NoTls | TlsProblem::Other => tls.to_string(),
+    };
+    Trouble::Tls { problem, text }
+}
+
+fn certificate_problem(error: &CertificateError) -> TlsProblem {
+    use CertificateError as E;
+    let is_untimely =
+        matches!(error, E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. });
+    if is_untimely {
+        return TlsProblem::Expired;
+    }
+    if matches!(error, E::NotValidForName | E::NotValidForNameContext { .. }) {
+        return TlsProblem::WrongName;
+    }
+    // What webpki calls an authority that is presented as a server, as self-signed certificates often are.
+    let is_own_authority = matches!(error, E::Other(other) if other.to_string().contains("CaUsedAsEndEntity"));
+    if is_own_authority || matches!(error, E::UnknownIssuer | E::BadSignature) {
+        TlsProblem::UnknownIssuer
+    } else {
+        TlsProblem::Other
+    }
+}
