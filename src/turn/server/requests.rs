@@ -109,9 +109,6 @@ impl Server {
         let identity = match self.authenticate(client, &presented, now) {
             Ok(identity) => identity,
             Err(refusal) => {
-                if method == ALLOCATE && asked.is_signed && refusal.code == ErrorCode::UNAUTHORIZED {
-                    self.counts.end(Outcome::WrongCredentials);
-                }
                 self.refuse(&asked, refusal, None);
                 return;
             }
@@ -204,6 +201,9 @@ impl Server {
     fn refuse(&mut self, asked: &Asked<'_>, refusal: Refusal, key: Option<&Key>) {
         let Refusal { mut code, challenges } = refusal;
         let key = key.filter(|_| !challenges);
+        if asked.is_signed && asked.message.method() == ALLOCATE {
+            self.counts.end(outcome_of(code));
+        }
         let answered = if asked.is_signed { Answered::Failed } else { Answered::Unsigned };
         if key.is_none() && !self.may_answer(asked, answered) {
             return;
@@ -241,6 +241,16 @@ impl Server {
 }
 
 pub(super) const BAD: Refusal = Refusal { code: ErrorCode::BAD_REQUEST, challenges: false };
+
+/// What a refused Allocate counts as.
+fn outcome_of(code: u16) -> Outcome {
+    match code {
+        ErrorCode::UNAUTHORIZED => Outcome::WrongCredentials,
+        ErrorCode::ALLOCATION_QUOTA_REACHED => Outcome::OverQuota,
+        ErrorCode::INSUFFICIENT_CAPACITY => Outcome::NoCapacity,
+        _ => Outcome::Refused,
+    }
+}
 
 /// The first attribute of a kind, if there is one; malformed ones are bad requests.
 pub(super) fn attribute<'a, A: AttributeFromRaw<'a> + AttributeStaticType>(
