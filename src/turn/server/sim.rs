@@ -12,9 +12,10 @@ use stun_types::message::{
     IntegrityAlgorithm, IntegrityKey, LongTermKeyCredentials, Message, MessageClass, MessageWrite as _,
     MessageWriteExt as _, MessageWriteVec, Method,
 };
-use stun_types::prelude::AttributeStaticType as _;
+use stun_types::prelude::{Attribute as _, AttributeFromRaw as _, AttributeStaticType as _};
 use turn_types::attribute::{
-    ChannelNumber, Data, Lifetime, RequestedTransport, ReservationToken, XorPeerAddress, XorRelayedAddress,
+    ChannelNumber, Data, DontFragment, Lifetime, RequestedTransport, ReservationToken, XorPeerAddress,
+    XorRelayedAddress,
 };
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, SEND};
 
@@ -25,6 +26,8 @@ use crate::sys::net::Family;
 use crate::turn::credentials;
 use crate::turn::peers::PeerPolicy;
 
+/// What passwords are derived from.
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(super) const REALM: &str = "call.example";
 /// Where relay sockets are bound.
 pub(super) const RELAY_V4: &str = "198.51.100.1";
@@ -116,6 +119,14 @@ impl Reply {
         self.message().attribute::<ReservationToken>().ok().map(|token| token.token())
     }
 
+    /// All relayed addresses: a dual allocation has two.
+    pub(super) fn all_relayed(&self) -> Vec<SocketAddr> {
+        let message = self.message();
+        let relays = message.iter_attributes().filter(|(_, raw)| raw.get_type() == XorRelayedAddress::TYPE);
+        let id = message.transaction_id();
+        relays.map(|(_, raw)| XorRelayedAddress::from_raw_ref(&raw).unwrap().addr(id)).collect()
+    }
+
     pub(super) fn lists_unknown(&self, kind: u16) -> bool {
         self.message().attribute::<UnknownAttributes>().unwrap().has_attribute(kind.into())
     }
@@ -124,12 +135,15 @@ impl Reply {
 pub(super) struct Sim {
     pub(super) server: Server,
     pub(super) shared: Arc<Shared>,
+    pub(super) settings: Settings,
     pub(super) now: Now,
     secret: Secret,
     /// Open relay sockets.
     pub(super) sockets: BTreeMap<RelayId, SocketAddr>,
     kept: BTreeMap<u64, SocketAddr>,
     free_ports: BTreeSet<u16>,
+    /// The family of which no socket can be had.
+    pub(super) fails: Option<Family>,
     next_host: u8,
 }
 
@@ -140,14 +154,14 @@ impl Sim {
 
     /// A relay with settings of the test's own.
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let secret = Secret::new(b"0123456789abcdef0123456789abcdef".to_vec());
+        let secret = Secret::new(SECRET.to_vec());
         let same = |text: &str| {
             let address: IpAddr = text.parse().unwrap();
             RelayAddress { local: address, told: address }
         };
         let mut settings = Settings {
             realm: REALM.to_owned(),
-            secrets: vec![secret.clone()],
+            secrets: vec![secret],
             policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new(), Vec::new()),
             relays: vec![same(RELAY_V4), same(RELAY_V6)],
             users: BTreeMap::new(),
@@ -160,15 +174,37 @@ impl Sim {
             nonce_key: [7; 32],
         };
         change(&mut settings);
-        let (shared, now) = (Arc::new(Shared::new(49160..=49199)), clock::now());
+        Self::shard(settings, Arc::new(Shared::new(49160..=49199)), 49160, clock::now())
+    }
+
+    /// Another shard of the same relay, whose ports are others.
+    pub(super) fn another(&self, first_port: u16) -> Self {
+        let mut sim = Self::shard(self.settings.clone(), Arc::clone(&self.shared), first_port, self.now);
+        sim.next_host = 100;
+        sim
+    }
+
+    fn shard(settings: Settings, shared: Arc<Shared>, first_port: u16, now: Now) -> Self {
+        let secret = Secret::new(SECRET.to_vec());
         let mut seed = 0;
         let rng = move || {
             seed += 1;
             seed
         };
-        let server = Server::new(Arc::new(settings), Arc::clone(&shared), now, Box::new(rng));
-        let free_ports = (49160..49180).collect();
-        Self { server, shared, now, secret, sockets: BTreeMap::new(), kept: BTreeMap::new(), free_ports, next_host: 1 }
+        let server = Server::new(Arc::new(settings.clone()), Arc::clone(&shared), now, Box::new(rng));
+        let free_ports = (first_port..first_port + 20).collect();
+        Self {
+            server,
+            shared,
+            settings,
+            now,
+            secret,
+            sockets: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            free_ports,
+            fails: None,
+            next_host: 1,
+        }
     }
 
     /// A user at an address of its own, with a credential of an hour and a fresh nonce.
@@ -179,7 +215,11 @@ impl Sim {
     }
 
     pub(super) fn user_at(&mut self, name: &str, remote: SocketAddr) -> Caller {
-        let client = Client { remote, local: "192.0.2.1".parse().unwrap(), transport: Transport::Udp, via: 0 };
+        self.user_by(name, remote, Transport::Udp, 0)
+    }
+
+    pub(super) fn user_by(&mut self, name: &str, remote: SocketAddr, transport: Transport, via: u32) -> Caller {
+        let client = Client { remote, local: "192.0.2.1".parse().unwrap(), transport, via };
         let issued = credentials::issue(&self.secret, name, 3600, self.now);
         let relay = addr("0.0.0.0:0");
         let nonce = String::new();
@@ -229,10 +269,23 @@ impl Sim {
         replies
     }
 
+    /// Changes the settings of the live relay.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.server.set_settings(Arc::new(self.settings.clone()), self.now);
+        assert_eq!(self.drain(), [], "nothing is said when the settings change");
+    }
+
     fn open(&mut self, family: Family, wanted: Wanted) -> Option<SocketAddr> {
+        if self.fails == Some(family) {
+            return None;
+        }
         let relay = if family == Family::V4 { RELAY_V4 } else { RELAY_V6 };
         let port = match wanted {
-            Wanted::Kept(token) => return self.kept.remove(&token),
+            Wanted::Kept(token) => {
+                let is_of_family = |kept: &SocketAddr| kept.is_ipv4() == (family == Family::V4);
+                return self.kept.remove(&token).filter(is_of_family);
+            }
             Wanted::Any => *self.free_ports.first()?,
             Wanted::Even | Wanted::EvenAndNext(_) => *self.free_ports.iter().find(|port| **port % 2 == 0)?,
         };
@@ -309,6 +362,16 @@ impl Sim {
         let mut indication = Message::builder_indication(SEND, MessageWriteVec::new());
         let address = XorPeerAddress::new(peer, indication.transaction_id());
         indication.add_attribute(&address).unwrap();
+        indication.add_attribute(&Data::new(data)).unwrap();
+        self.forward(caller, &indication.finish())
+    }
+
+    /// A Send indication that must not be fragmented.
+    pub(super) fn send_whole(&mut self, caller: &Caller, peer: SocketAddr, data: &[u8]) -> Option<(Forward, Vec<u8>)> {
+        let mut indication = Message::builder_indication(SEND, MessageWriteVec::new());
+        let address = XorPeerAddress::new(peer, indication.transaction_id());
+        indication.add_attribute(&address).unwrap();
+        indication.add_attribute(&DontFragment::new()).unwrap();
         indication.add_attribute(&Data::new(data)).unwrap();
         self.forward(caller, &indication.finish())
     }

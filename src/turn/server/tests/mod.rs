@@ -3,10 +3,14 @@
 mod algorithms;
 mod authentication;
 mod draft;
+mod dual;
 mod hostile;
+mod icmp;
 mod lifetimes;
 mod limits;
+mod live;
 mod malformed;
 mod peers;
 mod relaying;
+mod shards;
 mod vectors;
