@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod authentication;
+mod conformance;
 mod draft;
 mod dual;
 mod hostile;
