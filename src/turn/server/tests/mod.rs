@@ -11,6 +11,7 @@ mod lifetimes;
 mod limits;
 mod live;
 mod malformed;
+mod model;
 mod peers;
 mod relaying;
 mod shards;

@@ -35,7 +35,7 @@ fn attributes(message: &[u8]) -> Vec<(u16, &[u8])> {
     found
 }
 
-fn value<'a>(reply: &'a Reply, kind: u16) -> Option<&'a [u8]> {
+fn value(reply: &Reply, kind: u16) -> Option<&[u8]> {
     attributes(&reply.0).into_iter().find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
