@@ -22,6 +22,14 @@ pub fn harden() {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 }
 
+/// Says how late the kernel may wake this thread from a short sleep: 50 microseconds unless it is said.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
+    Ok(nix::sys::prctl::set_timerslack(slack.as_nanos().try_into().unwrap_or(libc::c_ulong::MAX))?)
+}
+
 /// Leaves the terminal's session, so that closing it ends nothing.
 ///
 /// # Errors

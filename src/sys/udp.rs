@@ -1,21 +1,46 @@
 //! UDP sockets with the options that a relay needs.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
+};
 
-/// Bytes that may wait in a listener; the kernel caps it by `net.core.rmem_max`. A keyframe of many callers at once fits.
+use super::mmsg::{Fragments, set_fragments};
+
+/// Bytes that may wait in a listener: a keyframe of many callers at once fits.
 const LISTENER_BUFFER: usize = 4 << 20;
+/// Bytes that may wait in a relay socket: a keyframe of one caller fits. They are not taken before they are needed.
+const RELAY_BUFFER: usize = 512 << 10;
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Shares its address with the other workers' listeners, and tells where each datagram was sent to.
     Listener,
-    /// Has its address for itself.
+    /// Has its address for itself, and hears what the network says of its datagrams.
     Relay,
+}
+
+/// What the kernel can do for many datagrams at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Datagrams of one sender arrive in one piece: `UDP_GRO`, Linux 5.0.
+    pub gro: bool,
+    /// Datagrams to one address leave in one piece: `UDP_SEGMENT`, Linux 4.18.
+    pub gso: bool,
+}
+
+/// Asks the kernel.
+#[must_use]
+pub fn offloads() -> Offloads {
+    let Ok(socket) = open((Ipv4Addr::LOCALHOST, 0).into(), Purpose::Listener) else { return Offloads::default() };
+    Offloads {
+        gro: getsockopt(&socket, sockopt::UdpGroSegment).unwrap_or(false),
+        gso: getsockopt(&socket, sockopt::UdpGsoSegment).is_ok(),
+    }
 }
 
 /// Opens a socket on `address` that never blocks.
@@ -30,16 +55,40 @@ pub fn open(address: SocketAddr, purpose: Purpose) -> io::Result<UdpSocket> {
         // Both wildcards are bound side by side, so that IPv4 addresses look like IPv4 addresses.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
-    if purpose == Purpose::Listener {
-        setsockopt(&socket, sockopt::ReusePort, &true)?;
-        // Less room is no reason not to serve.
-        let _ = setsockopt(&socket, sockopt::RcvBuf, &LISTENER_BUFFER);
-        if address.is_ipv4() {
-            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-        } else {
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    match purpose {
+        Purpose::Listener => {
+            setsockopt(&socket, sockopt::ReusePort, &true)?;
+            enlarge(&socket, LISTENER_BUFFER);
+            if address.ip().is_unspecified() {
+                if address.is_ipv4() {
+                    setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+                } else {
+                    setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+                }
+            }
+        }
+        Purpose::Relay => {
+            enlarge(&socket, RELAY_BUFFER);
+            if address.is_ipv4() {
+                setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+            } else {
+                setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+            }
         }
     }
+    set_fragments(socket.as_fd(), address.is_ipv4(), Fragments::Allowed)?;
+    // A kernel without it gives datagrams one by one.
+    let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(UdpSocket::from(socket))
+}
+
+/// Asks for room beyond the system's limit, or else as much as that allows: less room is no reason not to serve.
+fn enlarge(socket: &OwnedFd, bytes: usize) {
+    if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
+        let _ = setsockopt(socket, sockopt::RcvBuf, &bytes);
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+        let _ = setsockopt(socket, sockopt::SndBuf, &bytes);
+    }
 }

@@ -124,6 +124,10 @@ impl Counts {
         self.dropped[why as usize] += 1;
     }
 
+    pub fn drop_many(&mut self, why: Dropped, times: u64) {
+        self.dropped[why as usize] += times;
+    }
+
     pub fn end(&mut self, outcome: Outcome) {
         self.outcomes[outcome as usize] += 1;
     }

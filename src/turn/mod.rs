@@ -1,15 +1,18 @@
 //! STUN and TURN: the relay without sockets in `server`, its credentials, and the threads that move packets.
 
+mod control;
 mod counters;
 pub mod credentials;
+pub mod framer;
 pub mod ice;
 pub mod peers;
+mod plane;
 mod relay_ports;
 pub mod server;
 mod sockets;
 mod task;
-mod workers;
 
+pub use control::Control;
 pub use counters::{Counters, Counts, Dropped, Outcome, Path};
 pub use sockets::{TurnSockets, bind};
 pub use task::Turn;

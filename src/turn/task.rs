@@ -1,7 +1,5 @@
 //! The turn task: one instance is all workers of the data plane.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -10,64 +8,48 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::Counters;
-use super::peers::PeerPolicy;
+use super::control::{Control, Live};
+use super::plane::Worker;
+use super::plane::stream::{Entrance, StreamWorker};
+use super::plane::udp::{self, Common};
 use super::relay_ports::RelayPorts;
-use super::server::{RelayAddress, Server, Settings, Shared};
-use super::sockets::{TurnSockets, of_family};
-use super::workers::Worker;
-use crate::config::{Secret, Secrets, TurnConfig};
+use super::server::Shared;
+use super::sockets::TurnSockets;
+use crate::config::{Secrets, TurnConfig};
 use crate::error::{Failure, Result};
+use crate::supervisor::handover::{Door, TurnStream};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::sys::{clock, net};
+use crate::sys::udp::offloads;
 
 /// How often it is looked whether the task should stop or a worker has ended.
 const LOOKED_EVERY: Duration = Duration::from_millis(50);
 
 /// The STUN/TURN server. Each instance starts without allocations, on the same listening sockets.
 pub struct Turn {
-    config: TurnConfig,
-    secrets: Vec<Secret>,
-    users: BTreeMap<String, Secret>,
+    live: Arc<Live>,
     sockets: TurnSockets,
+    streams: Option<Door<TurnStream>>,
     counters: Arc<Counters>,
 }
 
 impl Turn {
     #[must_use]
     pub fn new(config: &TurnConfig, secrets: &Secrets, sockets: TurnSockets, counters: Arc<Counters>) -> Self {
-        Self {
-            config: config.clone(),
-            secrets: secrets.turn.clone(),
-            users: secrets.turn_users.clone(),
-            sockets,
-            counters,
-        }
+        let live = Arc::new(Live::new(config, secrets, sockets.addresses()));
+        Self { live, sockets, streams: None, counters }
     }
 
-    fn settings(&self) -> Settings {
-        let relays = self.config.relay_ips.iter().map(|local| RelayAddress {
-            local: *local,
-            told: of_family(&self.config.public_ips, *local).unwrap_or(*local),
-        });
-        Settings {
-            realm: self.config.realm.clone(),
-            secrets: self.secrets.clone(),
-            users: self.users.clone(),
-            policy: PeerPolicy::new(
-                self.config.peers,
-                self.config.allow_peers.clone(),
-                net::local_addresses(),
-                net::broadcast_addresses(),
-            ),
-            relays: relays.collect(),
-            listeners: self.config.bind.iter().map(|address| SocketAddr::new(*address, self.config.port)).collect(),
-            user_quota: self.config.user_quota,
-            total_quota: self.config.total_quota,
-            allocation_bandwidth: self.config.allocation_bandwidth,
-            total_bandwidth: self.config.total_bandwidth,
-            dont_fragment: false,
-            nonce_key: rand::random(),
-        }
+    /// Serves clients on TCP and TLS as well, who come in by this door.
+    #[must_use]
+    pub fn with_streams(mut self, door: Option<Door<TurnStream>>) -> Self {
+        self.streams = door;
+        self
+    }
+
+    /// Changes what the running instance works by.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.live))
     }
 }
 
@@ -79,14 +61,24 @@ impl Service for Turn {
     fn run(&self, context: Context) -> Result<()> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
-        let settings = Arc::new(self.settings());
-        let shared = Arc::new(Shared::new(self.config.relay_ports.clone()));
-        let ports = Arc::new(RelayPorts::new(self.config.relay_ips.clone(), self.config.relay_ports.clone()));
+        let current = self.live.begin();
+        let offloads = offloads();
+        self.counters.path.gro.store(offloads.gro, Ordering::Relaxed);
+        self.counters.path.gso.store(offloads.gso, Ordering::Relaxed);
+        let relays = current.settings.relays.iter().map(|relay| relay.local).collect();
+        let common = Common {
+            shared: Arc::new(Shared::new(current.config.relay_ports.clone())),
+            ports: Arc::new(RelayPorts::new(relays, current.config.relay_ports.clone())),
+            counters: Arc::clone(&self.counters),
+            live: Arc::clone(&self.live),
+            offloads,
+        };
         let mut workers = Vec::new();
         for listeners in &self.sockets.workers {
-            let server = Server::new(Arc::clone(&settings), Arc::clone(&shared), clock::now(), Box::new(rand::random));
-            let counters = Arc::clone(&self.counters);
-            workers.push(Worker::new(server, Arc::clone(&shared), listeners, Arc::clone(&ports), counters, &stop)?);
+            workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, listeners, &stop)?)));
+        }
+        if let Some(door) = &self.streams {
+            workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, Entrance::open(door)?, &stop)?)));
         }
         let pulses: Vec<AtomicU64> = workers.iter().map(|_| AtomicU64::new(0)).collect();
         let result = thread::scope(|scope| {
@@ -110,6 +102,10 @@ impl Service for Turn {
                 if all_moved(&pulses, &mut seen) {
                     context.progress();
                 }
+            }
+            if let Some(door) = &self.streams {
+                // Who comes now waits for the next instance.
+                door.shut();
             }
             end(&stop, threads)
         });

@@ -1,0 +1,178 @@
+//! `recvmmsg` into buffers that are made once.
+#![expect(unsafe_code, reason = "the kernel is given pointers to the buffers")]
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::ptr;
+
+use nix::libc;
+
+use super::{CONTROL_WORDS, Control, Name, control_value, empty_header};
+
+/// Pieces that are held at a time.
+pub const SLOTS: usize = 64;
+/// The longest piece that the kernel gathers.
+const SLOT: usize = 65_536;
+/// Slots begin at different offsets within a page: else all headers would compete for the same few cache lines.
+const STRIDE: usize = SLOT + 5 * 64;
+
+/// Buffers for what is received, used again after [`Receiver::clear`].
+///
+/// The memory is reserved for the longest pieces, but the kernel gives it only as it is touched: a receiver that has
+/// seen nothing but packets of a network with 1500 bytes holds a page for each of its slots.
+pub struct Receiver {
+    memory: Vec<u8>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    iovecs: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    used: usize,
+}
+
+// SAFETY: the raw pointers in `headers` and `iovecs` point to the heap memory of the other fields, which moves along
+// with this value and is never made anew.
+unsafe impl Send for Receiver {}
+
+/// One or more datagrams of one sender, by their place in [`Receiver::memory`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    pub from: SocketAddr,
+    /// The address they were sent to, where the socket tells.
+    pub local: Option<IpAddr>,
+    bytes: Range<usize>,
+    segment: usize,
+}
+
+impl Arrival {
+    /// Each datagram's place.
+    pub fn segments(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (start, end) = (self.bytes.start, self.bytes.end);
+        // An empty datagram is one, too.
+        let step = if self.segment == 0 { (end - start).max(1) } else { self.segment };
+        (start..end.max(start + 1)).step_by(step).map(move |at| at..end.min(at + step))
+    }
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        let header = libc::mmsghdr { msg_hdr: empty_header(), msg_len: 0 };
+        let iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        let mut receiver = Self {
+            memory: vec![0; SLOTS * STRIDE],
+            names: vec![Name::empty(); SLOTS].into(),
+            controls: vec![[0; CONTROL_WORDS]; SLOTS].into(),
+            iovecs: vec![iovec; SLOTS].into(),
+            headers: vec![header; SLOTS].into(),
+            used: SLOTS,
+        };
+        receiver.clear();
+        receiver
+    }
+}
+
+impl Receiver {
+    /// How many more pieces there is room for.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        SLOTS - self.used
+    }
+
+    /// Forgets what was received.
+    pub fn clear(&mut self) {
+        let base = self.memory.as_mut_ptr();
+        for index in 0..self.used {
+            // The kernel has written lengths and flags over what it was told.
+            let start = base.wrapping_add(index * STRIDE);
+            self.iovecs[index] = libc::iovec { iov_base: start.cast(), iov_len: SLOT };
+            let header = &mut self.headers[index].msg_hdr;
+            header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
+            header.msg_namelen = Name::LENGTH;
+            header.msg_iov = ptr::from_mut(&mut self.iovecs[index]);
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[index].as_mut_ptr().cast();
+            header.msg_controllen = size_of::<Control>();
+            header.msg_flags = 0;
+        }
+        self.used = 0;
+    }
+
+    /// Receives what is there and has room, without waiting. Gives the numbers of the slots that were filled.
+    ///
+    /// # Errors
+    /// What the kernel says, `WouldBlock` if nothing is there.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<Range<usize>> {
+        let first = self.used;
+        match self.receive_once(socket) {
+            // What an earlier datagram of ours met on its way is told once, and is no reason not to read.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.receive_once(socket)?,
+            done => done?,
+        }
+        Ok(first..self.used)
+    }
+
+    fn receive_once(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let free = &mut self.headers[self.used..];
+        // SAFETY: every header points to live buffers of the lengths it says, owned by `self` and borrowed mutably here.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                free.as_mut_ptr(),
+                free.len() as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        self.used += usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        Ok(())
+    }
+
+    /// What is in a slot; `None` if it is not of the internet.
+    #[must_use]
+    pub fn arrival(&self, slot: usize) -> Option<Arrival> {
+        let header = &self.headers[slot];
+        let start = slot * STRIDE;
+        let mut arrival = Arrival {
+            from: self.names[slot].read()?,
+            local: None,
+            bytes: start..start + SLOT.min(header.msg_len as usize),
+            segment: 0,
+        };
+        // SAFETY: the kernel has filled `msg_control` up to `msg_controllen` with whole control messages; both belong
+        // to `self.controls[slot]`, which is aligned for them.
+        unsafe {
+            let mut control = libc::CMSG_FIRSTHDR(&header.msg_hdr);
+            while !control.is_null() {
+                match ((*control).cmsg_level, (*control).cmsg_type) {
+                    (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                        let info = control_value::<libc::in_pktinfo>(control);
+                        arrival.local = info.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
+                    }
+                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                        let info = control_value::<libc::in6_pktinfo>(control);
+                        arrival.local = info.map(|info| Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                    }
+                    (libc::SOL_UDP, libc::UDP_GRO) => {
+                        let size = control_value::<libc::c_int>(control);
+                        arrival.segment = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+                    }
+                    _ => {}
+                }
+                control = libc::CMSG_NXTHDR(&header.msg_hdr, control);
+            }
+        }
+        Some(arrival)
+    }
+
+    /// Where everything that was received lies.
+    #[must_use]
+    pub fn memory(&self) -> &[u8] {
+        &self.memory
+    }
+
+    /// The same, for who writes a header in place.
+    pub fn memory_mut(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+}

@@ -1,0 +1,334 @@
+//! The data plane of clients on UDP: a thread a worker, each with listeners of its own and one [`Server`].
+//!
+//! `SO_REUSEPORT` keeps a client on its worker, so workers share nothing on the packet path. A worker sleeps in epoll
+//! or naps ([`gather`]), reads a bounded batch from whatever is ready, lets the server decide on each datagram, and
+//! sends what came of the batch, sorted by destination.
+//!
+//! [`gather`]: super::gather
+
+use std::ops::Range;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+use tracing::debug;
+
+use super::gather::{Gather, Rest};
+use super::output::{Exit, Exits, Output, Way};
+use super::relays::{FIRST_FREE_TOKEN, Relays};
+use crate::error::{Failure, Result};
+use crate::sys::clock::{self, Now};
+use crate::sys::mmsg::Receiver;
+use crate::sys::{process, udp::Offloads};
+use crate::turn::control::Live;
+use crate::turn::relay_ports::RelayPorts;
+use crate::turn::server::{Action, Client, Forward, Frame, RelayId, Server, Shared, Transport};
+use crate::turn::sockets::Listener;
+use crate::turn::{Counters, Counts, Dropped};
+
+/// Sockets that one wake-up tells about; the others are told at the next.
+const MAX_EVENTS: usize = 128;
+/// The longest sleep, so that a worker without traffic still shows that it lives.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// Pieces that there is room for when a socket is read, so that what belongs together is not read apart.
+const FEWEST_FREE: usize = 8;
+/// Answers of the network that are read from one socket at a time; others want to be served, too.
+const MAX_ERRORS: usize = 16;
+/// How late the kernel may wake a worker. Its default is half a nap.
+const TIMER_SLACK: Duration = Duration::from_micros(1);
+/// Bytes of a ChannelData header. RFC 8656, section 12.4.
+const CHANNEL_HEADER: usize = 4;
+const STOP: u64 = FIRST_FREE_TOKEN;
+const FIRST_LISTENER: u64 = FIRST_FREE_TOKEN + 1;
+
+/// One thread of the data plane.
+pub(in crate::turn) struct Worker<'a> {
+    server: Server,
+    shared: Arc<Shared>,
+    listeners: &'a [Listener],
+    counters: Arc<Counters>,
+    live: Arc<Live>,
+    /// Of the settings that the server works by.
+    generation: u64,
+    stop: &'a EventFd,
+    epoll: Epoll,
+    relays: Relays,
+    receiver: Receiver,
+    output: Output,
+    gather: Gather,
+    /// Added to the shared counters once a batch.
+    counts: Counts,
+    /// Read since the worker last waited.
+    arrivals: usize,
+    was_gso_on: bool,
+}
+
+/// What all workers of an instance have in common.
+#[derive(Clone)]
+pub(in crate::turn) struct Common {
+    pub(in crate::turn) shared: Arc<Shared>,
+    pub(in crate::turn) ports: Arc<RelayPorts>,
+    pub(in crate::turn) counters: Arc<Counters>,
+    pub(in crate::turn) live: Arc<Live>,
+    pub(in crate::turn) offloads: Offloads,
+}
+
+impl<'a> Worker<'a> {
+    /// # Errors
+    /// If the kernel has no epoll to give.
+    pub(in crate::turn) fn new(common: &Common, listeners: &'a [Listener], stop: &'a EventFd) -> Result<Self> {
+        let failed = |error: nix::Error| Failure::operator("cannot watch the sockets of turn").caused_by(error);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
+        epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(failed)?;
+        for (token, listener) in (FIRST_LISTENER..).zip(listeners) {
+            epoll.add(&listener.socket, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(failed)?;
+        }
+        let Common { shared, ports, counters, live, offloads } = common.clone();
+        let now = clock::now();
+        let generation = live.generation();
+        let current = live.current();
+        Ok(Self {
+            server: Server::new(Arc::clone(&current.settings), Arc::clone(&shared), now, Box::new(rand::random)),
+            shared,
+            listeners,
+            counters,
+            live,
+            generation,
+            stop,
+            epoll,
+            relays: Relays::new(ports),
+            receiver: Receiver::default(),
+            output: Output::new(offloads.gso, listeners.len(), rand::random()),
+            gather: Gather::new(current.may_gather(), now.mono),
+            counts: Counts::default(),
+            arrivals: 0,
+            was_gso_on: offloads.gso,
+        })
+    }
+
+    /// Serves until `stop` is signalled and the allocations have ended, or their time is over. Each turn of the loop,
+    /// at least one a second, raises `pulse`.
+    ///
+    /// # Errors
+    /// If waiting itself fails; nothing that a socket says ends a worker.
+    pub(in crate::turn) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
+        if let Err(error) = process::set_timer_slack(TIMER_SLACK) {
+            debug!(%error, "naps take longer than they should");
+        }
+        let mut events = [EpollEvent::empty(); MAX_EVENTS];
+        let mut ends_at: Option<Instant> = None;
+        loop {
+            pulse.fetch_add(1, Ordering::Relaxed);
+            let ready = self.rest(&mut events, ends_at)?;
+            let now = clock::now();
+            self.follow_settings(now);
+            for event in &events[..ready] {
+                match event.data() {
+                    STOP => {
+                        // It stays signalled, for the other workers.
+                        let _ = self.epoll.delete(self.stop);
+                        self.server.drain();
+                        ends_at = Some(now.mono + self.live.current().drain);
+                    }
+                    token if token >= FIRST_LISTENER => self.read_listener(token - FIRST_LISTENER, now),
+                    token => {
+                        if let Some(relay) = Relays::by_token(token) {
+                            self.handle_relay(relay, event.events(), now);
+                        }
+                    }
+                }
+            }
+            self.server.handle_timeout(now);
+            self.act(now);
+            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.server.is_empty());
+            if has_ended {
+                self.server.shut();
+                self.act(now);
+            }
+            self.end_batch();
+            self.tell();
+            self.gather.handle_batch(std::mem::take(&mut self.arrivals), now.mono);
+            if has_ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until something is to be done. Gives how many events there are.
+    fn rest(&self, events: &mut [EpollEvent], ends_at: Option<Instant>) -> Result<usize> {
+        let mut wait = |timeout| match self.epoll.wait(events, timeout) {
+            Ok(ready) => Ok(ready),
+            Err(nix::Error::EINTR) => Ok(0),
+            Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
+        };
+        let nap = match self.gather.rest() {
+            Rest::Sleep => return wait(self.sleep(ends_at)),
+            Rest::Nap(nap) => nap,
+            Rest::LookThenNap(nap) => {
+                let ready = wait(EpollTimeout::ZERO)?;
+                if ready > 0 {
+                    return Ok(ready);
+                }
+                nap
+            }
+        };
+        thread::sleep(nap);
+        let ready = wait(EpollTimeout::ZERO)?;
+        // Nothing has come: there is nothing to gather now.
+        if ready > 0 { Ok(ready) } else { wait(self.sleep(ends_at)) }
+    }
+
+    fn sleep(&self, ends_at: Option<Instant>) -> EpollTimeout {
+        let now = clock::now().mono;
+        let due = self.server.poll_timeout().into_iter().chain(ends_at).min();
+        let due = due.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now));
+        // One more millisecond, since epoll rounds down and would wake up in vain.
+        let milliseconds = u16::try_from(due.min(MAX_SLEEP).as_millis()).unwrap_or(u16::MAX).saturating_add(1);
+        EpollTimeout::from(milliseconds)
+    }
+
+    fn follow_settings(&mut self, now: Now) {
+        let generation = self.live.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            let current = self.live.current();
+            self.server.set_settings(Arc::clone(&current.settings), now);
+            self.gather.set_allowed(current.may_gather());
+        }
+    }
+
+    fn read_listener(&mut self, index: u64, now: Now) {
+        let Ok(number) = u8::try_from(index) else { return };
+        let Some(listener) = self.listeners.get(usize::from(number)) else { return };
+        self.make_room();
+        let Ok(slots) = self.receiver.receive(listener.socket.as_fd()) else { return };
+        self.arrivals += slots.len();
+        for slot in slots {
+            let Some(arrival) = self.receiver.arrival(slot) else { continue };
+            let local = arrival.local.unwrap_or(listener.address.ip());
+            let client = Client { remote: arrival.from, local, transport: Transport::Udp, via: number.into() };
+            for segment in arrival.segments() {
+                match self.server.handle_client(client, &self.receiver.memory()[segment.clone()], now) {
+                    Some(forward) => self.forward(forward, segment, true),
+                    // Most likely it was a message, which may have led to anything.
+                    None => self.act(now),
+                }
+            }
+        }
+    }
+
+    fn handle_relay(&mut self, relay: RelayId, events: EpollFlags, now: Now) {
+        if events.contains(EpollFlags::EPOLLERR) {
+            for _ in 0..MAX_ERRORS {
+                let Some((peer, error)) = self.relays.poll_error(relay) else { break };
+                self.server.handle_icmp(relay, peer, error, now);
+            }
+            self.act(now);
+        }
+        self.make_room();
+        let Some(socket) = self.relays.socket(relay) else { return };
+        let Ok(slots) = self.receiver.receive(socket) else { return };
+        self.arrivals += slots.len();
+        for slot in slots {
+            let Some(arrival) = self.receiver.arrival(slot) else { continue };
+            for segment in arrival.segments() {
+                if let Some(forward) = self.server.handle_peer(relay, arrival.from, segment.len(), now) {
+                    self.forward(forward, segment, false);
+                }
+            }
+        }
+    }
+
+    /// Hands over what came in at `segment`. `is_framed`: what is before its payload is a header that has been read.
+    fn forward(&mut self, forward: Forward, segment: Range<usize>, is_framed: bool) {
+        if self.output.is_full() {
+            self.send();
+        }
+        match forward {
+            Forward::ToClient { client, frame, payload } => {
+                let way = self.way_to(&client);
+                let mut payload = segment.start + payload.start..segment.start + payload.end;
+                let mut header = [0; Frame::MAX_HEADER];
+                let Some((length, padding)) = frame.write_header(client.transport, payload.len(), &mut header) else {
+                    return self.counts.drop(Dropped::TooLong);
+                };
+                let mut header = &header[..length];
+                if is_framed && length == CHANNEL_HEADER && payload.start >= segment.start + CHANNEL_HEADER {
+                    // From one allocation to another: the new header fits where the old one was.
+                    payload.start -= CHANNEL_HEADER;
+                    self.receiver.memory_mut()[payload.start..][..CHANNEL_HEADER].copy_from_slice(header);
+                    header = &[];
+                }
+                self.output.push_received(way, header, payload, padding);
+            }
+            Forward::ToPeer { relay, peer, payload, dont_fragment } => {
+                let way = Way { exit: Exit::Relay(relay), to: peer, from: None, dont_fragment };
+                let payload = segment.start + payload.start..segment.start + payload.end;
+                self.output.push_received(way, &[], payload, 0);
+            }
+        }
+    }
+
+    /// Out by the listener that the client sends to; its client may be another worker's.
+    fn way_to(&self, client: &Client) -> Way {
+        let listener = self.listeners.get(client.via as usize);
+        // One that is bound to an address sends from that anyway.
+        let from = listener.filter(|listener| listener.address.ip().is_unspecified()).map(|_| client.local);
+        Way { exit: Exit::Listener(client.via), to: client.remote, from, dont_fragment: false }
+    }
+
+    /// Does what the server wants done.
+    fn act(&mut self, now: Now) {
+        while let Some(action) = self.server.poll_action() {
+            match action {
+                Action::Reply { client, message } => {
+                    if self.output.is_full() {
+                        self.send();
+                    }
+                    self.output.push_copied(self.way_to(&client), &[&message]);
+                }
+                Action::Open { relay, family, wanted } => {
+                    let address = self.relays.open(relay, family, wanted, &self.epoll, now.mono);
+                    self.server.handle_opened(relay, address, now);
+                }
+                Action::Close { relay } => {
+                    self.send();
+                    self.relays.close(relay);
+                }
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.receiver.free() < FEWEST_FREE {
+            self.end_batch();
+        }
+    }
+
+    /// Sends what waits; what was received stays.
+    fn send(&mut self) {
+        let mut exits = Exits { listeners: self.listeners, relays: &mut self.relays };
+        self.output.flush(self.receiver.memory(), &mut exits, &mut self.counts);
+    }
+
+    fn end_batch(&mut self) {
+        self.send();
+        self.receiver.clear();
+    }
+
+    /// Adds to the counters of all workers.
+    fn tell(&mut self) {
+        let is_gso_on = self.output.is_gso_on();
+        if is_gso_on != self.was_gso_on {
+            self.was_gso_on = is_gso_on;
+            self.counters.path.gso.store(is_gso_on, Ordering::Relaxed);
+        }
+        self.counters.allocations.store(self.shared.allocations().into(), Ordering::Relaxed);
+        self.counters.add(&std::mem::take(&mut self.counts));
+        self.counters.add(&self.server.take_counts());
+    }
+}
