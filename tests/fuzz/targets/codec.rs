@@ -2,6 +2,7 @@
 #![no_main]
 
 #[path = "relay.rs"]
+#[expect(dead_code, reason = "the other target uses it")]
 mod relay;
 
 use libfuzzer_sys::fuzz_target;

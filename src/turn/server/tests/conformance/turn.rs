@@ -288,6 +288,30 @@ fn t49_families_are_translated_between_client_and_relay_only() {
     }
 }
 
+#[test]
+fn t50_a_promise_not_to_fragment_is_one_from_ipv4_to_ipv4_alone() {
+    let mut sim = Sim::with(|settings| settings.dont_fragment = true);
+    for (client, peer, is_kept) in [
+        ("203.0.113.50:1", peer(), true),
+        ("[::ffff:203.0.113.51]:1", peer(), true),
+        ("[2606:4700::7]:1", peer(), false),
+        ("203.0.113.52:1", addr(PEER_V6), false),
+        ("[2606:4700::8]:1", addr(PEER_V6), false),
+    ] {
+        let mut caller = sim.user_at("alice", addr(client));
+        let family =
+            RequestedAddressFamily::new(if peer.is_ipv4() { AddressFamily::IPV4 } else { AddressFamily::IPV6 });
+        sim.allocate_by(&mut caller, &[&family]).unwrap();
+        sim.permit(&caller, &[peer]).unwrap();
+        let (forward, payload) = sim.send_whole(&caller, peer, b"x").unwrap();
+        assert!(
+            matches!(forward, Forward::ToPeer { dont_fragment, .. } if dont_fragment == is_kept),
+            "{client} {peer}"
+        );
+        assert_eq!(payload, b"x");
+    }
+}
+
 /// Case 70.
 #[test]
 fn t53_reserved_fields_are_ignored_and_ours_are_zero() {
