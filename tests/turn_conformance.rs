@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Where tests of the relay are.
-const SOURCES: [&str; 5] = ["src/config", "src/edge", "src/sys", "src/turn", "tests"];
+const SOURCES: [&str; 6] = ["src/certs", "src/config", "src/edge", "src/sys", "src/turn", "tests"];
 const TABLE: &str = "tests/data/turn/conformance.md";
 
 #[test]
