@@ -393,7 +393,7 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => (prop::sample::select(spans), any::<bool>()).prop_map(|(span, is_awake)| Step::Pass { span, is_awake }),
         4 => (0_usize..8, any::<bool>(), any::<bool>())
             .prop_map(|(nth, is_before, is_awake)| Step::PassToEnd { nth, is_before, is_awake }),
-        1 => (0..MODES.len()).prop_map(|mode| Step::Change { mode }),
+        3 => (0..MODES.len()).prop_map(|mode| Step::Change { mode }),
         1 => prop::bool::weighted(0.1).prop_map(|is_last| if is_last { Step::Drain } else { Step::Change { mode: 0 } }),
     ]
 }
