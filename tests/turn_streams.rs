@@ -107,6 +107,8 @@ fn coturns_client_reaches_a_peer_on_another_machine_by_tcp_and_by_tls() {
     });
 }
 
+/// Rows S36, C17.
+/// Cases 26, 28.
 #[test]
 fn pages_and_turn_share_the_https_port_whatever_protocols_a_client_offers() {
     if !has_program("curl") {
@@ -140,6 +142,7 @@ fn pages_and_turn_share_the_https_port_whatever_protocols_a_client_offers() {
     assert_eq!(page.conn.alpn_protocol(), Some(&b"h2"[..]));
 }
 
+/// Case 23.
 #[test]
 fn a_message_that_comes_byte_by_byte_is_answered() {
     let service = service();
@@ -156,6 +159,7 @@ fn a_message_that_comes_byte_by_byte_is_answered() {
     }
 }
 
+/// Cases 25, 26, 30.
 #[test]
 fn what_a_port_does_not_serve_is_closed_without_a_word() {
     let service = service();
@@ -198,6 +202,7 @@ fn what_a_port_does_not_serve_is_closed_without_a_word() {
     assert_eq!(rest(&mut tls), b"");
 }
 
+/// Row T6.
 #[test]
 fn data_passes_from_tls_to_tcp_and_back_and_a_client_that_leaves_frees_its_allocation_at_once() {
     let service = service();
@@ -220,6 +225,7 @@ fn data_passes_from_tls_to_tcp_and_back_and_a_client_that_leaves_frees_its_alloc
     assert!(until(|| status(&service)["turn"]["allocations"] == 0));
 }
 
+/// Case 79.
 #[test]
 fn a_client_that_never_reads_holds_up_nobody_and_takes_no_more_memory_than_its_share() {
     let service = service();

@@ -110,6 +110,7 @@ pub(super) async fn accept(
 mod tests {
     use super::*;
 
+    /// Row S5.
     #[test]
     fn one_client_cannot_take_every_place_and_gives_them_back() {
         let caps = Arc::new(Caps::default());

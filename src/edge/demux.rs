@@ -11,15 +11,15 @@ const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// with a byte that nothing else starts with.
 const PROXY: &[u8] = b"PROXY ";
 /// Bytes that are always enough to decide.
-pub(super) const ENOUGH: usize = 8;
+pub const ENOUGH: usize = 8;
 
 /// What is served without TLS in between, by ALPN. RFC 7443, section 2.
-pub(super) const TURN_PROTOCOLS: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
-pub(super) const WEB_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+pub const TURN_PROTOCOLS: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
+pub const WEB_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speech {
+pub enum Speech {
     Tls,
     /// STUN or TURN.
     Stun,
@@ -29,7 +29,7 @@ pub(super) enum Speech {
 
 /// What a TLS client says it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Offer {
+pub enum Offer {
     Turn,
     Web,
     /// Its first decrypted bytes will tell.
@@ -37,7 +37,7 @@ pub(super) enum Offer {
 }
 
 /// Reads the first bytes of a connection. `None`: there are too few of them to tell.
-pub(super) fn speech(bytes: &[u8]) -> Option<Speech> {
+pub fn speech(bytes: &[u8]) -> Option<Speech> {
     let is_or_becomes = |whole: &[u8]| whole.starts_with(bytes) || bytes.starts_with(whole);
     match *bytes.first()? {
         22 if is_or_becomes(&TLS_HANDSHAKE) => (bytes.len() >= TLS_HANDSHAKE.len()).then_some(Speech::Tls),
@@ -55,7 +55,7 @@ pub(super) fn speech(bytes: &[u8]) -> Option<Speech> {
 }
 
 /// Reads the ALPN extension of a ClientHello. TURN goes first: nothing that offers it could want the page.
-pub(super) fn offer<'a>(protocols: impl Iterator<Item = &'a [u8]>) -> Offer {
+pub fn offer<'a>(protocols: impl Iterator<Item = &'a [u8]>) -> Offer {
     let mut offered = Offer::Nothing;
     for protocol in protocols {
         if TURN_PROTOCOLS.contains(&protocol) {
@@ -72,6 +72,7 @@ pub(super) fn offer<'a>(protocols: impl Iterator<Item = &'a [u8]>) -> Offer {
 mod tests {
     use super::*;
 
+    /// Case 26.
     #[test]
     fn the_first_bytes_of_what_clients_send() {
         assert_eq!(speech(&[22, 3, 1, 2, 0, 1, 0, 1]), Some(Speech::Tls));
@@ -88,6 +89,7 @@ mod tests {
         assert_eq!(speech(&[]), None);
     }
 
+    /// Case 30.
     #[test]
     fn who_claims_to_be_a_proxy_is_not_believed() {
         assert_eq!(speech(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), Some(Speech::Unknown));
@@ -96,6 +98,8 @@ mod tests {
         assert_eq!(speech(b"PROPFIND / HTTP/1.1"), Some(Speech::Http));
     }
 
+    /// Row C17.
+    /// Case 28.
     #[test]
     fn what_a_client_hello_offers() {
         let offered = |protocols: &[&'static [u8]]| offer(protocols.iter().copied());

@@ -8,7 +8,7 @@ mod accept;
 mod arrival;
 mod connection;
 mod counters;
-mod demux;
+pub mod demux;
 mod held;
 mod listeners;
 mod redirect;

@@ -129,6 +129,7 @@ mod tests {
         (messages, Ok(kept.len()))
     }
 
+    /// Row T45.
     #[test]
     fn padding_of_channel_data_is_skipped() {
         let stream = [channel(5, b"hello\0\0\0"), stun(&[]), channel(0, b""), channel(4, b"four")].concat();
@@ -137,6 +138,7 @@ mod tests {
         assert_eq!(end, Ok(0));
     }
 
+    /// Case 27.
     #[test]
     fn channel_data_without_padding_ends_the_connection() {
         for (length, payload) in [(5, &b"hello"[..]), (6, b"hello!"), (7, b"hello!!")] {
@@ -146,6 +148,7 @@ mod tests {
         }
     }
 
+    /// Case 24.
     #[test]
     fn a_length_near_the_end_of_its_range_does_not_let_payload_through_as_a_message() {
         for length in [0xfffd, 0xfffe, 0xffff] {
@@ -159,6 +162,7 @@ mod tests {
         }
     }
 
+    /// Case 25.
     #[test]
     fn before_there_is_an_allocation_messages_are_short() {
         let announcing = |length: u16| [&[0, 1][..], &length.to_be_bytes()].concat();

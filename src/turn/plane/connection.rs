@@ -384,6 +384,7 @@ mod tests {
         push_as(output, frame, Kind::Data)
     }
 
+    /// Case 79.
     #[test]
     fn a_client_that_never_reads_has_a_bounded_number_of_whole_frames_waiting() {
         let mut output = Output::default();

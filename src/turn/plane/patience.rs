@@ -43,6 +43,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// Row S5.
+    /// Case 23.
     #[test]
     fn who_says_nothing_whole_has_ten_seconds() {
         let now = clock::now().mono;
@@ -51,6 +53,7 @@ mod tests {
         assert!(!patience.may_stay(|| false, now + 10 * SECOND));
     }
 
+    /// Row S5.
     #[test]
     fn who_has_spoken_has_a_minute_for_an_allocation_and_stays_with_it() {
         let now = clock::now().mono;
