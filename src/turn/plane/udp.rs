@@ -35,8 +35,6 @@ use crate::turn::{Counters, Counts, Dropped};
 const MAX_EVENTS: usize = 128;
 /// Pieces that there is room for when a socket is read, so that what belongs together is not read apart.
 const FEWEST_FREE: usize = 8;
-/// Answers of the network that are read from one socket at a time; others want to be served, too.
-const MAX_ERRORS: usize = 16;
 /// Bytes of a ChannelData header. RFC 8656, section 12.4.
 const CHANNEL_HEADER: usize = 4;
 const STOP: u64 = FIRST_FREE_TOKEN;
@@ -120,8 +118,9 @@ impl<'a> Worker<'a> {
         let mut ends_at: Option<Instant> = None;
         loop {
             pulse.fetch_add(1, Ordering::Relaxed);
-            let deadlines = self.server.poll_timeout().into_iter().chain(ends_at);
-            let due = waiting::until(deadlines, clock::now().mono);
+            let now = clock::now().mono;
+            let end = waiting::while_draining(ends_at, now);
+            let due = waiting::until(self.server.poll_timeout().into_iter().chain(end), now);
             let ready = waiting::wait(&self.epoll, &mut events, self.gather.rest(), due)?;
             let now = clock::now();
             self.follow_settings(now);
@@ -143,7 +142,7 @@ impl<'a> Worker<'a> {
             }
             self.server.handle_timeout(now);
             self.act(now);
-            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.server.is_empty());
+            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.shared.allocations() == 0);
             if has_ended {
                 self.server.shut();
                 self.act(now);
@@ -196,10 +195,8 @@ impl<'a> Worker<'a> {
 
     fn handle_relay(&mut self, relay: RelayId, events: EpollFlags, now: Now) {
         if events.contains(EpollFlags::EPOLLERR) {
-            for _ in 0..MAX_ERRORS {
-                let Some((peer, error)) = self.relays.poll_error(relay) else { break };
-                self.server.handle_icmp(relay, peer, error, now);
-            }
+            let server = &mut self.server;
+            self.relays.hear(relay, |peer, error| server.handle_icmp(relay, peer, error, now));
             self.act(now);
         }
         self.make_room();

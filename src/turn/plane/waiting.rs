@@ -10,6 +10,8 @@ use crate::error::{Failure, Result};
 
 /// The longest sleep, so that a worker without traffic still shows that it lives.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// How often a worker that drains looks at the others.
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
 /// How late the kernel may wake a worker; 50 microseconds by default, half a nap.
 pub(super) const TIMER_SLACK: Duration = Duration::from_micros(1);
 
@@ -49,6 +51,12 @@ fn wait_for(epoll: &Epoll, events: &mut [EpollEvent], timeout: EpollTimeout) -> 
         Err(nix::Error::EINTR) => Ok(0),
         Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
     }
+}
+
+/// When a worker that drains looks again whether all workers' allocations have ended. Until then it stays, since the
+/// kernel sends new clients to it, too, who are to be told.
+pub(super) fn while_draining(ends_at: Option<Instant>, now: Instant) -> Option<Instant> {
+    ends_at.map(|at| at.min(now + LOOKED_EVERY))
 }
 
 /// How long it is until the first of these, as far as a worker may sleep at all.
