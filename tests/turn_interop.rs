@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin_cmd;
-use coturn::{EchoPeer, Namespaces, PATIENCE, PEER, SERVER, enter, is_without_loss, tool};
+use coturn::{EchoPeer, Namespaces, PATIENCE, SERVER, enter, is_without_loss, tool};
 use rtcctl::config::{self, PeerMode, Secret, Secrets, TurnConfig};
 use rtcctl::error::Result;
 use rtcctl::home::Home;

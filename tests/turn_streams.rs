@@ -9,6 +9,7 @@ mod coturn;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/service.rs"]
 mod service;
+#[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/stream_client.rs"]
 mod stream_client;
 

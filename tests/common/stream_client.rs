@@ -1,6 +1,6 @@
 //! A client of TURN over anything that is read and written as a stream.
 
-use std::io::{Read, Write};
+use std::io::{Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use stun_types::message::{
     BINDING, IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageWrite as _, MessageWriteExt as _,
     MessageWriteVec, Method,
 };
-use turn_types::attribute::{ChannelNumber, RequestedTransport, XorPeerAddress, XorRelayedAddress};
-use turn_types::message::{ALLOCATE, CHANNEL_BIND};
+use turn_types::attribute::{ChannelNumber, Lifetime, RequestedTransport, XorPeerAddress, XorRelayedAddress};
+use turn_types::message::{ALLOCATE, CHANNEL_BIND, REFRESH};
 
 /// How long an answer may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
@@ -74,14 +74,25 @@ impl<S: Read + Write> StreamClient<S> {
 
     /// Its relay.
     pub(crate) fn allocate(&mut self) -> SocketAddr {
+        self.try_allocate().unwrap().unwrap()
+    }
+
+    /// Its relay, unless it is refused.
+    pub(crate) fn try_allocate(&mut self) -> Result<Option<SocketAddr>> {
         let udp = RequestedTransport::new(RequestedTransport::UDP);
-        let refused = self.ask(ALLOCATE, &[&udp]);
+        let refused = self.ask(ALLOCATE, &[&udp])?;
         let refused = Message::from_bytes(&refused).unwrap();
         let realm = refused.attribute::<Realm>().unwrap().realm().to_owned();
         self.nonce = Some((realm, refused.attribute::<Nonce>().unwrap().nonce().to_owned()));
-        let granted = self.ask(ALLOCATE, &[&udp]);
-        let granted = Message::from_bytes(&granted).unwrap();
-        granted.attribute::<XorRelayedAddress>().unwrap().addr(granted.transaction_id())
+        let answer = self.ask(ALLOCATE, &[&udp])?;
+        let answer = Message::from_bytes(&answer).unwrap();
+        Ok(answer.attribute::<XorRelayedAddress>().ok().map(|relay| relay.addr(answer.transaction_id())))
+    }
+
+    /// Gives the relay back.
+    pub(crate) fn release(&mut self) {
+        let answer = self.ask(REFRESH, &[&Lifetime::new(0)]).unwrap();
+        assert_eq!(answer[..2], [1, 4], "{answer:?}");
     }
 
     /// Binds the one channel to a peer.
@@ -90,7 +101,7 @@ impl<S: Read + Write> StreamClient<S> {
         let peer = XorPeerAddress::new(peer, request.transaction_id());
         request.add_attribute(&ChannelNumber::new(CHANNEL)).unwrap();
         request.add_attribute(&peer).unwrap();
-        let answer = self.sign_and_ask(request);
+        let answer = self.sign_and_ask(request).unwrap();
         assert_eq!(answer[..2], [1, 9], "{answer:?}");
     }
 
@@ -104,24 +115,32 @@ impl<S: Read + Write> StreamClient<S> {
 
     /// The payload of the next ChannelData.
     pub(crate) fn receive(&mut self) -> Vec<u8> {
-        let frame = self.read_frame();
+        self.try_receive().unwrap()
+    }
+
+    pub(crate) fn try_receive(&mut self) -> Result<Vec<u8>> {
+        let frame = self.try_read_frame()?;
         assert_eq!(frame[..2], CHANNEL.to_be_bytes());
-        frame[4..].to_vec()
+        Ok(frame[4..].to_vec())
     }
 
     /// The next message, without padding.
     pub(crate) fn read_frame(&mut self) -> Vec<u8> {
+        self.try_read_frame().unwrap()
+    }
+
+    fn try_read_frame(&mut self) -> Result<Vec<u8>> {
         let mut frame = vec![0; 4];
-        self.stream.read_exact(&mut frame).unwrap();
+        self.stream.read_exact(&mut frame)?;
         let length = usize::from(u16::from_be_bytes([frame[2], frame[3]]));
         let whole = length + if frame[0] < 0x40 { 20 } else { 4 };
         frame.resize(whole.next_multiple_of(4), 0);
-        self.stream.read_exact(&mut frame[4..]).unwrap();
+        self.stream.read_exact(&mut frame[4..])?;
         frame.truncate(whole);
-        frame
+        Ok(frame)
     }
 
-    fn ask(&mut self, method: Method, attributes: &[&dyn AttributeWrite]) -> Vec<u8> {
+    fn ask(&mut self, method: Method, attributes: &[&dyn AttributeWrite]) -> Result<Vec<u8>> {
         let mut request = Message::builder_request(method, MessageWriteVec::new());
         for attribute in attributes {
             request.add_attribute(*attribute).unwrap();
@@ -129,7 +148,7 @@ impl<S: Read + Write> StreamClient<S> {
         self.sign_and_ask(request)
     }
 
-    fn sign_and_ask(&mut self, mut request: MessageWriteVec) -> Vec<u8> {
+    fn sign_and_ask(&mut self, mut request: MessageWriteVec) -> Result<Vec<u8>> {
         if let Some((realm, nonce)) = &self.nonce {
             request.add_attribute(&Username::new(&self.username).unwrap()).unwrap();
             request.add_attribute(&Realm::new(realm).unwrap()).unwrap();
@@ -138,9 +157,15 @@ impl<S: Read + Write> StreamClient<S> {
             let key = key.make_key(IntegrityAlgorithm::Sha1);
             request.add_message_integrity_with_key(&key, IntegrityAlgorithm::Sha1).unwrap();
         }
-        self.stream.write_all(&request.finish()).unwrap();
-        self.stream.flush().unwrap();
-        self.read_frame()
+        self.stream.write_all(&request.finish())?;
+        self.stream.flush()?;
+        loop {
+            let frame = self.try_read_frame()?;
+            // Data may come before the answer.
+            if frame[0] < 0x40 {
+                return Ok(frame);
+            }
+        }
     }
 }
 
@@ -155,7 +180,7 @@ impl ServerCertVerifier for AnyCertificate {
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
         Ok(ServerCertVerified::assertion())
     }
 
@@ -164,7 +189,7 @@ impl ServerCertVerifier for AnyCertificate {
         _: &[u8],
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -173,7 +198,7 @@ impl ServerCertVerifier for AnyCertificate {
         _: &[u8],
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
 

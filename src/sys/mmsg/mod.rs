@@ -352,11 +352,28 @@ mod tests {
             from.send_to(&number.to_be_bytes(), to.local_addr().unwrap()).unwrap();
         }
         let mut receiver = Receiver::default();
-        assert_eq!(receiver.receive(to.as_fd()).unwrap().len(), receive::SLOTS);
+        for _ in 0..receive::SLOTS / receive::PIECES {
+            assert_eq!(receiver.receive(to.as_fd()).unwrap().len(), receive::PIECES);
+        }
         assert_eq!(receiver.free(), 0);
         receiver.clear();
         assert_eq!(receiver.receive(to.as_fd()).unwrap(), 0..1);
         let place = receiver.arrival(0).unwrap().segments().next().unwrap();
         assert_eq!(receiver.memory()[place], receive::SLOTS.to_be_bytes());
+    }
+
+    #[test]
+    fn a_batch_of_long_pieces_is_soon_long_enough() {
+        let (from, to) = (relay("127.0.0.1:0"), relay("127.0.0.1:0"));
+        let mut receiver = Receiver::default();
+        let mut count = 0;
+        while receiver.free() > 0 {
+            from.send_to(&[7; MAX_PIECE], to.local_addr().unwrap()).unwrap();
+            receiver.receive(to.as_fd()).unwrap();
+            count += 1;
+        }
+        assert_eq!(count, 17);
+        receiver.clear();
+        assert_eq!(receiver.free(), receive::SLOTS);
     }
 }

@@ -11,8 +11,14 @@ use nix::libc;
 
 use super::{CONTROL_WORDS, Control, Name, control_value, empty_header};
 
-/// Pieces that are held at a time.
-pub const SLOTS: usize = 64;
+/// Pieces that are held at a time: what dozens of callers have sent while a loaded worker was busy, so that packets of
+/// one caller meet again.
+pub const SLOTS: usize = 256;
+/// Pieces of one system call.
+pub const PIECES: usize = 64;
+/// Bytes after which a batch is long enough, however few pieces they came in: it is read into memory that is touched
+/// already, and the last slots never hold long pieces.
+const ENOUGH: usize = 1 << 20;
 /// The longest piece that the kernel gathers.
 const SLOT: usize = 65_536;
 /// Slots begin at different offsets within a page: else all headers would compete for the same few cache lines.
@@ -20,8 +26,8 @@ const STRIDE: usize = SLOT + 5 * 64;
 
 /// Buffers for what is received, used again after [`Receiver::clear`].
 ///
-/// The memory is reserved for the longest pieces, but the kernel gives it only as it is touched: a receiver that has
-/// seen nothing but packets of a network with 1500 bytes holds a page for each of its slots.
+/// Memory is reserved for the longest pieces, but the kernel gives it only as it is touched: a receiver that has seen
+/// nothing but single packets holds a page for each of the slots that it ever used at a time.
 pub struct Receiver {
     memory: Vec<u8>,
     names: Box<[Name]>,
@@ -29,6 +35,7 @@ pub struct Receiver {
     iovecs: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
     used: usize,
+    bytes: usize,
 }
 
 // SAFETY: the raw pointers in `headers` and `iovecs` point to the heap memory of the other fields, which moves along
@@ -66,6 +73,7 @@ impl Default for Receiver {
             iovecs: vec![iovec; SLOTS].into(),
             headers: vec![header; SLOTS].into(),
             used: SLOTS,
+            bytes: 0,
         };
         receiver.clear();
         receiver
@@ -73,10 +81,10 @@ impl Default for Receiver {
 }
 
 impl Receiver {
-    /// How many more pieces there is room for.
+    /// How many more pieces there is room for; none if what there is makes a long batch.
     #[must_use]
     pub fn free(&self) -> usize {
-        SLOTS - self.used
+        if self.bytes < ENOUGH { SLOTS - self.used } else { 0 }
     }
 
     /// Forgets what was received.
@@ -96,9 +104,10 @@ impl Receiver {
             header.msg_flags = 0;
         }
         self.used = 0;
+        self.bytes = 0;
     }
 
-    /// Receives what is there and has room, without waiting. Gives the numbers of the slots that were filled.
+    /// Receives what is there and has room, at most [`PIECES`], without waiting. Gives the slots that were filled.
     ///
     /// # Errors
     /// What the kernel says, `WouldBlock` if nothing is there.
@@ -114,17 +123,20 @@ impl Receiver {
 
     fn receive_once(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let free = &mut self.headers[self.used..];
+        let most = free.len().min(PIECES);
         // SAFETY: every header points to live buffers of the lengths it says, owned by `self` and borrowed mutably here.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 free.as_mut_ptr(),
-                free.len() as libc::c_uint,
+                most as libc::c_uint,
                 libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
         };
-        self.used += usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        self.bytes += free[..count].iter().map(|header| header.msg_len as usize).sum::<usize>();
+        self.used += count;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::output::Exit;
 use crate::sys::mmsg::{MAX_PIECE, MAX_SEGMENTS};
 
 /// Datagrams that wait at most.
-pub(super) const MAX_DATAGRAMS: usize = 1024;
+pub(super) const MAX_DATAGRAMS: usize = 2048;
 /// Flows that they are of at most.
 const MAX_FLOWS: usize = 512;
 /// Twice as many places as flows, so that a free one is near.

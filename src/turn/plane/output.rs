@@ -323,7 +323,7 @@ mod tests {
         while let (1.., datagrams) = receive(&peer) {
             arrived += datagrams.len();
         }
-        assert_eq!((arrived, count), (1024, 1024));
+        assert_eq!(arrived, count);
     }
 
     /// Row T34.
