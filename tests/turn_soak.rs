@@ -46,6 +46,7 @@ const FRAMES: u32 = 200;
 /// The end: connections that were closed are noticed, allocations are gone.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
+/// Case 93.
 #[test]
 fn memory_and_descriptors_stay_flat_and_users_are_served_while_others_come_go_and_flood() {
     let seconds = std::env::var("RTCCTL_SOAK_SECONDS").map_or(SHORT, |text| text.parse().unwrap());
