@@ -69,7 +69,8 @@ impl Gather {
     pub(super) fn rest(&self) -> Rest {
         if !self.is_on {
             Rest::Sleep
-        } else if self.last_batch <= self.in_a_nap {
+        } else if self.last_batch <= 2 * self.in_a_nap {
+            // As much as came during a nap and while it was dealt with.
             Rest::Nap(NAP)
         } else {
             // More than the rate explains: there may be a queue.
