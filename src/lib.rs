@@ -10,9 +10,9 @@
 //! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
 //! | [`supervisor`] | keeps tasks alive | `policy` | `driver` |
 //! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |
-//! | [`turn`] | STUN and TURN | `server`, `credentials`, `peers` | `workers` |
+//! | [`turn`] | STUN and TURN | `server`, `credentials`, `framer`, `peers` | `plane`, `sockets` |
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
-//! | [`edge`] | owns every TCP connection | `demux`, `redirect` | `accept`, `connection` |
+//! | [`edge`] | accepts every TCP connection | `demux`, `redirect` | `accept`, `arrival`, `connection` |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints` | `https`, `stun`, `turn` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |

@@ -88,10 +88,13 @@ const PURE: &[&str] = &[
     "signaling/rooms.rs",
     "supervisor/policy.rs",
     "turn/credentials.rs",
+    "turn/framer.rs",
     "turn/peers.rs",
+    "turn/plane/connections.rs",
     "turn/plane/flows.rs",
     "turn/plane/gather.rs",
     "turn/plane/offload.rs",
+    "turn/plane/patience.rs",
     "turn/server",
 ];
 

@@ -16,15 +16,21 @@ use common::{has_program, skip};
 /// The server's address, on its loopback interface: every network reaches it by its default route.
 const SERVER: &str = "10.77.0.1";
 
+/// The name under which the server is known where it has one: Chromium verifies certificates of TURN by name.
+const NAME: &str = "call.test";
+const WEB_PORT: &str = "8443";
+
 /// A server in a network of its own, and networks for three people around it.
 struct World {
     name: String,
+    /// What the people call the server.
+    host: &'static str,
     home: tempfile::TempDir,
 }
 
 impl World {
-    fn new(name: &str) -> Self {
-        let world = Self { name: format!("rb{}{name}", std::process::id()), home: tempfile::tempdir().unwrap() };
+    fn new(name: &str, host: &'static str) -> Self {
+        let world = Self { name: format!("rb{}{name}", std::process::id()), host, home: tempfile::tempdir().unwrap() };
         let server = world.server();
         must("ip", &["netns", "add", &server]);
         for (device, address) in [("lo", "127.0.0.1/8"), ("lo", &format!("{SERVER}/32"))] {
@@ -52,10 +58,30 @@ impl World {
             }
             must("ip", &["-n", person, "route", "add", "default", "via", &gateway]);
         }
-        let init = ["init", "--yes", "--host", SERVER, "--reach", "lan", "--relay-ip", SERVER];
-        world.rtcctl(&[&init[..], &["--web-port", "8443", "--http-port", "8080", "--turn-port", "3478"]].concat());
+        for network in world.people().iter().chain([&world.server()]) {
+            // `ip netns exec` puts it in the place of /etc/hosts. WebRTC asks for names with a dot at the end.
+            let folder = Path::new("/etc/netns").join(network);
+            std::fs::create_dir_all(&folder).unwrap();
+            let hosts = format!("127.0.0.1 localhost\n{SERVER} {NAME} {NAME}.\n");
+            rtcctl::sys::fs::write_atomic(&folder.join("hosts"), hosts.as_bytes(), 0o644).unwrap();
+        }
+        let init = ["init", "--yes", "--host", host, "--reach", "lan", "--relay-ip", SERVER];
+        world.rtcctl(&[&init[..], &["--web-port", WEB_PORT, "--http-port", "8080", "--turn-port", "3478"]].concat());
         world.rtcctl(&["start"]);
         world
+    }
+
+    /// Puts a firewall around each person that lets nothing pass but what `rule` says, and what belongs to it.
+    fn let_people_out_only_by(&self, rule: &str) {
+        let rules = format!(
+            "table inet firewall {{
+                chain in {{ type filter hook input priority 0; policy drop; iif lo accept; ct state established accept; }}
+                chain out {{ type filter hook output priority 0; policy drop; oif lo accept; ct state established accept; {rule}; }}
+            }}"
+        );
+        for person in self.people() {
+            must("ip", &["netns", "exec", &person, "nft", &rules]);
+        }
     }
 
     fn server(&self) -> String {
@@ -84,7 +110,7 @@ impl World {
         let output = Command::new("node")
             .arg(folder.join("scenarios.mjs"))
             .arg(scenario)
-            .env("URL", format!("https://{SERVER}:8443"))
+            .env("URL", format!("https://{}:{WEB_PORT}", self.host))
             .env("CA", self.home.path().join("certs/ca.pem"))
             .env("NETWORKS", self.people().join(","))
             .env("RTCCTL", serde_json::to_string(&self.words()).unwrap())
@@ -103,6 +129,7 @@ impl Drop for World {
         let _ = run(env!("CARGO_BIN_EXE_rtcctl"), &["--home", home, "stop"]);
         for network in self.people().iter().chain([&self.server()]) {
             let _ = run("ip", &["netns", "delete", network]);
+            let _ = std::fs::remove_dir_all(Path::new("/etc/netns").join(network));
         }
     }
 }
@@ -125,7 +152,7 @@ fn is_possible() -> bool {
             skip("browser tests need root for network namespaces");
             return false;
         }
-        if !["chromium", "certutil", "ip", "node", "npm"].into_iter().all(has_program) {
+        if !["chromium", "certutil", "ip", "nft", "node", "npm"].into_iter().all(has_program) {
             return false;
         }
         common::npm_ci(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser"))
@@ -134,7 +161,7 @@ fn is_possible() -> bool {
 
 fn play(scenario: &str) {
     if is_possible() {
-        World::new(&scenario[..2]).play(scenario);
+        World::new(&scenario[..2], SERVER).play(scenario);
     }
 }
 
@@ -146,6 +173,33 @@ fn two_browsers_see_and_hear_each_other_directly() {
 #[test]
 fn two_browsers_see_each_other_through_the_relay_alone() {
     play("relay");
+}
+
+#[test]
+fn two_browsers_whose_networks_block_udp_call_by_tcp() {
+    if is_possible() {
+        let world = World::new("tc", SERVER);
+        world.let_people_out_only_by("meta l4proto tcp accept");
+        world.play("tcp");
+    }
+}
+
+#[test]
+fn two_browsers_that_may_only_use_the_https_port_call_by_verified_tls() {
+    if is_possible() {
+        let world = World::new("tl", NAME);
+        world.let_people_out_only_by(&format!("ip daddr {SERVER} tcp dport {WEB_PORT} accept"));
+        world.play("tls");
+    }
+}
+
+#[test]
+fn two_browsers_that_may_only_use_the_https_port_call_a_server_known_by_its_address_alone() {
+    if is_possible() {
+        let world = World::new("ad", SERVER);
+        world.let_people_out_only_by(&format!("ip daddr {SERVER} tcp dport {WEB_PORT} accept"));
+        world.play("address");
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn a_good_pair_of_files_is_fine() {
     assert_eq!(check("hosts: [a.example]\n", &good_secrets(), 0o600), (String::new(), 0));
 }
 
+/// Case 87.
 #[test]
 fn every_complaint_about_both_files_comes_at_once() {
     let config = "\

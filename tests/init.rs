@@ -51,11 +51,11 @@ fn free_tcp() -> u16 {
     TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Free, and outside the range of relay ports.
+/// Free for UDP and for TCP, and outside the range of relay ports.
 fn free_udp() -> u16 {
     loop {
         let port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        if !(49160..=51159).contains(&port) {
+        if !(49160..=51159).contains(&port) && TcpListener::bind(("::", port)).is_ok() {
             return port;
         }
     }

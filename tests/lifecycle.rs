@@ -92,11 +92,11 @@ fn free_tcp() -> u16 {
     TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Free, and outside the range of relay ports.
+/// Free for UDP and for TCP, and outside the range of relay ports.
 fn free_udp() -> u16 {
     loop {
         let port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        if !(49160..=51159).contains(&port) {
+        if !(49160..=51159).contains(&port) && TcpListener::bind(("::", port)).is_ok() {
             return port;
         }
     }
@@ -242,6 +242,7 @@ fn a_taken_port_names_its_holder_and_nothing_is_left_running() {
     expect(&scene.run(&["start"]), 0);
 }
 
+/// Case 87.
 #[test]
 fn a_bad_configuration_is_told_whole_and_binds_nothing() {
     let scene = Scene::new();
@@ -278,6 +279,7 @@ fn a_home_without_configuration_or_with_a_file_in_the_way_is_told() {
     assert!(told.contains("state"), "{told}");
 }
 
+/// Case 88.
 #[test]
 fn a_missing_certificate_is_made_anew_by_the_same_authority() {
     let scene = Scene::new();

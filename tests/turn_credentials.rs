@@ -17,21 +17,21 @@ fn rtcctl(home: &Path, args: &[&str]) -> Output {
     cargo_bin_cmd!("rtcctl").arg("--home").arg(home).args(args).env_remove("RTCCTL_HOME").output().unwrap()
 }
 
-/// Sets a home up, and gives its TURN port.
-fn init(home: &Path) -> u16 {
-    let turn = common::free_udp_port();
-    let (web_text, turn_text) = (common::free_tcp_port().to_string(), turn.to_string());
+/// Sets a home up, and gives its TURN port and its HTTPS port.
+fn init(home: &Path) -> (u16, u16) {
+    let (turn, web) = (common::free_udp_port(), common::free_tcp_port());
+    let (web_text, turn_text) = (web.to_string(), turn.to_string());
     let ports = ["--web-port", &web_text, "--turn-port", &turn_text, "--http-port", "off"];
     let flags = ["init", "--yes", "--firewall", "skip", "--host", "call.example.org"];
     let output = rtcctl(home, &[&flags[..], &ports].concat());
     assert!(output.status.success(), "{output:?}");
-    turn
+    (turn, web)
 }
 
 #[test]
 fn people_read_a_line_a_value_and_the_password_verifies() {
     let dir = tempfile::tempdir().unwrap();
-    let port = init(dir.path());
+    let (port, web) = init(dir.path());
     let output = rtcctl(dir.path(), &["turn", "credentials", "--ttl", "60", "--user", "9999999999:root"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let fields: Vec<(&str, &str)> =
@@ -47,6 +47,8 @@ fn people_read_a_line_a_value_and_the_password_verifies() {
         ("ttl", "60 s"),
         ("url", &format!("stun:call.example.org:{port}")),
         ("url", &format!("turn:call.example.org:{port}?transport=udp")),
+        ("url", &format!("turn:call.example.org:{port}?transport=tcp")),
+        ("url", &format!("turns:call.example.org:{web}?transport=tcp")),
     ];
     assert_eq!(fields, wanted);
     assert_eq!(credential, password(&secrets.turn[0], username));

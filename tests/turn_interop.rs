@@ -5,18 +5,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
 mod common;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/coturn.rs"]
+mod coturn;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin_cmd;
-use nix::sched::{CloneFlags, setns};
+use coturn::{EchoPeer, Namespaces, PATIENCE, SERVER, enter, is_without_loss, tool};
 use rtcctl::config::{self, PeerMode, Secret, Secrets, TurnConfig};
 use rtcctl::error::Result;
 use rtcctl::home::Home;
@@ -27,9 +27,6 @@ use rtcctl::turn::{Counters, Turn, bind};
 use tokio_util::sync::CancellationToken;
 use turn::client::{Client, ClientConfig};
 use webrtc_util::Conn as _;
-
-/// How long anything here may take. A run of coturn's client starts with several seconds of its own waits.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_turn_crates_clients_relay_to_each_other_both_ways() {
@@ -193,9 +190,6 @@ fn a_public_relay_refuses_a_peer_on_a_private_network() {
     assert!(told.contains("error 403"), "{told}");
     assert_eq!(Counters::read(&relay.counters.relayed_packets), 0);
 }
-
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
 /// A relay on 127.0.0.1 that gives its clients room.
 fn loopback() -> TurnConfig {
@@ -377,113 +371,4 @@ fn context(ready: impl Fn() + Send + Sync + 'static, stopping: CancellationToken
         }
     };
     Context::new(Arc::new(report), Arc::default(), stopping)
-}
-
-fn is_without_loss(told: &str) -> bool {
-    let sent = told.lines().filter_map(|line| line.split("tot_send_msgs=").nth(1)).next_back();
-    let sent = sent.and_then(|rest| rest.split(',').next()?.trim().parse::<u32>().ok());
-    told.contains("Total lost packets 0 ") && sent.is_some_and(|sent| sent >= 50)
-}
-
-/// Runs a tool to its end and gives everything it said.
-fn tool(namespace: Option<&str>, program: &str, args: &[&str]) -> String {
-    let mut command = match namespace {
-        Some(namespace) => {
-            let mut command = assert_cmd::Command::new("ip");
-            command.args(["netns", "exec", namespace, program]);
-            command
-        }
-        None => assert_cmd::Command::new(program),
-    };
-    let output = command.args(args).timeout(PATIENCE).output().unwrap();
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// Two namespaces with a cable between them, for the time of a test.
-struct Namespaces {
-    server: String,
-    peer: String,
-}
-
-impl Namespaces {
-    /// `None` where this user may not make any.
-    fn new() -> Option<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let tag = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let net = Self { server: format!("rtcctl-s-{tag}"), peer: format!("rtcctl-p-{tag}") };
-        let ip = |line: &str| {
-            let output = assert_cmd::Command::new("ip").args(line.split(' ')).timeout(PATIENCE).output().unwrap();
-            output.status.success()
-        };
-        if !ip(&format!("netns add {}", net.server)) {
-            return None;
-        }
-        let (server, peer) = (&net.server, &net.peer);
-        for line in [
-            format!("netns add {peer}"),
-            format!("-n {server} link add wire type veth peer name wire netns {peer}"),
-            format!("-n {server} address add {SERVER}/24 dev wire"),
-            format!("-n {peer} address add {PEER}/24 dev wire"),
-            format!("-n {server} link set lo up"),
-            format!("-n {peer} link set lo up"),
-            format!("-n {server} link set wire up"),
-            format!("-n {peer} link set wire up"),
-        ] {
-            assert!(ip(&line), "ip {line}");
-        }
-        Some(net)
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in [&self.server, &self.peer] {
-            let _ = assert_cmd::Command::new("ip").args(["netns", "delete", name]).timeout(PATIENCE).output();
-        }
-    }
-}
-
-/// Moves this thread, and the ones it starts, into a namespace.
-fn enter(namespace: &str) {
-    let file = std::fs::File::open(PathBuf::from("/run/netns").join(namespace)).unwrap();
-    setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-}
-
-/// coturn's echo server, in the namespace of the peer.
-struct EchoPeer(Child);
-
-impl EchoPeer {
-    fn start(net: &Namespaces) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "it runs beside the test, which ends it")]
-        let child = std::process::Command::new("ip")
-            .args(["netns", "exec", &net.peer, "turnutils_peer", "-L", &PEER.to_string(), "-p", "3480"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let peer = Self(child);
-        let namespace = net.peer.clone();
-        let echoes = std::thread::spawn(move || {
-            enter(&namespace);
-            let socket = UdpSocket::bind((PEER, 0)).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            let mut buffer = [0; 16];
-            // Asked again and again until it answers; each try waits for an answer or for the time-out.
-            (0..200).any(|_| {
-                // Refused while nobody listens, which is what is waited out.
-                let _ = socket.send_to(b"there?", (PEER, 3480));
-                socket.recv(&mut buffer).is_ok()
-            })
-        });
-        assert!(echoes.join().unwrap(), "turnutils_peer does not echo");
-        peer
-    }
-}
-
-impl Drop for EchoPeer {
-    fn drop(&mut self) {
-        // `ip netns exec` becomes the program itself, so this ends the program.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -35,6 +35,8 @@ const REALM: &str = "rtcctl";
 /// Where coturn's echo server listens.
 const ECHO: (Ipv4Addr, u16) = (PEER, 3480);
 
+/// Rows T36, T38.
+/// Case 80.
 #[test]
 fn a_peer_that_cannot_be_reached_does_not_keep_the_relay_from_another_one_and_its_client_is_told() {
     let Some(net) = net() else { return };
@@ -89,6 +91,7 @@ fn what_a_peer_sends_in_bursts_arrives_whole_and_in_order() {
     assert_eq!(Counters::read(&counters.relayed_packets), 2 * u64::from(BURST));
 }
 
+/// Case 91.
 #[test]
 fn traffic_of_a_peer_that_is_denied_from_now_on_stops_and_the_allocation_stays() {
     let Some(net) = net() else { return };
@@ -108,6 +111,7 @@ fn traffic_of_a_peer_that_is_denied_from_now_on_stops_and_the_allocation_stays()
     assert_eq!(counters.dropped(Dropped::NoChannel), 1);
 }
 
+/// Case 92.
 #[test]
 fn a_relay_that_is_told_to_stop_serves_those_who_are_there_and_nobody_else() {
     let Some(net) = net() else { return };

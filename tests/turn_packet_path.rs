@@ -98,8 +98,24 @@ fn relaying_makes_no_heap_allocation_in_any_direction() {
     assert_eq!(allocations(|| (0..1000).for_each(|_| relay())), 0);
 }
 
+#[test]
+fn relaying_to_another_shard_makes_no_heap_allocation() {
+    let shared = Arc::new(Shared::new(49_152..=65_535));
+    let (mut here, mut there) = (Stage::sharing(&shared), Stage::sharing(&shared));
+    let (alice, bob) = (here.allocate("alice", 1), there.allocate("bob", 2));
+    here.bind(&alice, CHANNEL, bob.relay);
+    there.bind(&bob, CHANNEL + 1, alice.relay);
+    let data = channel_data(CHANNEL);
+    let mut relay = || {
+        let forward = here.server.handle_client(alice.client, &data, here.now);
+        assert!(matches!(forward, Some(Forward::ToClient { client, .. }) if client == bob.client));
+    };
+    relay();
+    assert_eq!(allocations(|| (0..1000).for_each(|_| relay())), 0);
+}
+
 /// Bytes of heap that an allocation may take, with a permission and a channel, at ten thousand.
-const BYTES_PER_ALLOCATION: usize = 1200;
+const BYTES_PER_ALLOCATION: usize = 1024;
 
 #[test]
 fn an_allocation_with_a_permission_and_a_channel_takes_little_memory() {
@@ -139,6 +155,11 @@ struct Caller {
 
 impl Stage {
     fn new() -> Self {
+        Self::sharing(&Arc::new(Shared::new(49_152..=65_535)))
+    }
+
+    /// One of several shards.
+    fn sharing(shared: &Arc<Shared>) -> Self {
         let secret = Secret::new(b"0123456789abcdef0123456789abcdef".to_vec());
         let relay = "198.51.100.1".parse().unwrap();
         let settings = Settings {
@@ -150,14 +171,13 @@ impl Stage {
             listeners: Vec::new(),
             user_quota: 10,
             total_quota: 10_000,
-            allocation_bandwidth: None,
-            total_bandwidth: None,
+            allocation_bandwidth: Some(1 << 40),
+            total_bandwidth: Some(1 << 40),
             dont_fragment: true,
             nonce_key: [7; 32],
         };
         let now = clock::now();
-        let shared = Arc::new(Shared::new(49_152..=65_535));
-        Self { server: Server::new(Arc::new(settings), shared, now, Box::new(|| 4)), now, secret }
+        Self { server: Server::new(Arc::new(settings), Arc::clone(shared), now, Box::new(|| 4)), now, secret }
     }
 
     fn allocate(&mut self, user: &str, number: usize) -> Caller {

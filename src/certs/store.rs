@@ -286,6 +286,7 @@ mod tests {
         assert_eq!(std::fs::read(Files::of(&home).ca).unwrap(), ca);
     }
 
+    /// Case 88.
     #[test]
     fn whatever_is_damaged_is_made_anew_and_the_ca_stays_if_it_is_whole() {
         let wreck = |text: &str| text.replacen("MI", "XX", 1);

@@ -34,6 +34,7 @@ use crate::home::Home;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Handle, Order, Supervisor};
+use crate::supervisor::handover::Door;
 use crate::supervisor::service::{Service, TaskName};
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
@@ -125,14 +126,16 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
 
-    let listeners = Listeners::bind(&config.web)?;
+    let listeners = Listeners::bind(&config.web, &config.turn)?;
     let sockets = turn::bind(&config.turn)?;
+    // Each of them takes both, told apart by the first bytes.
+    let streams = listeners.turn_addresses();
     let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
 
     let board = Board::default();
     let ice = IceIssuer::new(&config, &secrets);
     let certificate = CertHandle::default();
-    let doors = Doors::default();
+    let doors = Doors { turn: config.turn.tcp.then(Door::default), ..Doors::default() };
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
     let sources = Sources {
@@ -141,7 +144,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         board: board.clone(),
         ice: ice.clone(),
         certificate: certificate.clone(),
-        relay: Relay::new(&config.turn, Arc::clone(&turn_counters), &sockets.addresses(), &[], &[]),
+        relay: Relay::new(&config.turn, Arc::clone(&turn_counters), &sockets.addresses(), &streams, &streams),
         calls: Arc::clone(&call_counters),
         web_url: web_url(&config),
         home: home.clone(),
@@ -150,7 +153,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
     let services: Vec<Arc<dyn Service>> = vec![
         Arc::new(Certs::new(&config, home, certificate.clone())),
-        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters)),
+        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn.clone())),
         Arc::new(Signaling::new(&config, doors.signaling.clone(), ice.clone(), call_counters)),
         Arc::new(Web::new(&config, home, doors.web.clone(), ice, board.clone(), metrics)),
     ];

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use super::arrival::Port;
 use super::connection::Connections;
+use super::counters::Class;
 use super::held::Held;
 
 /// Connections at a time; each is a descriptor and some ten kilobytes. All sockets of signaling fit in twice over.
@@ -77,7 +79,7 @@ fn site(client: IpAddr) -> IpAddr {
 /// Accepts until the service closes.
 pub(super) async fn accept(
     listener: TcpListener,
-    is_tls: bool,
+    port: Port,
     connections: Arc<Connections>,
     caps: Arc<Caps>,
     tracker: TaskTracker,
@@ -96,18 +98,11 @@ pub(super) async fn accept(
             }
         };
         let Some(place) = caps.enter(client.ip()) else {
-            debug!(%client, "turned away: too many connections");
+            connections.counters.count(Class::TurnedAway);
             continue;
         };
         let connections = Arc::clone(&connections);
-        tracker.spawn(async move {
-            let stream = Held { stream, _place: place };
-            if is_tls {
-                connections.serve_https(stream, client).await;
-            } else {
-                connections.serve_http(stream, client).await;
-            }
-        });
+        tracker.spawn(connections.serve(port, Held { stream, place }, client));
     }
 }
 
@@ -115,6 +110,7 @@ pub(super) async fn accept(
 mod tests {
     use super::*;
 
+    /// Row S5.
     #[test]
     fn one_client_cannot_take_every_place_and_gives_them_back() {
         let caps = Arc::new(Caps::default());

@@ -1,4 +1,4 @@
-//! One connection: TLS, HTTP/1.1 or HTTP/2, and a request after the other to the task that answers it.
+//! One connection of HTTP/1.1 or HTTP/2: a request after the other to the task that answers it.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -15,18 +15,16 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Doors;
-use super::demux::{Speech, speech};
-use super::held::Held;
+use super::counters::Counters;
+use super::held::{Held, Rewound};
 use super::redirect::{OwnNames, Way};
+use super::tls::Tls;
 use crate::supervisor::handover::HttpJob;
 
-/// How long a client may take to say its first bytes and to finish the TLS handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a client may take to send the head of a request; an idle connection is closed after it, too.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a request waits for a task that is being restarted.
@@ -47,58 +45,39 @@ const SIGNALING: &str = "/socket.io";
 
 /// What all connections share.
 pub(super) struct Connections {
-    pub(super) tls: TlsAcceptor,
+    pub(super) tls: Tls,
     pub(super) doors: Doors,
     pub(super) names: OwnNames,
+    pub(super) counters: Arc<Counters>,
     pub(super) closing: CancellationToken,
 }
 
 impl Connections {
-    /// Serves a connection of the HTTPS port.
-    pub(super) async fn serve_https(self: Arc<Self>, stream: Held, client: SocketAddr) {
-        // A page is many small writes.
-        let _ = stream.stream.set_nodelay(true);
-        let mut first = [0; 8];
-        let peeked = tokio::select! {
-            peeked = timeout(HANDSHAKE_WITHIN, stream.stream.peek(&mut first)) => peeked,
-            () = self.closing.cancelled() => return,
+    /// Serves HTTP inside TLS.
+    pub(super) async fn serve_https<S>(self: Arc<Self>, stream: S, client: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = Arc::clone(&self);
+        let answer = move |request| {
+            let service = Arc::clone(&service);
+            async move { Ok::<_, Infallible>(service.answer(request, client).await) }
         };
-        let Ok(Ok(length)) = peeked else { return };
-        match speech(&first[..length]) {
-            Speech::Tls => {}
-            // Somebody typed `http://` and the port.
-            Speech::Http => return self.serve_http(stream, client).await,
-            speech @ (Speech::Stun | Speech::Unknown) => {
-                debug!(%client, ?speech, "nothing on this port speaks that");
-                return;
-            }
-        }
-        match timeout(HANDSHAKE_WITHIN, self.tls.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let service = Arc::clone(&self);
-                let answer = move |request| {
-                    let service = Arc::clone(&service);
-                    async move { Ok::<_, Infallible>(service.answer(request, client).await) }
-                };
-                self.serve(stream, client, answer).await;
-            }
-            Ok(Err(error)) => debug!(%client, %error, "no TLS"),
-            Err(_) => debug!(%client, "no TLS in time"),
-        }
+        self.serve_requests(stream, client, answer).await;
     }
 
     /// Serves a connection without TLS: everything is sent to HTTPS.
-    pub(super) async fn serve_http(self: Arc<Self>, stream: Held, client: SocketAddr) {
-        let Ok(local) = stream.stream.local_addr() else { return };
+    pub(super) async fn serve_http(self: Arc<Self>, stream: Rewound<Held>, client: SocketAddr) {
+        let Ok(local) = stream.stream().stream.local_addr() else { return };
         let service = Arc::clone(&self);
         let answer = move |request| {
             let service = Arc::clone(&service);
             async move { Ok::<_, Infallible>(service.redirect(request, client, local.ip()).await) }
         };
-        self.serve(stream, client, answer).await;
+        self.serve_requests(stream, client, answer).await;
     }
 
-    async fn serve<S, F, A>(&self, stream: S, client: SocketAddr, answer: F)
+    async fn serve_requests<S, F, A>(&self, stream: S, client: SocketAddr, answer: F)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,

@@ -2,30 +2,45 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use crate::config::{WebConfig, any_address};
+use super::arrival::Port;
+use crate::config::{TurnConfig, WebConfig, any_address};
 use crate::error::{Failure, Result};
 use crate::sys::ports::{Transport, bind_failure};
 use crate::sys::tcp::open;
 
-/// Sockets for HTTPS and for the redirect beside it.
+/// Sockets for HTTPS, for the redirect beside it, and for TURN.
 #[derive(Debug)]
 pub struct Listeners {
     https: Vec<TcpListener>,
     http: Vec<TcpListener>,
+    turn: Vec<TcpListener>,
+    /// Whether TURN is served beside HTTPS, too.
+    shares_https: bool,
 }
 
 impl Listeners {
-    /// Binds the ports of the page on every address.
+    /// Binds every TCP port that the configuration wants, each on its addresses.
     ///
     /// # Errors
     /// If a port is taken, naming its holder, or may not be had.
-    pub fn bind(config: &WebConfig) -> Result<Self> {
-        let https = bind_all(&config.bind, config.port, "web", "web.port")?;
-        let http = match config.http_port {
-            Some(port) => bind_all(&config.bind, port, "the redirect to HTTPS", "web.http_port")?,
+    pub fn bind(web: &WebConfig, turn: &TurnConfig) -> Result<Self> {
+        let https = bind_all(&web.bind, web.port, "web", "web.port")?;
+        let http = match web.http_port {
+            Some(port) => bind_all(&web.bind, port, "the redirect to HTTPS", "web.http_port")?,
             None => Vec::new(),
         };
-        Ok(Self { https, http })
+        let mut ports = Vec::new();
+        if turn.tcp {
+            ports.push((turn.port, "turn", "turn.port"));
+            ports.extend(turn.tls_port.map(|port| (port, "turn over TLS", "turn.tls_port")));
+        }
+        // The HTTPS port serves TURN anyway.
+        ports.retain(|(port, ..)| *port != web.port || *port == 0);
+        let mut sockets = Vec::new();
+        for (port, what, key) in ports {
+            sockets.extend(bind_all(&turn.bind, port, what, key)?);
+        }
+        Ok(Self { https, http, turn: sockets, shares_https: turn.tcp })
     }
 
     /// The first address of HTTPS, whose port the kernel may have chosen.
@@ -40,10 +55,17 @@ impl Listeners {
         self.https_address().map(|address| address.port())
     }
 
-    /// All of them, with whether it is HTTPS.
-    pub(super) fn into_each(self) -> impl Iterator<Item = (bool, TcpListener)> {
-        let https = self.https.into_iter().map(|listener| (true, listener));
-        https.chain(self.http.into_iter().map(|listener| (false, listener)))
+    /// Where TURN is served by TCP and by TLS.
+    #[must_use]
+    pub fn turn_addresses(&self) -> Vec<SocketAddr> {
+        let shared = self.https.iter().filter(|_| self.shares_https);
+        self.turn.iter().chain(shared).filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// All of them, with what they are for.
+    pub(super) fn into_each(self) -> impl Iterator<Item = (Port, TcpListener)> {
+        let each = |port, listeners: Vec<TcpListener>| listeners.into_iter().map(move |listener| (port, listener));
+        each(Port::Https, self.https).chain(each(Port::Http, self.http)).chain(each(Port::Turn, self.turn))
     }
 }
 
@@ -59,7 +81,8 @@ fn bind_all(addresses: &[IpAddr], port: u16, what: &str, key: &str) -> Result<Ve
         }
     }
     if listeners.is_empty() {
-        return Err(Failure::operator("there is no address to listen on for web").hinted("list one as `web.bind`"));
+        return Err(Failure::operator(format!("there is no address to listen on for {what}"))
+            .hinted(format!("list one as `{}.bind`", key.split('.').next().unwrap_or(key))));
     }
     Ok(listeners)
 }
@@ -74,29 +97,53 @@ mod tests {
 
     use super::*;
 
+    fn web(bind: Vec<IpAddr>, port: u16, http_port: Option<u16>) -> WebConfig {
+        WebConfig { bind, port, http_port, root: None }
+    }
+
+    fn turn(tcp: bool, port: u16, tls_port: Option<u16>) -> TurnConfig {
+        TurnConfig { bind: vec![Ipv4Addr::LOCALHOST.into()], port, tcp, tls_port, ..TurnConfig::default() }
+    }
+
     #[test]
     fn a_taken_port_names_its_key_and_its_holder() {
-        let config =
-            |port, http_port| WebConfig { bind: vec![Ipv4Addr::LOCALHOST.into()], port, http_port, root: None };
-        let first = Listeners::bind(&config(0, None)).unwrap();
+        let here = || vec![Ipv4Addr::LOCALHOST.into()];
+        let first = Listeners::bind(&web(here(), 0, None), &turn(false, 0, None)).unwrap();
         let port = first.https_port().unwrap();
-        let failure = Listeners::bind(&config(0, Some(port))).unwrap_err();
-        assert_eq!(failure.message(), format!("cannot bind `127.0.0.1:{port}/tcp` for the redirect to HTTPS"));
-        assert!(failure.hints()[0].contains("`web.http_port`"), "{:?}", failure.hints());
-        assert!(failure.hints()[0].contains(&format!("(pid {})", std::process::id())), "{:?}", failure.hints());
+        let refused = [
+            (web(here(), 0, Some(port)), turn(false, 0, None), "the redirect to HTTPS", "`web.http_port`"),
+            (web(here(), 0, None), turn(true, port, None), "turn", "`turn.port`"),
+            (web(here(), 0, None), turn(true, 0, Some(port)), "turn over TLS", "`turn.tls_port`"),
+        ];
+        for (web, turn, what, key) in refused {
+            let failure = Listeners::bind(&web, &turn).unwrap_err();
+            assert_eq!(failure.message(), format!("cannot bind `127.0.0.1:{port}/tcp` for {what}"));
+            assert!(failure.hints()[0].contains(key), "{:?}", failure.hints());
+            assert!(failure.hints()[0].contains(&format!("(pid {})", std::process::id())), "{:?}", failure.hints());
+        }
     }
 
     #[test]
     fn both_wildcards_have_the_same_port_side_by_side() {
-        let v4 = Listeners::bind(&WebConfig {
-            bind: vec![Ipv4Addr::UNSPECIFIED.into()],
-            port: 0,
-            http_port: None,
-            root: None,
-        });
+        let v4 = Listeners::bind(&web(vec![Ipv4Addr::UNSPECIFIED.into()], 0, None), &turn(false, 0, None));
         let port = v4.unwrap().https_port().unwrap();
-        let both = WebConfig { bind: any_address(), port, http_port: None, root: None };
         // The port was free on IPv4 a moment ago; on IPv6 nobody is known to have it.
-        assert_eq!(Listeners::bind(&both).unwrap().https_port(), Some(port));
+        let both = Listeners::bind(&web(any_address(), port, None), &turn(false, 0, None));
+        assert_eq!(both.unwrap().https_port(), Some(port));
+    }
+
+    #[test]
+    fn turn_has_listeners_of_its_own_except_on_the_port_of_https() {
+        let here = || vec![Ipv4Addr::LOCALHOST.into()];
+        let count = |web_port, turn: &TurnConfig| {
+            let listeners = Listeners::bind(&web(here(), web_port, None), turn).unwrap();
+            let told = listeners.turn_addresses().len();
+            let own = listeners.into_each().filter(|(port, _)| *port == Port::Turn).count();
+            (own, told)
+        };
+        assert_eq!(count(0, &turn(true, 0, Some(0))), (2, 3));
+        assert_eq!(count(0, &turn(false, 0, Some(0))), (0, 0));
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert_eq!(count(free, &turn(true, free, None)), (0, 1));
     }
 }

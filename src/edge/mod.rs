@@ -1,22 +1,22 @@
-//! Accepts, terminates TLS and owns connections; hands requests to web and signaling.
+//! Accepts every TCP connection and terminates TLS; hands requests to web and signaling, streams of TURN to turn.
 //!
-//! Connections belong to no task, so restarting a task closes none of them: its requests wait for the next instance.
-//! What a connection speaks is told by its first bytes (`demux`), where plain HTTP is sent by `redirect`. What a
-//! request is answered with is left to the tasks.
+//! Connections of HTTP belong to no task, so restarting a task closes none of them: its requests wait for the next
+//! instance. What a connection speaks is told by its first bytes (`demux`, asked by `arrival`), where plain HTTP is
+//! sent by `redirect`. What a request or a message is answered with is left to the tasks.
 
 mod accept;
+mod arrival;
 mod connection;
-mod demux;
+mod counters;
+pub mod demux;
 mod held;
 mod listeners;
 mod redirect;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -24,10 +24,12 @@ use tracing::debug;
 use self::accept::{Caps, accept};
 use self::connection::Connections;
 use self::redirect::OwnNames;
+use self::tls::Tls;
 use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::error::{Failure, Result};
-use crate::supervisor::handover::{Door, HttpJob};
+use crate::supervisor::handover::{Door, HttpJob, TurnStream};
+pub use counters::{Class, Counters};
 pub use listeners::Listeners;
 
 /// Threads for TLS and HTTP. What they hand on is computed elsewhere.
@@ -35,11 +37,13 @@ const THREADS: usize = 2;
 /// How long connections may finish what they are at when the service stops.
 const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Where requests go.
+/// Where requests and streams go.
 #[derive(Clone, Default)]
 pub struct Doors {
     pub web: Door<HttpJob>,
     pub signaling: Door<HttpJob>,
+    /// `None`: TURN is served over UDP only.
+    pub turn: Option<Door<TurnStream>>,
 }
 
 /// Everything that listens on TCP.
@@ -48,6 +52,7 @@ pub struct Edge {
     certificate: CertHandle,
     doors: Doors,
     names: OwnNames,
+    counters: Arc<Counters>,
 }
 
 impl Edge {
@@ -55,7 +60,13 @@ impl Edge {
     pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
         let https_port = listeners.https_port().unwrap_or(config.web.port);
         let names = OwnNames { hosts: config.hosts.clone(), https_port };
-        Self { listeners, certificate, doors, names }
+        Self { listeners, certificate, doors, names, counters: Arc::default() }
+    }
+
+    /// What it counts, for as long as the process lives.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Serves until `closing` is cancelled, then lets connections finish for a moment.
@@ -80,17 +91,18 @@ impl Edge {
     async fn serve(self, closing: CancellationToken, closed: &CancellationToken) -> Result<()> {
         let caps = Arc::new(Caps::default());
         let connections = Arc::new(Connections {
-            tls: tls(self.certificate)?,
+            tls: Tls::new(self.certificate)?,
             doors: self.doors,
             names: self.names,
+            counters: self.counters,
             closing: closing.clone(),
         });
         let tracker = TaskTracker::new();
         let mut accepting = Vec::new();
-        for (is_tls, listener) in self.listeners.into_each() {
+        for (port, listener) in self.listeners.into_each() {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
-            let task = accept(listener, is_tls, Arc::clone(&connections), Arc::clone(&caps), tracker.clone());
+            let task = accept(listener, port, Arc::clone(&connections), Arc::clone(&caps), tracker.clone());
             accepting.push(tokio::spawn(task));
         }
         closing.cancelled().await;
@@ -105,16 +117,4 @@ impl Edge {
         closed.cancelled().await;
         Ok(())
     }
-}
-
-fn tls(certificate: CertHandle) -> Result<TlsAcceptor> {
-    let failed = |error: rustls::Error| Failure::bug("cannot configure TLS").caused_by(error);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificate));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

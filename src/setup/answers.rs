@@ -341,6 +341,8 @@ impl Draft {
             http_port,
             web_root,
             turn_port,
+            turn_tcp: existing.is_none_or(|existing| existing.turn_tcp),
+            turn_tls_port: existing.and_then(|existing| existing.turn_tls_port),
             relay_ports,
             relay_ips,
             peers,

@@ -132,8 +132,14 @@ fn taken(wanted: &Wanted, existing: Option<&Wanted>) -> Vec<Taken> {
     let web = (Key::WebPort, Transport::Tcp, Some(wanted.web_port), existing.map(|old| old.web_port));
     let http = (Key::HttpPort, Transport::Tcp, wanted.http_port, existing.and_then(|old| old.http_port));
     let turn = (Key::TurnPort, Transport::Udp, Some(wanted.turn_port), existing.map(|old| old.turn_port));
+    let old_turn = existing.map(Wanted::turn_tcp_ports).unwrap_or_default();
+    let turn_tcp = wanted.turn_tcp_ports().into_iter().map(|port| {
+        let old = old_turn.contains(&port).then_some(port);
+        (Key::TurnPort, Transport::Tcp, Some(port), old)
+    });
     [web, http, turn]
         .into_iter()
+        .chain(turn_tcp)
         .filter_map(|(key, transport, port, old)| {
             let port = port.filter(|port| Some(*port) != old)?;
             let why = problem(transport, port)?;

@@ -296,10 +296,14 @@ fn steps(facts: &Facts, config_text: &str) -> Vec<Step> {
 
 fn ports(wanted: &Wanted) -> Vec<PortUse> {
     let tcp = |port, why| PortUse { transport: Transport::Tcp, ports: port..=port, why };
-    let mut ports = vec![tcp(wanted.web_port, "the HTTPS page and signaling")];
+    let https =
+        if wanted.turn_tcp { "the HTTPS page, signaling, and TURN over TLS" } else { "the HTTPS page and signaling" };
+    let mut ports = vec![tcp(wanted.web_port, https)];
     ports.extend(wanted.http_port.map(|port| tcp(port, "redirects plain HTTP to HTTPS")));
     let turn = wanted.turn_port;
     ports.push(PortUse { transport: Transport::Udp, ports: turn..=turn, why: "STUN and TURN" });
+    let why = "TURN where UDP is blocked";
+    ports.extend(wanted.turn_tcp_ports().into_iter().map(|port| tcp(port, why)));
     let why = "relayed media, one port for each relayed caller";
     ports.push(PortUse { transport: Transport::Udp, ports: wanted.relay_ports.clone(), why });
     ports

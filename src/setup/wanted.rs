@@ -17,6 +17,10 @@ pub struct Wanted {
     pub http_port: Option<u16>,
     pub web_root: Option<PathBuf>,
     pub turn_port: u16,
+    /// Whether TURN is served by TCP and TLS, too. No question asks for it: the file says so, or the default holds.
+    pub turn_tcp: bool,
+    /// As for `turn_tcp`.
+    pub turn_tls_port: Option<u16>,
     pub relay_ports: RangeInclusive<u16>,
     /// Empty: detected at each start.
     pub relay_ips: Vec<IpAddr>,
@@ -37,11 +41,20 @@ impl Wanted {
             http_port: web.http_port,
             web_root: web.root,
             turn_port: turn.port,
+            turn_tcp: turn.tcp,
+            turn_tls_port: turn.tls_port,
             relay_ports: turn.relay_ports,
             relay_ips: if resolved.detects_relay_ips { Vec::new() } else { turn.relay_ips },
             peers: turn.peers,
             allow_peers: turn.allow_peers,
         }
+    }
+
+    /// The TCP ports that only TURN is served on.
+    #[must_use]
+    pub fn turn_tcp_ports(&self) -> Vec<u16> {
+        let ports = [Some(self.turn_port), self.turn_tls_port].into_iter().flatten();
+        ports.filter(|port| self.turn_tcp && *port != self.web_port).collect()
     }
 
     /// Each value as it stands in YAML, empty for none.

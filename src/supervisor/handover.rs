@@ -1,6 +1,6 @@
 //! How work reaches a task that may be restarting: the message boundary between tasks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,21 @@ const QUEUE: usize = 1024;
 
 /// A door to a task. It outlives the task's instances: a message sent while none is open waits for the next one.
 pub struct Door<T> {
-    instance: Arc<watch::Sender<Option<mpsc::Sender<T>>>>,
+    instance: Arc<watch::Sender<Option<Instance<T>>>>,
+}
+
+struct Instance<T> {
+    sender: mpsc::Sender<T>,
+    bell: Option<Bell>,
+}
+
+/// Rung after each message, for an instance that does not wait for its receiver.
+type Bell = Arc<dyn Fn() + Send + Sync>;
+
+impl<T> Clone for Instance<T> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), bell: self.bell.clone() }
+    }
 }
 
 impl<T> Clone for Door<T> {
@@ -30,8 +44,18 @@ impl<T: Send> Door<T> {
     /// Opens the door for a new instance. Whatever was open before is fenced: nothing new reaches it.
     #[must_use]
     pub fn open(&self) -> mpsc::Receiver<T> {
+        self.open_for(None)
+    }
+
+    /// As [`Door::open`], for an instance that sleeps elsewhere: `bell` wakes it up after each message.
+    #[must_use]
+    pub fn open_with_bell(&self, bell: impl Fn() + Send + Sync + 'static) -> mpsc::Receiver<T> {
+        self.open_for(Some(Arc::new(bell)))
+    }
+
+    fn open_for(&self, bell: Option<Bell>) -> mpsc::Receiver<T> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        self.instance.send_replace(Some(sender));
+        self.instance.send_replace(Some(Instance { sender, bell }));
         receiver
     }
 
@@ -50,11 +74,14 @@ impl<T: Send> Door<T> {
         let handing = async {
             loop {
                 let open = instance.borrow_and_update().clone();
-                if let Some(sender) = open
+                if let Some(Instance { sender, bell }) = open
                     && let Ok(permit) = sender.reserve().await
                 {
                     if let Some(message) = waiting.take() {
                         permit.send(message);
+                    }
+                    if let Some(ring) = bell {
+                        ring();
                     }
                     return;
                 }
@@ -76,4 +103,19 @@ pub struct HttpJob {
     pub request: http::Request<hyper::body::Incoming>,
     pub client: SocketAddr,
     pub reply: oneshot::Sender<http::Response<axum::body::Body>>,
+}
+
+/// A connection on its way from `edge` to `turn`, which owns it from then on.
+pub struct TurnStream {
+    /// It never blocks.
+    pub stream: TcpStream,
+    /// The session, if it is TURN over TLS; what it has decrypted already may still be inside.
+    pub tls: Option<Box<rustls::ServerConnection>>,
+    /// The first bytes, decrypted, that were read to find out what it is. What the session holds comes after them.
+    pub received: Vec<u8>,
+    pub client: SocketAddr,
+    /// The address of ours that the client came to.
+    pub local: IpAddr,
+    /// Its place among all connections; to be dropped with the stream.
+    pub hold: Box<dyn Send>,
 }

@@ -157,6 +157,7 @@ mod tests {
         }
     }
 
+    /// Case 38.
     #[test]
     fn names_that_are_no_numbers_are_nobody() {
         for name in

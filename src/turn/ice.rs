@@ -15,6 +15,8 @@ pub struct IceIssuer {
     /// Addresses at which this server answers, besides those among `hosts`.
     addresses: Vec<IpAddr>,
     port: u16,
+    /// The HTTPS port, and the port for TLS alone if there is one; `None`: TURN is served over UDP only.
+    stream_ports: Option<(u16, Option<u16>)>,
     ttl: u64,
     secret: Secret,
 }
@@ -52,6 +54,7 @@ impl IceIssuer {
             hosts: config.hosts.clone(),
             addresses: addresses.into_iter().flatten().copied().filter(|address| !address.is_unspecified()).collect(),
             port: config.turn.port,
+            stream_ports: config.turn.tcp.then_some((config.web.port, config.turn.tls_port)),
             ttl: config.turn.credential_ttl,
             secret: secrets.turn.first().cloned().expect("`Secrets::turn` is never empty"),
         }
@@ -62,7 +65,23 @@ impl IceIssuer {
     #[must_use]
     pub fn urls(&self, via: Option<&str>) -> Vec<String> {
         let host = self.host(via);
-        vec![stun_url(&host, self.port), turn_url(&host, self.port)]
+        std::iter::once(stun_url(&host, self.port)).chain(self.turn_urls(&host)).collect()
+    }
+
+    /// From what is best for a call to what passes most firewalls. Four at most, since a browser allocates for each.
+    fn turn_urls(&self, host: &Host) -> Vec<String> {
+        let turn = |port| format!("turn:{host}:{port}?transport=tcp");
+        let turns = |port| format!("turns:{host}:{port}?transport=tcp");
+        let mut urls = vec![format!("turn:{host}:{}?transport=udp", self.port)];
+        let Some((https_port, tls_port)) = self.stream_ports else { return urls };
+        urls.extend([turn(self.port), turns(https_port)]);
+        match host {
+            // Some clients check the certificate of TURN over TLS against names only.
+            Host::Address(_) if self.port != https_port => urls.push(turn(https_port)),
+            Host::Address(_) => {}
+            Host::Name(_) => urls.extend(tls_port.filter(|port| *port != https_port).map(turns)),
+        }
+        urls
     }
 
     /// Credentials for `user`, valid for `ttl` seconds or as long as the configuration says.
@@ -80,7 +99,7 @@ impl IceIssuer {
             ice_servers: vec![
                 IceServer { urls: vec![stun_url(&host, self.port)], username: None, credential: None },
                 IceServer {
-                    urls: vec![turn_url(&host, self.port)],
+                    urls: self.turn_urls(&host),
                     username: Some(issued.username),
                     credential: Some(issued.credential),
                 },
@@ -105,20 +124,14 @@ impl IceIssuer {
         self.hosts.iter().find(is_same).cloned()
     }
 
-    fn host(&self, via: Option<&str>) -> String {
-        via.and_then(|host| self.known(host))
-            .or_else(|| self.hosts.first().cloned())
-            .map(|host| host.to_string())
-            .expect("`Config::hosts` is never empty")
+    fn host(&self, via: Option<&str>) -> Host {
+        let host = via.and_then(|host| self.known(host));
+        host.or_else(|| self.hosts.first().cloned()).expect("`Config::hosts` is never empty")
     }
 }
 
-fn stun_url(host: &str, port: u16) -> String {
+fn stun_url(host: &Host, port: u16) -> String {
     format!("stun:{host}:{port}")
-}
-
-fn turn_url(host: &str, port: u16) -> String {
-    format!("turn:{host}:{port}?transport=udp")
 }
 
 #[cfg(test)]
@@ -130,6 +143,7 @@ mod tests {
             hosts: vec![Host::Name("call.example".to_owned()), Host::Address("2001:db8::7".parse().unwrap())],
             addresses: vec!["192.168.1.5".parse().unwrap()],
             port: 3478,
+            stream_ports: Some((443, Some(5349))),
             ttl: 3600,
             secret: Secret::new(vec![b'x'; 64]),
         }
@@ -145,6 +159,40 @@ mod tests {
         for foreign in ["evil.example", "8.8.8.8", "", "call.example\r\nx", "[::1]"] {
             assert_eq!(first(Some(foreign)), "stun:call.example:3478", "{foreign}");
         }
+    }
+
+    #[test]
+    fn urls_go_from_udp_to_what_passes_a_web_proxy() {
+        assert_eq!(
+            issuer().urls(None),
+            [
+                "stun:call.example:3478",
+                "turn:call.example:3478?transport=udp",
+                "turn:call.example:3478?transport=tcp",
+                "turns:call.example:443?transport=tcp",
+                "turns:call.example:5349?transport=tcp",
+            ]
+        );
+        assert_eq!(
+            issuer().urls(Some("192.168.1.5")),
+            [
+                "stun:192.168.1.5:3478",
+                "turn:192.168.1.5:3478?transport=udp",
+                "turn:192.168.1.5:3478?transport=tcp",
+                "turns:192.168.1.5:443?transport=tcp",
+                "turn:192.168.1.5:443?transport=tcp",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_what_is_served_is_told() {
+        let udp_only = IceIssuer { stream_ports: None, ..issuer() };
+        assert_eq!(udp_only.urls(None), ["stun:call.example:3478", "turn:call.example:3478?transport=udp"]);
+        let one_port = IceIssuer { port: 443, stream_ports: Some((443, Some(443))), ..issuer() };
+        let tcp = ["turn:call.example:443?transport=tcp", "turns:call.example:443?transport=tcp"];
+        assert_eq!(one_port.urls(None)[2..], tcp);
+        assert_eq!(one_port.urls(Some("192.168.1.5")).len(), 4);
     }
 
     #[test]

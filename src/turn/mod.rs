@@ -3,6 +3,7 @@
 mod control;
 mod counters;
 pub mod credentials;
+pub mod framer;
 pub mod ice;
 pub mod peers;
 mod plane;

@@ -257,6 +257,8 @@ mod tests {
         RelayPorts::new(vec![ADDRESS], range)
     }
 
+    /// Row T22.
+    /// Case 58.
     #[test]
     fn the_last_free_port_of_the_range_is_found() {
         let ports = ports(42_000..=42_003);
@@ -285,6 +287,7 @@ mod tests {
         assert_eq!(ports.open(Family::V4, Wanted::Any, now + FOREIGN_FOR).unwrap().1, address);
     }
 
+    /// Case 90.
     #[test]
     fn an_address_that_cannot_be_bound_is_not_tried_again_and_again() {
         let nobodys: IpAddr = Ipv4Addr::new(203, 0, 113, 1).into();
@@ -294,6 +297,8 @@ mod tests {
         assert_eq!(ports.lock().v4.take(Fit::Any, clock::now().mono, |_| 0), Some(42_021));
     }
 
+    /// Rows T14, T21.
+    /// Cases 51, 53.
     #[test]
     fn a_kept_port_is_the_next_one_and_waits_for_half_a_minute() {
         let ports = ports(42_010..=42_013);
@@ -323,6 +328,8 @@ mod tests {
         assert_eq!(ports.open(Family::V4, Wanted::EvenAndNext(8), now + FOREIGN_FOR).unwrap().1.port(), 42_030);
     }
 
+    /// Row T22.
+    /// Case 63.
     /// Ten thousand allocations of a range of 16,384 ports, none of which is given back.
     #[test]
     fn ports_of_a_nearly_full_range_are_even_spread_and_not_to_be_guessed() {

@@ -9,14 +9,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::Counters;
 use super::control::{Control, Live};
-use super::plane::udp::{Common, Worker};
+use super::plane::Worker;
+use super::plane::stream::{Entrance, StreamWorker};
+use super::plane::udp::{self, Common};
 use super::relay_ports::RelayPorts;
 use super::server::Shared;
 use super::sockets::TurnSockets;
 use crate::config::{Secrets, TurnConfig};
 use crate::error::{Failure, Result};
+use crate::supervisor::handover::{Door, TurnStream};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::sys::udp;
+use crate::sys::udp::offloads;
 
 /// How often it is looked whether the task should stop or a worker has ended.
 const LOOKED_EVERY: Duration = Duration::from_millis(50);
@@ -25,6 +28,7 @@ const LOOKED_EVERY: Duration = Duration::from_millis(50);
 pub struct Turn {
     live: Arc<Live>,
     sockets: TurnSockets,
+    streams: Option<Door<TurnStream>>,
     counters: Arc<Counters>,
 }
 
@@ -32,7 +36,14 @@ impl Turn {
     #[must_use]
     pub fn new(config: &TurnConfig, secrets: &Secrets, sockets: TurnSockets, counters: Arc<Counters>) -> Self {
         let live = Arc::new(Live::new(config, secrets, sockets.addresses()));
-        Self { live, sockets, counters }
+        Self { live, sockets, streams: None, counters }
+    }
+
+    /// Serves clients on TCP and TLS as well, who come in by this door.
+    #[must_use]
+    pub fn with_streams(mut self, door: Option<Door<TurnStream>>) -> Self {
+        self.streams = door;
+        self
     }
 
     /// Changes what the running instance works by.
@@ -51,7 +62,7 @@ impl Service for Turn {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
         let current = self.live.begin();
-        let offloads = udp::offloads();
+        let offloads = offloads();
         self.counters.path.gro.store(offloads.gro, Ordering::Relaxed);
         self.counters.path.gso.store(offloads.gso, Ordering::Relaxed);
         let relays = current.settings.relays.iter().map(|relay| relay.local).collect();
@@ -64,7 +75,10 @@ impl Service for Turn {
         };
         let mut workers = Vec::new();
         for listeners in &self.sockets.workers {
-            workers.push(Worker::new(&common, listeners, &stop)?);
+            workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, listeners, &stop)?)));
+        }
+        if let Some(door) = &self.streams {
+            workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, Entrance::open(door)?, &stop)?)));
         }
         let pulses: Vec<AtomicU64> = workers.iter().map(|_| AtomicU64::new(0)).collect();
         let result = thread::scope(|scope| {
@@ -88,6 +102,10 @@ impl Service for Turn {
                 if all_moved(&pulses, &mut seen) {
                     context.progress();
                 }
+            }
+            if let Some(door) = &self.streams {
+                // Who comes now waits for the next instance.
+                door.shut();
             }
             end(&stop, threads)
         });

@@ -26,14 +26,16 @@ export class Person {
   /** What went wrong on the page, and requests to anywhere else. */
   complaints = [];
 
-  static async in(network, { colour, ca, url, locale = "en-US", viewport = { width: 1280, height: 800 }, scheme = "light" }) {
+  static async in(network, { colour, ca, url, trusts = true, locale = "en-US", viewport = { width: 1280, height: 800 }, scheme = "light" }) {
     const person = new Person();
     person.url = url;
     person.home = mkdtempSync(join(tmpdir(), "rtcctl-browser-"));
     const database = join(person.home, ".pki", "nssdb");
     mkdirSync(database, { recursive: true });
     execFileSync("certutil", ["-d", `sql:${database}`, "-N", "--empty-password"]);
-    execFileSync("certutil", ["-d", `sql:${database}`, "-A", "-t", "C,,", "-n", "rtcctl", "-i", ca]);
+    if (trusts) {
+      execFileSync("certutil", ["-d", `sql:${database}`, "-A", "-t", "C,,", "-n", "rtcctl", "-i", ca]);
+    }
     const camera = join(person.home, "camera.y4m");
     writeCamera(camera, colour);
     const start = join(person.home, "chromium");
@@ -84,7 +86,12 @@ export class Person {
         const pair = report?.get(all.find((one) => one.type === "transport")?.selectedCandidatePairId);
         if (pair && picture?.framesDecoded > frames) {
           const [local, remote] = [report.get(pair.localCandidateId), report.get(pair.remoteCandidateId)];
-          return { frames: picture.framesDecoded, local: local.candidateType, remote: remote.candidateType };
+          return {
+            frames: picture.framesDecoded,
+            local: local.candidateType,
+            remote: remote.candidateType,
+            protocol: local.relayProtocol,
+          };
         }
         await new Promise((done) => requestAnimationFrame(done));
       }
@@ -125,6 +132,21 @@ export class Person {
     if (distance > 60 || moved < 50) {
       throw new Error(`not the ${colour} camera: colour ${mean}, ${moved} values moved`);
     }
+  }
+
+  /** Whether this browser trusts the certificate of a TURN server: only then it gets a relay from it by TLS. */
+  async relaysBy(server) {
+    return this.page.evaluate(async (server) => {
+      const peer = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
+      peer.createDataChannel("any");
+      const found = [];
+      peer.onicecandidate = ({ candidate }) => candidate?.candidate && found.push(candidate.relayProtocol);
+      const gathered = new Promise((done) => (peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done()));
+      await peer.setLocalDescription();
+      await gathered;
+      peer.close();
+      return found;
+    }, server);
   }
 
   async screenshot(name) {

@@ -45,6 +45,11 @@ async function seeEachOther(anna, bo, frames = 100) {
   return told;
 }
 
+function areRelayed(told, protocol) {
+  const isRelayed = ({ local, remote, protocol: own }) => local === "relay" && remote === "relay" && own === protocol;
+  check(`both ends are relayed by ${protocol}: ${JSON.stringify(told)}`, told.every(isRelayed));
+}
+
 /** What a page of the tutorial does, run in a browser: the first one in the room calls, and nobody is polite. */
 async function tutorial(room) {
   await import("/rtcctl/sio.js");
@@ -109,8 +114,35 @@ const scenarios = {
   async relay() {
     const [anna, bo] = await pair("relay", { relay: true });
     const told = await seeEachOther(anna, bo);
-    check(`both ends are relayed: ${JSON.stringify(told)}`, told.every(({ local, remote }) => local === "relay" && remote === "relay"));
+    areRelayed(told, "udp");
     await anna.screenshot("relayed");
+  },
+
+  // Nothing but their networks keeps these from a direct path.
+  async tcp() {
+    const [anna, bo] = await pair("tcp");
+    areRelayed(await seeEachOther(anna, bo), "tcp");
+  },
+
+  async tls() {
+    const [anna, bo] = await pair("tls");
+    areRelayed(await seeEachOther(anna, bo), "tls");
+    await anna.page.click("#panel-toggle");
+    await anna.page.waitForFunction(() => document.getElementById("facts").children.length > 0);
+    await anna.screenshot("relayed-by-tls");
+    const servers = await anna.page.evaluate(async () => (await (await fetch("/api/ice")).json()).iceServers);
+    const relay = servers.find(({ username }) => username);
+    const server = { ...relay, urls: [relay.urls].flat().filter((one) => one.startsWith("turns:")) };
+    check(`one who trusts the authority gets a relay from ${server.urls}`, (await anna.relaysBy(server)).join() === "tls");
+    const cleo = await person(2, "green", { trusts: false });
+    check("one who does not gets none", (await cleo.relaysBy(server)).length === 0);
+  },
+
+  async address() {
+    const [anna, bo] = await pair("address");
+    const told = await seeEachOther(anna, bo);
+    areRelayed(told, told[0].protocol);
+    check(`by a stream: ${told[0].protocol}`, ["tcp", "tls"].includes(told[0].protocol));
   },
 
   async room() {

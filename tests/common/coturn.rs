@@ -1,6 +1,6 @@
 //! coturn's tools, and network namespaces for peers that are on another machine.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,9 +90,13 @@ pub(crate) struct EchoPeer(Child);
 
 impl EchoPeer {
     pub(crate) fn start(net: &Namespaces) -> Self {
+        Self::start_at(net, PEER.into())
+    }
+
+    pub(crate) fn start_at(net: &Namespaces, address: IpAddr) -> Self {
         #[expect(clippy::disallowed_methods, reason = "it runs beside the test, which ends it")]
         let child = std::process::Command::new("ip")
-            .args(["netns", "exec", &net.peer, "turnutils_peer", "-L", &PEER.to_string(), "-p", "3480"])
+            .args(["netns", "exec", &net.peer, "turnutils_peer", "-L", &address.to_string(), "-p", "3480"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -101,13 +105,13 @@ impl EchoPeer {
         let namespace = net.peer.clone();
         let echoes = std::thread::spawn(move || {
             enter(&namespace);
-            let socket = UdpSocket::bind((PEER, 0)).unwrap();
+            let socket = UdpSocket::bind((address, 0)).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
             let mut buffer = [0; 16];
             // Asked again and again until it answers; each try waits for an answer or for the time-out.
             (0..200).any(|_| {
                 // Refused while nobody listens, which is what is waited out.
-                let _ = socket.send_to(b"there?", (PEER, 3480));
+                let _ = socket.send_to(b"there?", (address, 3480));
                 socket.recv(&mut buffer).is_ok()
             })
         });

@@ -50,9 +50,10 @@ pub(crate) fn free_tcp_port() -> u16 {
     std::net::TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A UDP port that nothing listens on now, outside the default range of relay ports.
+/// A port that nothing listens on now by UDP or TCP, outside the default range of relay ports.
 pub(crate) fn free_udp_port() -> u16 {
     let mut ports =
         std::iter::repeat_with(|| std::net::UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port());
-    ports.find(|port| !(49_160..=51_159).contains(port)).unwrap()
+    let is_free = |port: u16| std::net::TcpListener::bind(("::", port)).is_ok();
+    ports.find(|port| !(49_160..=51_159).contains(port) && is_free(*port)).unwrap()
 }

@@ -14,14 +14,15 @@ pub(crate) struct Service {
     dir: tempfile::TempDir,
     pub(crate) web_port: u16,
     pub(crate) http_port: u16,
+    pub(crate) turn_port: u16,
 }
 
 impl Service {
     /// Sets a home up with these keys, each `section.key`, and starts it.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
         let [web_port, http_port] = free_tcp();
-        let service = Self { dir: tempfile::tempdir().unwrap(), web_port, http_port };
-        let (web, http, turn) = (web_port.to_string(), http_port.to_string(), free_udp().to_string());
+        let service = Self { dir: tempfile::tempdir().unwrap(), web_port, http_port, turn_port: free_udp() };
+        let (web, http, turn) = (web_port.to_string(), http_port.to_string(), service.turn_port.to_string());
         service.run(&[
             "init",
             "--yes",
@@ -89,11 +90,11 @@ fn free_tcp() -> [u16; 2] {
     held.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// Free, and outside the range of relay ports.
+/// Free for UDP and for TCP, and outside the range of relay ports.
 fn free_udp() -> u16 {
     loop {
         let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
-        if !(49160..=51159).contains(&port) {
+        if !(49160..=51159).contains(&port) && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
             return port;
         }
     }

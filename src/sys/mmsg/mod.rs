@@ -194,6 +194,7 @@ mod tests {
         }
     }
 
+    /// Row S16.
     #[test]
     fn answers_leave_from_the_address_that_was_asked() {
         exchange("0.0.0.0:0", "127.0.0.1");
@@ -259,6 +260,7 @@ mod tests {
         }
     }
 
+    /// Cases 78, 90.
     #[test]
     fn a_datagram_that_cannot_be_sent_does_not_hold_up_the_next() {
         let server = relay("127.0.0.1:0");
@@ -285,6 +287,8 @@ mod tests {
         assert_eq!(poll(&mut watched, 10_000_u16).unwrap(), 1);
     }
 
+    /// Rows T36, T37.
+    /// Case 80.
     #[test]
     fn the_answer_to_one_peer_neither_costs_a_datagram_nor_hides_who_it_is_from() {
         for (address, family, kind, code) in [("127.0.0.1:0", Family::V4, 3, 3), ("[::1]:0", Family::V6, 1, 4)] {
@@ -313,6 +317,23 @@ mod tests {
             client.send_to(b"back", server.local_addr().unwrap()).unwrap();
             assert_eq!(Receiver::default().receive(server.as_fd()).unwrap(), 0..1);
         }
+    }
+
+    /// Row T34.
+    #[test]
+    fn t51_a_datagram_longer_than_the_mtu_is_cut_up_unless_that_is_forbidden() {
+        let (from, to) = (relay("[::1]:0"), UdpSocket::bind("[::1]:0").unwrap());
+        // Loopback's MTU is 64 KiB with the headers of 48 bytes; what the header of UDP can say is more.
+        let (fits, long) = (vec![1; 65_488], vec![2; 65_489]);
+        let mut buffer = vec![0; 70_000];
+        let mut arrives = |fragments, bytes: &[u8]| {
+            set_fragments(from.as_fd(), false, fragments).unwrap();
+            from.send_to(bytes, to.local_addr().unwrap()).map(|_| to.recv(&mut buffer).unwrap()).ok()
+        };
+        assert_eq!(arrives(Fragments::Allowed, &long), Some(65_489));
+        assert_eq!(arrives(Fragments::Forbidden, &fits), Some(65_488));
+        assert_eq!(arrives(Fragments::Forbidden, &long), None);
+        assert_eq!(arrives(Fragments::Allowed, &long), Some(65_489));
     }
 
     #[test]

@@ -103,8 +103,8 @@ mod tests {
         assert_eq!(gather.rest(), Rest::Sleep);
         feed(&mut gather, &mut now, 40_000, 1);
         assert_eq!(gather.rest(), Rest::Nap(NAP));
-        // What a nap has gathered is no queue.
-        feed(&mut gather, &mut now, 40_000, 4);
+        // What came during a nap, and while that was dealt with, is no queue.
+        feed(&mut gather, &mut now, 40_000, 8);
         assert_eq!(gather.rest(), Rest::Nap(NAP));
     }
 

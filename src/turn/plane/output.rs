@@ -326,6 +326,8 @@ mod tests {
         assert_eq!(arrived, count);
     }
 
+    /// Row T34.
+    /// Case 78.
     #[test]
     fn only_the_datagram_that_must_not_be_fragmented_is_sent_as_such() {
         let mut bench = Bench::new();

@@ -10,16 +10,16 @@ use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::EventFd;
 use tracing::debug;
 
-use super::gather::{Gather, Rest};
+use super::gather::Gather;
 use super::output::{Exit, Exits, Output, Way};
 use super::relays::{FIRST_FREE_TOKEN, Relays};
+use super::waiting;
 use crate::error::{Failure, Result};
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
@@ -33,14 +33,10 @@ use crate::turn::{Counters, Counts, Dropped};
 
 /// Sockets that one wake-up tells about; the others are told at the next.
 const MAX_EVENTS: usize = 128;
-/// The longest sleep, so that a worker without traffic still shows that it lives.
-const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// Pieces that there is room for when a socket is read, so that what belongs together is not read apart.
 const FEWEST_FREE: usize = 8;
 /// Answers of the network that are read from one socket at a time; others want to be served, too.
 const MAX_ERRORS: usize = 16;
-/// How late the kernel may wake a worker. Its default is half a nap.
-const TIMER_SLACK: Duration = Duration::from_micros(1);
 const STOP: u64 = FIRST_FREE_TOKEN;
 const FIRST_LISTENER: u64 = FIRST_FREE_TOKEN + 1;
 
@@ -115,14 +111,16 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
     pub(in crate::turn) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
-        if let Err(error) = process::set_timer_slack(TIMER_SLACK) {
+        if let Err(error) = process::set_timer_slack(waiting::TIMER_SLACK) {
             debug!(%error, "naps take longer than they should");
         }
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
         let mut ends_at: Option<Instant> = None;
         loop {
             pulse.fetch_add(1, Ordering::Relaxed);
-            let ready = self.rest(&mut events, ends_at)?;
+            let deadlines = self.server.poll_timeout().into_iter().chain(ends_at);
+            let due = waiting::until(deadlines, clock::now().mono);
+            let ready = waiting::wait(&self.epoll, &mut events, self.gather.rest(), due)?;
             let now = clock::now();
             self.follow_settings(now);
             for event in &events[..ready] {
@@ -155,39 +153,6 @@ impl<'a> Worker<'a> {
                 return Ok(());
             }
         }
-    }
-
-    /// Waits until something is to be done. Gives how many events there are.
-    fn rest(&self, events: &mut [EpollEvent], ends_at: Option<Instant>) -> Result<usize> {
-        let mut wait = |timeout| match self.epoll.wait(events, timeout) {
-            Ok(ready) => Ok(ready),
-            Err(nix::Error::EINTR) => Ok(0),
-            Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
-        };
-        let nap = match self.gather.rest() {
-            Rest::Sleep => return wait(self.sleep(ends_at)),
-            Rest::Nap(nap) => nap,
-            Rest::LookThenNap(nap) => {
-                let ready = wait(EpollTimeout::ZERO)?;
-                if ready > 0 {
-                    return Ok(ready);
-                }
-                nap
-            }
-        };
-        thread::sleep(nap);
-        let ready = wait(EpollTimeout::ZERO)?;
-        // Nothing has come: there is nothing to gather now.
-        if ready > 0 { Ok(ready) } else { wait(self.sleep(ends_at)) }
-    }
-
-    fn sleep(&self, ends_at: Option<Instant>) -> EpollTimeout {
-        let now = clock::now().mono;
-        let due = self.server.poll_timeout().into_iter().chain(ends_at).min();
-        let due = due.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now));
-        // One more millisecond, since epoll rounds down and would wake up in vain.
-        let milliseconds = u16::try_from(due.min(MAX_SLEEP).as_millis()).unwrap_or(u16::MAX).saturating_add(1);
-        EpollTimeout::from(milliseconds)
     }
 
     fn follow_settings(&mut self, now: Now) {

@@ -42,7 +42,10 @@ impl Server {
         if send.dont_fragment && !self.settings.dont_fragment {
             return Err(Dropped::Malformed);
         }
-        self.relay_to_peer(slot, self.settings.heard(send.peer), send.payload, send.dont_fragment, now)
+        // Only from IPv4 to IPv4 does it mean something. RFC 8656, section 13.
+        let is_v4 = client.remote.ip().to_canonical().is_ipv4() && send.peer.is_ipv4();
+        let dont_fragment = send.dont_fragment && is_v4;
+        self.relay_to_peer(slot, self.settings.heard(send.peer), send.payload, dont_fragment, now)
     }
 
     /// From the allocation in `slot` to `peer`, in our own terms.

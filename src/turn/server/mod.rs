@@ -1,12 +1,15 @@
 //! The relay without sockets: decides what every datagram of a client or a peer leads to.
 //!
-//! One [`Server`] is one shard: the allocations of the clients that the kernel keeps on one thread. Drive it like this:
-//! hand in what arrived ([`Server::handle_client`], [`Server::handle_peer`]), send the [`Forward`] it gives back, drain
-//! [`Server::poll_action`], sleep until [`Server::poll_timeout`], call [`Server::handle_timeout`].
+//! One [`Server`] is one shard: the allocations of the clients that the kernel keeps on one thread, or of those that come
+//! by streams. Drive it like this: hand in what happened ([`Server::handle_client`], [`Server::handle_peer`],
+//! [`Server::handle_icmp`], [`Server::handle_closed`]), send the [`Forward`] it gives back, drain
+//! [`Server::poll_action`], sleep until [`Server::poll_timeout`], call [`Server::handle_timeout`]. Settings may be
+//! replaced at any time ([`Server::set_settings`]).
 //!
 //! The packet path takes no lock and makes no heap allocation: a `Forward` names a range of the bytes that came in.
-//! What shards have in common (quotas, which relay ports are live) is in [`Shared`]. Sockets, threads and batching are
-//! left to `plane`.
+//! What shards have in common (quotas, bandwidth, which relay ports are live, and what it takes to deliver to them) is in
+//! [`Shared`]. A `Forward::ToClient` for a UDP client may be for one of another shard, and leaves by the own listener of
+//! the same number; one for a stream client is always the shard's own. Sockets, threads and batching are left to `plane`.
 
 mod allocate;
 mod allocation;
@@ -232,6 +235,12 @@ impl Server {
     pub fn handle_icmp(&mut self, relay: RelayId, peer: SocketAddr, error: IcmpError, now: Now) {
         let told = self.relay_icmp(relay, self.settings.heard(peer), error, now.mono);
         self.count(told.map(|()| None));
+    }
+
+    /// Whether `client` has an allocation.
+    #[must_use]
+    pub fn has_allocation(&self, client: &Client) -> bool {
+        self.by_client.contains_key(client)
     }
 
     /// The connection of `client` has ended, and its allocation with it.

@@ -159,6 +159,7 @@ mod tests {
         Now { mono: now.mono + span, wall: now.wall + span }
     }
 
+    /// Row S19.
     #[test]
     fn features_are_told_in_the_order_of_the_example_in_rfc_8656() {
         let (nonces, now) = (Nonces::new(&[7; 32]), clock::now());
@@ -174,6 +175,7 @@ mod tests {
         assert_eq!((bare.len(), nonces.check(bare.as_bytes(), client(), now)), (WITHOUT_COOKIE, Some(Features::NONE)));
     }
 
+    /// Row S20.
     /// Case 43.
     #[test]
     fn nobody_can_change_what_was_offered() {

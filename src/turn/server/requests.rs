@@ -1,15 +1,11 @@
 //! What each request leads to: who may ask, whose turn it is to decide, and how the answer is written.
 
 use stun_types::attribute::{
-    AttributeFromRaw, AttributeStaticType, AttributeType, AttributeWrite, ErrorCode, MessageIntegrity,
-    MessageIntegritySha256, Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, UnknownAttributes, Userhash, Username,
+    AttributeFromRaw, AttributeStaticType, AttributeType, AttributeWrite, ErrorCode, UnknownAttributes,
     XorMappedAddress,
 };
 use stun_types::message::{BINDING, Message, MessageWriteExt as _, MessageWriteVec};
-use turn_types::attribute::{
-    ChannelNumber, DontFragment, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken,
-    XorPeerAddress,
-};
+use turn_types::attribute::RequestedTransport;
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
 
 use super::allocation::Slot;
@@ -27,28 +23,6 @@ const MAX_AMPLIFICATION: usize = 3;
 const BARE_REFUSAL: usize = 28;
 /// Bytes of a fingerprint. RFC 8489, section 14.7.
 const FINGERPRINT: usize = 8;
-/// The attributes of the credential mechanism, which every request may have.
-const CREDENTIALS: [AttributeType; 8] = [
-    Username::TYPE,
-    Userhash::TYPE,
-    Realm::TYPE,
-    Nonce::TYPE,
-    MessageIntegrity::TYPE,
-    MessageIntegritySha256::TYPE,
-    PasswordAlgorithm::TYPE,
-    PasswordAlgorithms::TYPE,
-];
-
-/// What an Allocate may have besides.
-const ALLOCATES: &[AttributeType] = &[
-    RequestedTransport::TYPE,
-    Lifetime::TYPE,
-    RequestedAddressFamily::TYPE,
-    EvenPort::TYPE,
-    ReservationToken::TYPE,
-    DontFragment::TYPE,
-];
-
 /// What a request is answered with: attributes of a success, or a refusal.
 pub(super) type Answer = Result<Vec<Box<dyn AttributeWrite>>, Refusal>;
 
@@ -71,20 +45,11 @@ struct Asked<'a> {
 impl Server {
     pub(super) fn handle_request(&mut self, client: Client, message: &Message<'_>, now: Now) {
         let method = message.method();
-        let known: &[AttributeType] = match method {
-            BINDING => &[],
-            ALLOCATE if self.settings.dont_fragment => ALLOCATES,
-            // The last one is the promise not to fragment, which takes a socket that can.
-            ALLOCATE => &ALLOCATES[..ALLOCATES.len() - 1],
-            REFRESH => &[Lifetime::TYPE, RequestedAddressFamily::TYPE],
-            CREATE_PERMISSION => &[XorPeerAddress::TYPE],
-            CHANNEL_BIND => &[ChannelNumber::TYPE, XorPeerAddress::TYPE],
+        if !matches!(method, BINDING | ALLOCATE | REFRESH | CREATE_PERMISSION | CHANNEL_BIND) {
             // Silence: an answer to what nobody should ask is a gift to reflectors.
-            _ => {
-                self.counts.drop(Dropped::Malformed);
-                return;
-            }
-        };
+            self.counts.drop(Dropped::Malformed);
+            return;
+        }
         let Some(presented) = Presented::read(message.as_bytes()) else {
             self.counts.drop(Dropped::Malformed);
             return;
@@ -114,7 +79,7 @@ impl Server {
             }
         };
         let key = identity.key;
-        let unknown = wire::unknown_attributes(message, &[known, &CREDENTIALS].concat());
+        let unknown = wire::unknown_attributes(message, self.settings.dont_fragment);
         if !unknown.is_empty() {
             self.refuse_unknown(&asked, &unknown, Some(&key));
             return;
@@ -144,7 +109,7 @@ impl Server {
         if !self.may_answer(asked, Answered::Binding) {
             return;
         }
-        let unknown = wire::unknown_attributes(asked.message, &CREDENTIALS);
+        let unknown = wire::unknown_attributes(asked.message, self.settings.dont_fragment);
         if unknown.is_empty() {
             let mapped = XorMappedAddress::new(asked.client.remote, asked.message.transaction_id());
             self.succeed(asked, &[&mapped], None);

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use stun_types::attribute::{
-    Attribute as _, AttributeExt as _, AttributeFromRaw as _, AttributeStaticType as _, AttributeType, Fingerprint,
-    MessageIntegrity, MessageIntegritySha256,
+    Attribute as _, AttributeExt as _, AttributeFromRaw as _, AttributeStaticType as _, AttributeType, ErrorCode,
+    Fingerprint, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm, Realm, UnknownAttributes,
+    Userhash, Username, XorMappedAddress,
 };
 use stun_types::message::{MAGIC_COOKIE, Message};
-use turn_types::attribute::{Data, DontFragment, XorPeerAddress};
+use turn_types::attribute::{
+    ChannelNumber, Data, DontFragment, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport,
+    ReservationToken, XorPeerAddress, XorRelayedAddress,
+};
 
 use super::Transport;
 
@@ -24,6 +28,33 @@ const DATA_INDICATION: u16 = 0x0017;
 const FIRST_OPTIONAL: u16 = 0x8000;
 /// Unknown attributes that a reply lists; a hostile request has hundreds.
 const MAX_LISTED: usize = 8;
+
+/// The mapped address of older servers. RFC 8489, section 14.1.
+const MAPPED_ADDRESS: AttributeType = AttributeType::new(0x0001);
+/// What of STUN and TURN must be understood, and is. A message that has no use for one of these ignores it: RFC 8489,
+/// section 6.3. Whether DONT-FRAGMENT is among them depends on the sockets.
+const UNDERSTOOD: [AttributeType; 20] = [
+    MAPPED_ADDRESS,
+    Username::TYPE,
+    MessageIntegrity::TYPE,
+    ErrorCode::TYPE,
+    UnknownAttributes::TYPE,
+    ChannelNumber::TYPE,
+    Lifetime::TYPE,
+    XorPeerAddress::TYPE,
+    Data::TYPE,
+    Realm::TYPE,
+    Nonce::TYPE,
+    XorRelayedAddress::TYPE,
+    RequestedAddressFamily::TYPE,
+    EvenPort::TYPE,
+    RequestedTransport::TYPE,
+    MessageIntegritySha256::TYPE,
+    PasswordAlgorithm::TYPE,
+    Userhash::TYPE,
+    XorMappedAddress::TYPE,
+    ReservationToken::TYPE,
+];
 
 /// How data is wrapped for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +156,7 @@ pub(super) fn send(message: &Message<'_>) -> Option<Send> {
                 payload = Some(start..start + usize::from(raw.header.length()));
             }
             DontFragment::TYPE => dont_fragment = true,
-            XorPeerAddress::TYPE | Data::TYPE | MessageIntegrity::TYPE | MessageIntegritySha256::TYPE => {}
-            kind if kind.value() < FIRST_OPTIONAL => return None,
+            kind if kind.value() < FIRST_OPTIONAL && !UNDERSTOOD.contains(&kind) => return None,
             _ => {}
         }
     }
@@ -147,12 +177,13 @@ pub(super) fn ends_with_its_fingerprint(message: &Message<'_>) -> bool {
 }
 
 /// The attributes that must be understood and are not. Those after the integrity do not count.
-pub(super) fn unknown_attributes(message: &Message<'_>, known: &[AttributeType]) -> Vec<AttributeType> {
+pub(super) fn unknown_attributes(message: &Message<'_>, dont_fragment: bool) -> Vec<AttributeType> {
     let mut unknown = Vec::new();
     for (_, attribute) in message.iter_attributes() {
         let kind = attribute.get_type();
+        let is_understood = UNDERSTOOD.contains(&kind) || (kind == DontFragment::TYPE && dont_fragment);
         let must_be_known = kind.value() < FIRST_OPTIONAL;
-        if must_be_known && !known.contains(&kind) && !unknown.contains(&kind) && unknown.len() < MAX_LISTED {
+        if must_be_known && !is_understood && !unknown.contains(&kind) && unknown.len() < MAX_LISTED {
             unknown.push(kind);
         }
     }

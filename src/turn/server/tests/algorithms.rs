@@ -38,7 +38,8 @@ fn has_offer(reply: &Reply) -> bool {
     reply.message().raw_attribute(PasswordAlgorithms::TYPE).is_some_and(|raw| raw.value[..] == *OFFERED)
 }
 
-/// Cases 31 and 43.
+/// Rows S19, S20, S22, S24, S51.
+/// Cases 31, 43.
 #[test]
 fn a_challenge_offers_what_its_request_leaves_room_for_and_its_nonce_says_so() {
     let short = Draft::new(ALLOCATE).with(TRANSPORT, UDP).0;
@@ -65,6 +66,7 @@ fn a_challenge_offers_what_its_request_leaves_room_for_and_its_nonce_says_so() {
     }
 }
 
+/// Rows S21, S31.
 #[test]
 fn an_answer_is_signed_as_the_request_chose() {
     let mut sim = Sim::new();
@@ -100,6 +102,7 @@ fn an_answer_is_signed_as_the_request_chose() {
     }
 }
 
+/// Rows S27, S51.
 /// Case 42.
 #[test]
 fn a_choice_that_was_not_offered_is_a_bad_request() {
@@ -136,6 +139,8 @@ fn a_choice_that_was_not_offered_is_a_bad_request() {
     }
 }
 
+/// Row S27.
+/// Case 42.
 #[test]
 fn a_choice_without_an_offer_is_a_bad_request() {
     let mut sim = Sim::new();
@@ -147,6 +152,7 @@ fn a_choice_without_an_offer_is_a_bad_request() {
     assert_eq!(reply.result(), Err(400));
 }
 
+/// Row S20.
 /// Case 43.
 #[test]
 fn a_nonce_whose_offer_was_taken_out_is_stale_and_the_next_offers_again() {
@@ -158,6 +164,7 @@ fn a_nonce_whose_offer_was_taken_out_is_stale_and_the_next_offers_again() {
     assert!(reply.nonce().unwrap().starts_with("obMatJos2gAAA") && has_offer(&reply));
 }
 
+/// Rows S18, S29.
 /// Case 12.
 #[test]
 fn of_two_integrities_the_one_by_sha_256_counts() {
@@ -176,6 +183,7 @@ fn of_two_integrities_the_one_by_sha_256_counts() {
     assert_eq!(sim.deliver(bob.client, &other_order).unwrap().result(), Ok(()));
 }
 
+/// Row S47.
 /// Case 44.
 #[test]
 fn an_integrity_by_sha_256_has_all_its_bytes() {
@@ -225,6 +233,7 @@ fn a_static_user_needs_no_date_and_counts_by_its_name() {
     assert!(sim.allocate("alice").username.ends_with(":alice"), "time-limited users go on");
 }
 
+/// Row S25.
 #[test]
 fn names_may_be_hashed_only_where_static_users_are() {
     let (mut sim, door) = with_static_user();
@@ -235,6 +244,7 @@ fn names_may_be_hashed_only_where_static_users_are() {
     assert!(challenge(&mut sim, &alice).nonce().unwrap().starts_with("obMatJos2gAAA"));
 }
 
+/// Rows S25, S45.
 #[test]
 fn a_static_user_may_show_the_hash_of_its_name() {
     let (mut sim, mut door) = with_static_user();
@@ -255,6 +265,7 @@ fn a_static_user_may_show_the_hash_of_its_name() {
     assert!(stale.nonce().unwrap().starts_with("obMatJos2wAAA"), "its name stays hidden");
 }
 
+/// Row S45.
 /// Case 45.
 #[test]
 fn a_hash_of_the_wrong_length_beside_a_name_or_of_nobody_is_refused() {

@@ -18,6 +18,7 @@ use crate::turn::credentials;
 
 const NONCE_LIFETIME: Duration = Duration::from_secs(super::super::nonce::NONCE_LIFETIME);
 
+/// Rows S14, S37, S38.
 #[test]
 fn a_binding_needs_no_credentials_and_tells_the_source_address() {
     let mut sim = Sim::new();
@@ -53,6 +54,7 @@ fn a_challenge_leaves_nothing_behind() {
     assert_eq!(sim.shared.allocations(), 0);
 }
 
+/// Rows S28, S29, T1.
 /// Case 38.
 #[test]
 fn a_wrong_password_or_an_unknown_name_is_challenged_again() {
@@ -72,6 +74,7 @@ fn a_wrong_password_or_an_unknown_name_is_challenged_again() {
     assert_eq!(sim.sockets.len(), 0);
 }
 
+/// Row T2.
 #[test]
 fn a_password_of_the_wrong_realm_is_wrong() {
     let mut sim = Sim::with(|settings| settings.realm = "other.example".to_owned());
@@ -111,6 +114,7 @@ fn an_expired_credential_makes_nothing_new_but_keeps_what_there_is() {
     assert_eq!(sim.permit(&alice, &[peer()]), Ok(()));
 }
 
+/// Rows S30, T3.
 /// Case 34.
 #[test]
 fn a_nonce_is_stale_after_its_time_and_the_answer_holds_a_new_one() {
@@ -127,6 +131,7 @@ fn a_nonce_is_stale_after_its_time_and_the_answer_holds_a_new_one() {
     assert_eq!(sim.refresh(&alice, 600), Ok(600));
 }
 
+/// Row S23.
 /// Case 33.
 #[test]
 fn a_nonce_is_for_one_address_one_port_and_one_listener() {
@@ -160,6 +165,7 @@ fn a_nonce_that_is_none_of_ours_is_stale() {
     }
 }
 
+/// Row S26.
 /// Case 32.
 #[test]
 fn integrity_without_its_companions_is_a_bad_request_without_a_challenge() {
@@ -182,6 +188,7 @@ fn integrity_without_its_companions_is_a_bad_request_without_a_challenge() {
     }
 }
 
+/// Rows T4, T55.
 /// Case 41.
 #[test]
 fn another_user_cannot_touch_an_allocation_from_the_same_address() {
@@ -204,6 +211,7 @@ fn the_same_user_from_another_address_has_another_allocation() {
     assert_eq!(sim.refresh(&alice, 600), Ok(600));
 }
 
+/// Row S18.
 /// Case 11.
 #[test]
 fn what_follows_the_integrity_does_not_count() {
@@ -222,7 +230,8 @@ fn what_follows_the_integrity_does_not_count() {
     assert_eq!(sim.sockets.len(), 1);
 }
 
-/// Cases 8, 9 and 10.
+/// Rows S8, S9, S11.
+/// Cases 8, 9, 10.
 #[test]
 fn an_unknown_attribute_that_must_be_understood_is_named_after_authentication() {
     let mut sim = Sim::new();
@@ -254,7 +263,8 @@ fn a_stale_nonce_is_told_even_if_the_integrity_is_wrong() {
     assert_eq!(sim.allocate_by(&mut alice, &[]), Err(438));
 }
 
-/// Cases 36 and 37.
+/// Row S44.
+/// Cases 36, 37.
 #[test]
 fn names_and_nonces_of_any_length_and_bytes_are_refused_in_good_order() {
     let mut sim = Sim::new();
@@ -276,6 +286,7 @@ fn names_and_nonces_of_any_length_and_bytes_are_refused_in_good_order() {
     }
 }
 
+/// Row T9.
 /// Case 40.
 #[test]
 fn an_allocation_outlives_its_secret_and_a_new_one_is_refused() {

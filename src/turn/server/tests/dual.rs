@@ -26,6 +26,7 @@ fn allocate_both(sim: &mut Sim, name: &str) -> (Caller, Reply) {
     (caller, reply)
 }
 
+/// Row T24.
 #[test]
 fn one_allocation_relays_to_peers_of_both_families_by_a_socket_of_each() {
     let mut sim = Sim::new();
@@ -58,6 +59,7 @@ fn behind_nat_each_family_is_told_its_own_public_address() {
     assert_eq!(told, ["203.0.113.77", "2606:4700::77"]);
 }
 
+/// Row T19.
 #[test]
 fn a_family_that_cannot_be_had_is_told_besides_the_one_that_can() {
     // Family, two bytes on the class and the number. RFC 8656, section 18.12.
@@ -82,6 +84,8 @@ fn a_family_that_cannot_be_had_is_told_besides_the_one_that_can() {
     assert_eq!(sim.shared.allocations(), 1);
 }
 
+/// Rows T25, T26.
+/// Case 60.
 #[test]
 fn each_family_may_be_refreshed_and_deleted_for_itself() {
     let mut sim = Sim::new();

@@ -15,7 +15,8 @@ use super::super::sim::{Caller, Sim, addr, peer};
 /// What an unauthenticated reply may be of its request. Three is what a reflector gains nothing by.
 const BUDGET: usize = 3;
 
-/// Cases 1 to 7, and 14.
+/// Rows S1, S2, S7, S48.
+/// Cases 1, 3, 4, 5, 6, 7, 14.
 #[test]
 fn what_is_no_stun_message_gets_silence() {
     let mut sim = Sim::new();
@@ -59,7 +60,8 @@ fn what_is_no_stun_message_gets_silence() {
     assert!(sim.deliver(client, &binding).is_some());
 }
 
-/// Cases 16 to 19.
+/// Rows S7, S17.
+/// Cases 16, 17, 18, 19.
 #[test]
 fn responses_indications_and_unknown_methods_get_silence() {
     let mut sim = Sim::new();
@@ -81,6 +83,7 @@ fn responses_indications_and_unknown_methods_get_silence() {
     }
 }
 
+/// Rows T56, T57.
 /// Case 62.
 #[test]
 fn sources_that_cannot_be_clients_get_silence() {
@@ -106,6 +109,7 @@ fn sources_that_cannot_be_clients_get_silence() {
     }
 }
 
+/// Rows S8, S52.
 /// Case 8.
 #[test]
 fn hundreds_of_unknown_attributes_get_a_short_answer() {

@@ -26,6 +26,8 @@ fn told(sim: &mut Sim, caller: &Caller, peer: std::net::SocketAddr, error: IcmpE
     Some((icmp.icmp_type(), icmp.code(), icmp.data()))
 }
 
+/// Rows T36, T37, T38.
+/// Case 80.
 #[test]
 fn an_unreachable_peer_is_told_by_an_indication_even_if_there_is_a_channel() {
     let mut sim = Sim::new();
@@ -40,6 +42,7 @@ fn an_unreachable_peer_is_told_by_an_indication_even_if_there_is_a_channel() {
     assert_eq!(told(&mut sim, &alice, peer(), unreachable), None);
 }
 
+/// Row T36.
 #[test]
 fn only_what_is_too_big_has_a_number_which_is_the_mtu() {
     let mut sim = Sim::new();
@@ -56,6 +59,8 @@ fn only_what_is_too_big_has_a_number_which_is_the_mtu() {
     assert_eq!(told(&mut sim, &bob, far, error(Family::V6, 3, 0, 0)), Some((3, 0, 0)));
 }
 
+/// Row T36.
+/// Case 80.
 #[test]
 fn other_types_and_other_families_are_not_told() {
     let mut sim = Sim::new();

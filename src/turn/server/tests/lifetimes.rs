@@ -14,6 +14,7 @@ use super::super::{DEFAULT_LIFETIME, Forward};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Rows T10, T24.
 #[test]
 fn an_allocation_tells_its_relay_and_mapped_address_and_lasts_ten_minutes() {
     let mut sim = Sim::new();
@@ -32,6 +33,8 @@ fn an_allocation_tells_its_relay_and_mapped_address_and_lasts_ten_minutes() {
     assert_eq!(sim.server.poll_timeout(), None);
 }
 
+/// Rows T23, T26.
+/// Case 55.
 #[test]
 fn a_lifetime_is_never_less_than_ten_minutes_nor_more_than_an_hour() {
     for (asked, granted) in [(0, 600), (1, 600), (599, 600), (601, 601), (3600, 3600), (u32::MAX, 3600)] {
@@ -58,6 +61,8 @@ fn only_a_refresh_extends_an_allocation() {
     assert!(sim.socket_of(&alice).is_none());
 }
 
+/// Row T26.
+/// Cases 55, 59.
 #[test]
 fn a_refresh_of_zero_deletes_at_once_and_the_next_one_finds_nothing() {
     let mut sim = Sim::new();
@@ -71,6 +76,8 @@ fn a_refresh_of_zero_deletes_at_once_and_the_next_one_finds_nothing() {
     assert!(sim.allocate_by(&mut alice, &[]).is_ok(), "its 5-tuple is free again");
 }
 
+/// Rows T5, T55.
+/// Case 59.
 #[test]
 fn requests_without_an_allocation_are_mismatches() {
     let mut sim = Sim::new();
@@ -82,6 +89,8 @@ fn requests_without_an_allocation_are_mismatches() {
     assert_eq!(sim.send_on_channel(&alice, 0x4000, b"x"), None);
 }
 
+/// Rows S12, T11, T55.
+/// Case 56.
 #[test]
 fn a_repeated_allocate_gets_the_same_answer_and_another_one_is_a_mismatch() {
     let mut sim = Sim::new();
@@ -123,6 +132,8 @@ fn an_allocation_whose_time_is_over_is_gone_even_if_the_loop_is_late() {
     assert_eq!(sim.refresh(&alice, 600), Err(437));
 }
 
+/// Rows T12, C1.
+/// Case 48.
 #[test]
 fn transports_other_than_udp_are_refused() {
     let mut sim = Sim::new();
@@ -135,6 +146,7 @@ fn transports_other_than_udp_are_refused() {
     assert_eq!(sim.sockets.len(), 0);
 }
 
+/// Case 55.
 #[test]
 fn a_malformed_lifetime_is_a_bad_request() {
     let mut sim = Sim::new();
@@ -146,6 +158,8 @@ fn a_malformed_lifetime_is_a_bad_request() {
     assert_eq!(sim.sockets.len(), 1);
 }
 
+/// Rows T17, T25, T30, T42, T55.
+/// Cases 60, 64.
 #[test]
 fn the_family_is_ipv4_unless_the_client_wants_ipv6() {
     let mut sim = Sim::new();
@@ -162,6 +176,8 @@ fn the_family_is_ipv4_unless_the_client_wants_ipv6() {
     assert_eq!(sim.ask(&bob, REFRESH, &[&v6]).result(), Ok(()));
 }
 
+/// Rows T16, T17, T55.
+/// Cases 49, 50.
 #[test]
 fn a_family_that_the_host_lacks_or_nobody_knows_is_refused() {
     let v6 = RequestedAddressFamily::new(AddressFamily::IPV6);
@@ -176,6 +192,8 @@ fn a_family_that_the_host_lacks_or_nobody_knows_is_refused() {
     assert_eq!(sim.shared.allocations(), 0);
 }
 
+/// Rows T14, T15, T18, T19, T54.
+/// Case 49.
 #[test]
 fn both_families_are_not_wanted_in_ways_that_contradict() {
     let mut sim = Sim::new();
@@ -190,6 +208,8 @@ fn both_families_are_not_wanted_in_ways_that_contradict() {
     assert_eq!((sim.sockets.len(), sim.shared.allocations()), (0, 0));
 }
 
+/// Rows T14, T24.
+/// Case 51.
 #[test]
 fn an_even_port_can_be_wanted_and_the_next_one_kept() {
     let mut sim = Sim::new();
@@ -212,6 +232,8 @@ fn an_even_port_can_be_wanted_and_the_next_one_kept() {
     assert_eq!((plain.relay.port() % 2, reply.token()), (0, None));
 }
 
+/// Row T13.
+/// Case 54.
 #[test]
 fn dont_fragment_is_not_understood() {
     let mut sim = Sim::new();
@@ -222,6 +244,7 @@ fn dont_fragment_is_not_understood() {
     assert!(reply.lists_unknown(0x001a));
 }
 
+/// Rows T7, T20, T55.
 #[test]
 fn a_user_has_no_more_allocations_than_its_quota_whatever_its_credentials() {
     let mut sim = Sim::with(|settings| settings.user_quota = 2);
@@ -248,6 +271,8 @@ fn all_users_together_have_a_quota_too() {
     assert!(sim.allocate_by(&mut carol, &[]).is_ok());
 }
 
+/// Row T55.
+/// Case 58.
 #[test]
 fn without_a_port_there_is_no_capacity_and_a_freed_one_is_used_again() {
     let mut sim = Sim::new();

@@ -20,6 +20,7 @@ fn custom(listed: &[&str]) -> PeerPolicy {
     PeerPolicy::new(PeerMode::Custom, listed.iter().map(network).collect(), Vec::new(), Vec::new())
 }
 
+/// Case 91.
 #[test]
 fn traffic_with_a_newly_denied_peer_stops_at_once_and_that_with_others_goes_on() {
     let mut sim = Sim::new();
@@ -80,6 +81,7 @@ fn a_lowered_quota_is_for_new_allocations() {
     assert_eq!(sim.refresh(&alice, 600), Ok(600));
 }
 
+/// Case 92.
 #[test]
 fn a_draining_relay_makes_no_allocation_and_serves_those_it_has() {
     let mut sim = Sim::new();
@@ -111,6 +113,8 @@ fn a_closed_connection_takes_its_allocation_along() {
     assert_eq!(sim.shared.allocations(), 1);
 }
 
+/// Rows T13, T34.
+/// Case 54.
 #[test]
 fn a_promise_not_to_fragment_is_made_where_it_can_be_kept() {
     let mut sim = Sim::with(|settings| settings.dont_fragment = true);
@@ -127,6 +131,8 @@ fn a_promise_not_to_fragment_is_made_where_it_can_be_kept() {
     assert_eq!(sim.ask(&alice, REFRESH, &[&DontFragment::new()]).result(), Err(420));
 }
 
+/// Row T7.
+/// Case 81.
 #[test]
 fn more_than_the_bandwidth_of_an_allocation_is_dropped_and_counted() {
     let mut sim = Sim::with(|settings| settings.allocation_bandwidth = Some(10_000));
@@ -145,6 +151,8 @@ fn more_than_the_bandwidth_of_an_allocation_is_dropped_and_counted() {
     assert_eq!(flood(&mut sim), 100);
 }
 
+/// Row T57.
+/// Case 76.
 #[test]
 fn more_than_the_bandwidth_of_all_is_dropped_and_two_that_loop_are_stopped() {
     let mut sim = Sim::with(|settings| settings.total_bandwidth = Some(10_000));
@@ -218,6 +226,8 @@ fn what_became_of_allocations_is_counted() {
     assert_eq!(counted, wanted);
 }
 
+/// Row T57.
+/// Case 62.
 #[test]
 fn a_loop_out_of_our_own_listener_is_not_answered() {
     let mut sim = Sim::new();
@@ -230,6 +240,8 @@ fn a_loop_out_of_our_own_listener_is_not_answered() {
     assert!(sim.deliver(alice.client, &alice.sign(REFRESH, &[])).is_some());
 }
 
+/// Row T57.
+/// Case 75.
 #[test]
 fn nothing_is_reached_at_an_address_where_only_clients_come() {
     let mut sim = Sim::with(|settings| settings.listeners.push(addr("192.0.2.7:3478")));

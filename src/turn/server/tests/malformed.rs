@@ -17,7 +17,8 @@ fn sign(draft: Draft, caller: &Caller) -> Vec<u8> {
     draft.by(caller).signed(INTEGRITY, &md5_key(&caller.username, &caller.password)).0
 }
 
-/// Case 2.
+/// Row T39.
+/// Cases 2, 29.
 #[test]
 fn a_first_byte_that_nothing_of_ours_begins_with_gets_silence() {
     let mut sim = Sim::new();
@@ -29,6 +30,7 @@ fn a_first_byte_that_nothing_of_ours_begins_with_gets_silence() {
     }
 }
 
+/// Row S18.
 /// Case 11.
 #[test]
 fn what_follows_the_integrity_is_ignored_but_for_the_fingerprint() {
@@ -52,6 +54,7 @@ fn what_follows_the_integrity_is_ignored_but_for_the_fingerprint() {
     assert_eq!(sim.sockets.len(), 1);
 }
 
+/// Row S42.
 /// Case 13.
 #[test]
 fn of_two_attributes_of_a_kind_the_first_counts() {
@@ -84,6 +87,7 @@ fn a_message_may_lie_anywhere_in_memory() {
     }
 }
 
+/// Rows S3, S14.
 /// Case 20.
 #[test]
 fn a_transaction_id_belongs_to_nobody() {
@@ -97,6 +101,7 @@ fn a_transaction_id_belongs_to_nobody() {
     }
 }
 
+/// Row S41.
 /// Case 21.
 #[test]
 fn padding_is_ignored_and_ours_is_zero() {
@@ -116,6 +121,7 @@ fn padding_is_ignored_and_ours_is_zero() {
     }
 }
 
+/// Row S43.
 /// Case 22.
 #[test]
 fn a_peer_address_of_no_family_or_the_wrong_length_is_a_bad_request() {

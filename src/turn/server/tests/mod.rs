@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod authentication;
+mod conformance;
 mod draft;
 mod dual;
 mod hostile;
@@ -10,6 +11,7 @@ mod lifetimes;
 mod limits;
 mod live;
 mod malformed;
+mod model;
 mod peers;
 mod relaying;
 mod shards;

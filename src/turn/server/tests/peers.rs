@@ -13,6 +13,8 @@ use crate::turn::peers::PeerPolicy;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Rows T27, T33.
+/// Case 73.
 #[test]
 fn a_permission_lasts_five_minutes_and_traffic_does_not_extend_it() {
     let mut sim = Sim::new();
@@ -41,6 +43,8 @@ fn a_permission_renewed_in_time_goes_on() {
     assert_eq!(sim.arrive(&alice, peer(), 4), None);
 }
 
+/// Row T28.
+/// Case 77.
 #[test]
 fn a_permission_is_for_an_address_whatever_its_port() {
     let mut sim = Sim::new();
@@ -51,6 +55,8 @@ fn a_permission_is_for_an_address_whatever_its_port() {
     assert_eq!(sim.arrive(&alice, addr("9.9.9.10:1025"), 4), None);
 }
 
+/// Rows T29, T30, T31.
+/// Case 64.
 #[test]
 fn one_bad_peer_of_three_means_no_permission_at_all() {
     let mut sim = Sim::new();
@@ -80,6 +86,8 @@ fn a_malformed_peer_address_is_a_bad_request() {
     }
 }
 
+/// Rows T31, T42, T55.
+/// Case 70.
 #[test]
 fn denied_peers_are_forbidden_to_permissions_and_channels_and_silently_to_send() {
     let mut sim = Sim::new();
@@ -133,6 +141,8 @@ fn a_relay_for_its_own_clients_alone_reaches_nobody_else() {
     assert_eq!(sim.permit(&alice, &[bob.relay]), Ok(()));
 }
 
+/// Rows T31, T42.
+/// Case 67.
 #[test]
 fn permissions_and_channels_of_one_allocation_are_bounded() {
     let mut sim = Sim::new();
@@ -153,6 +163,8 @@ fn permissions_and_channels_of_one_allocation_are_bounded() {
     assert_eq!(sim.bind_channel(&alice, 0x4fff, nth(1)), Err(508));
 }
 
+/// Row T41.
+/// Case 68.
 #[test]
 fn channel_numbers_outside_their_range_are_bad_requests() {
     let mut sim = Sim::new();
@@ -167,6 +179,8 @@ fn channel_numbers_outside_their_range_are_bad_requests() {
     assert_eq!(sim.ask(&alice, CHANNEL_BIND, &[&number]).result(), Err(400));
 }
 
+/// Row T41.
+/// Case 69.
 #[test]
 fn a_channel_has_one_peer_and_a_peer_one_channel() {
     let mut sim = Sim::new();
@@ -179,6 +193,7 @@ fn a_channel_has_one_peer_and_a_peer_one_channel() {
     assert_eq!(sim.bind_channel(&alice, 0x4001, other), Ok(()));
 }
 
+/// Row T40.
 #[test]
 fn a_channel_lasts_ten_minutes_and_is_free_for_another_peer_then_even_if_the_loop_is_late() {
     let mut sim = Sim::new();
@@ -196,6 +211,7 @@ fn a_channel_lasts_ten_minutes_and_is_free_for_another_peer_then_even_if_the_loo
     assert_eq!(sim.bind_channel(&alice, 0x4001, peer()), Ok(()));
 }
 
+/// Rows T43, T47.
 #[test]
 fn a_channel_whose_permission_expired_relays_nothing() {
     let mut sim = Sim::new();

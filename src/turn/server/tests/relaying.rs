@@ -8,6 +8,8 @@ use turn_types::message::{DATA, SEND};
 use super::super::sim::{Sim, addr, peer};
 use super::super::{Forward, Frame, Transport};
 
+/// Rows T32, T48.
+/// Cases 71, 74.
 #[test]
 fn data_of_a_client_leaves_from_its_relay_socket_byte_by_byte() {
     let mut sim = Sim::new();
@@ -24,6 +26,8 @@ fn data_of_a_client_leaves_from_its_relay_socket_byte_by_byte() {
     }
 }
 
+/// Row T44.
+/// Case 77.
 #[test]
 fn data_of_a_peer_comes_by_channel_if_there_is_one_and_else_by_indication() {
     let mut sim = Sim::new();
@@ -39,6 +43,7 @@ fn data_of_a_peer_comes_by_channel_if_there_is_one_and_else_by_indication() {
     assert_eq!(told, other_port);
 }
 
+/// Row T35.
 #[test]
 fn a_written_indication_is_one_that_the_codec_reads() {
     for source in [peer(), addr("[2606:4700::1]:5000")] {
@@ -57,6 +62,7 @@ fn a_written_indication_is_one_that_the_codec_reads() {
     }
 }
 
+/// Row T45.
 #[test]
 fn written_channel_data_has_no_padding() {
     let mut header = [0; Frame::MAX_HEADER];
@@ -73,6 +79,8 @@ fn data_too_long_for_its_frame_is_not_framed() {
     assert!(frame.write_header(Transport::Udp, 65_507, &mut header).is_some());
 }
 
+/// Rows T5, T45, T46.
+/// Case 71.
 #[test]
 fn channel_data_that_is_not_whole_or_on_no_channel_is_dropped() {
     let mut sim = Sim::new();
@@ -89,6 +97,8 @@ fn channel_data_that_is_not_whole_or_on_no_channel_is_dropped() {
     assert_eq!(sim.send_on_channel(&stranger, 0x4000, b"x"), None);
 }
 
+/// Rows S17, T32.
+/// Case 74.
 #[test]
 fn a_send_indication_that_lacks_something_or_has_something_strange_is_dropped() {
     let mut sim = Sim::new();
@@ -136,6 +146,8 @@ fn two_allocations_talk_to_each_other_without_a_socket() {
     );
 }
 
+/// Row T57.
+/// Case 75.
 #[test]
 fn nothing_of_this_host_but_live_allocations_is_reached() {
     let mut sim = Sim::new();

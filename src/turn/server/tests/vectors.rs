@@ -39,6 +39,7 @@ fn short_term() -> MessageIntegrityCredentials {
     ShortTermCredentials::new(PASSWORD.to_owned()).into()
 }
 
+/// Rows S46, S48.
 #[test]
 fn the_sample_request_verifies() {
     let bytes = bytes(REQUEST);
@@ -64,6 +65,7 @@ fn the_sample_responses_verify_and_map() {
     }
 }
 
+/// Rows S21, S46.
 #[test]
 fn the_sample_request_with_a_long_term_credential_verifies() {
     let bytes = bytes(LONG_TERM);
@@ -108,11 +110,13 @@ fn check(message: &[u8], hash: PasswordHash) {
     assert!(verifies(b"TheMatrIX") && !verifies(b"TheMatrix"));
 }
 
+/// Row S45.
 #[test]
 fn the_hash_of_the_sample_user_is_the_printed_one() {
     assert_eq!(stun_types::attribute::Userhash::compute(USER, "example.org")[..], bytes(USER_HASH));
 }
 
+/// Rows S21, S46.
 #[test]
 fn the_sample_request_with_a_hashed_name_verifies_by_either_key() {
     for (hash, signature) in [

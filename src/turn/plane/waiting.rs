@@ -1,0 +1,63 @@
+//! How a worker waits: asleep in epoll, or by a nap where packets are gathered.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
+
+use super::gather::Rest;
+use crate::error::{Failure, Result};
+
+/// The longest sleep, so that a worker without traffic still shows that it lives.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// How late the kernel may wake a worker; 50 microseconds by default, half a nap.
+pub(super) const TIMER_SLACK: Duration = Duration::from_micros(1);
+
+/// Waits until something is to be done, `due` being the latest. Gives how many events there are.
+///
+/// # Errors
+/// If the kernel does not let it wait.
+pub(super) fn wait(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest, due: Duration) -> Result<usize> {
+    let ready = nap(epoll, events, rest)?;
+    // Nothing has come: there is nothing to gather now.
+    if ready > 0 { Ok(ready) } else { wait_for(epoll, events, timeout(due)) }
+}
+
+/// Naps, if it is time for that, and gives how many events there are then; it does not wait for any.
+///
+/// # Errors
+/// As for [`wait`].
+pub(super) fn nap(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest) -> Result<usize> {
+    let nap = match rest {
+        Rest::Sleep => return Ok(0),
+        Rest::Nap(nap) => nap,
+        Rest::LookThenNap(nap) => {
+            let ready = wait_for(epoll, events, EpollTimeout::ZERO)?;
+            if ready > 0 {
+                return Ok(ready);
+            }
+            nap
+        }
+    };
+    thread::sleep(nap);
+    wait_for(epoll, events, EpollTimeout::ZERO)
+}
+
+fn wait_for(epoll: &Epoll, events: &mut [EpollEvent], timeout: EpollTimeout) -> Result<usize> {
+    match epoll.wait(events, timeout) {
+        Ok(ready) => Ok(ready),
+        Err(nix::Error::EINTR) => Ok(0),
+        Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
+    }
+}
+
+/// How long it is until the first of these, as far as a worker may sleep at all.
+pub(super) fn until(deadlines: impl IntoIterator<Item = Instant>, now: Instant) -> Duration {
+    let first = deadlines.into_iter().min();
+    first.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now)).min(MAX_SLEEP)
+}
+
+fn timeout(due: Duration) -> EpollTimeout {
+    // One more millisecond, since epoll rounds down and would wake up in vain.
+    EpollTimeout::from(u16::try_from(due.as_millis()).unwrap_or(u16::MAX).saturating_add(1))
+}
