@@ -28,8 +28,8 @@ use stun_types::message::{
     Method,
 };
 use tokio_util::sync::CancellationToken;
-use turn_types::attribute::{ChannelNumber, Data, DontFragment, Icmp, Lifetime, RequestedTransport, XorPeerAddress};
-use turn_types::message::{ALLOCATE, CHANNEL_BIND, DATA, REFRESH, SEND};
+use turn_types::attribute::{ChannelNumber, Icmp, Lifetime, RequestedTransport, XorPeerAddress};
+use turn_types::message::{ALLOCATE, CHANNEL_BIND, DATA, REFRESH};
 
 const REALM: &str = "rtcctl";
 /// Where coturn's echo server listens.
@@ -68,28 +68,6 @@ fn a_peer_that_cannot_be_reached_does_not_keep_the_relay_from_another_one_and_it
     assert!(client.told.iter().all(|(peer, ..)| *peer != unreachable[0]));
     let counters = relay.stop().unwrap();
     assert_eq!(counters.dropped(Dropped::SendFailed), 3);
-}
-
-/// Rows T34, T38.
-#[test]
-fn each_datagram_that_must_not_be_fragmented_and_is_too_long_is_told() {
-    let Some(net) = net() else { return };
-    let relay = Relay::start(&net, config());
-    let _peer = EchoPeer::start(&net);
-    let mut client = Client::new(&net, &relay);
-    assert_eq!(client.allocate(), None);
-    client.bind(0x4000, ECHO.into());
-    for round in 1..=3 {
-        // The link takes 1500 bytes, so the kernel knows at once; others learn it from the network.
-        client.send_unfragmented(ECHO.into(), &[0; 1600]);
-        client.send(0x4000, b"short");
-        assert_eq!(client.receive(0x4000), b"short");
-        while client.told.len() < round {
-            client.read();
-        }
-        assert_eq!(client.told, vec![(ECHO.into(), 3, 4); round]);
-    }
-    assert_eq!(relay.stop().unwrap().dropped(Dropped::TooLong), 3);
 }
 
 #[test]
@@ -312,15 +290,6 @@ impl Client {
     fn send(&self, number: u16, payload: &[u8]) {
         let length = u16::try_from(payload.len()).unwrap();
         self.socket.send(&[&number.to_be_bytes()[..], &length.to_be_bytes(), payload].concat()).unwrap();
-    }
-
-    fn send_unfragmented(&self, peer: SocketAddr, payload: &[u8]) {
-        let mut indication = Message::builder_indication(SEND, MessageWriteVec::new());
-        let address = XorPeerAddress::new(peer, indication.transaction_id());
-        indication.add_attribute(&address).unwrap();
-        indication.add_attribute(&DontFragment::new()).unwrap();
-        indication.add_attribute(&Data::new(payload)).unwrap();
-        self.socket.send(&indication.finish()).unwrap();
     }
 
     /// The next payload on a channel.

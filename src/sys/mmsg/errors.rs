@@ -11,10 +11,6 @@ use nix::libc;
 use super::{CONTROL_WORDS, Control, Name, control_value, empty_header};
 use crate::sys::net::Family;
 
-/// ICMP's "fragmentation needed" and "packet too big". RFC 792 and RFC 4443, section 3.2.
-const TOO_LONG_V4: (u8, u8) = (3, 4);
-const TOO_LONG_V6: (u8, u8) = (2, 0);
-
 /// An ICMP message that answered a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkError {
@@ -64,18 +60,11 @@ pub fn read_error(socket: BorrowedFd<'_>) -> io::Result<Option<NetworkError>> {
 }
 
 fn from_network(to: SocketAddr, error: &libc::sock_extended_err) -> Option<NetworkError> {
-    let (family, (kind, code)) = match error.ee_origin {
-        libc::SO_EE_ORIGIN_ICMP => (Family::V4, (error.ee_type, error.ee_code)),
-        libc::SO_EE_ORIGIN_ICMP6 => (Family::V6, (error.ee_type, error.ee_code)),
-        // The kernel knows the path's MTU by now and says at once what the network said first.
-        libc::SO_EE_ORIGIN_LOCAL if i32::try_from(error.ee_errno) == Ok(libc::EMSGSIZE) => {
-            if to.is_ipv4() {
-                (Family::V4, TOO_LONG_V4)
-            } else {
-                (Family::V6, TOO_LONG_V6)
-            }
-        }
+    let family = match error.ee_origin {
+        libc::SO_EE_ORIGIN_ICMP => Family::V4,
+        libc::SO_EE_ORIGIN_ICMP6 => Family::V6,
+        // What the kernel itself says of a datagram that is too long for the path has no port with it.
         _ => return None,
     };
-    Some(NetworkError { to, family, kind, code, mtu: error.ee_info })
+    Some(NetworkError { to, family, kind: error.ee_type, code: error.ee_code, mtu: error.ee_info })
 }

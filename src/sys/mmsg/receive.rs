@@ -21,8 +21,10 @@ pub const PIECES: usize = 64;
 const ENOUGH: usize = 1 << 20;
 /// The longest piece that the kernel gathers.
 const SLOT: usize = 65_536;
+/// Bytes before what is received, where a header may be written: a piece of memory leaves cheaper than two.
+pub const HEADROOM: usize = 64;
 /// Slots begin at different offsets within a page: else all headers would compete for the same few cache lines.
-const STRIDE: usize = SLOT + 5 * 64;
+const STRIDE: usize = HEADROOM + SLOT + 4 * 64;
 
 /// Buffers for what is received, used again after [`Receiver::clear`].
 ///
@@ -60,6 +62,12 @@ impl Arrival {
         let step = if self.segment == 0 { (end - start).max(1) } else { self.segment };
         (start..end.max(start + 1)).step_by(step).map(move |at| at..end.min(at + step))
     }
+
+    /// How many bytes before one of these datagrams nobody needs.
+    #[must_use]
+    pub fn headroom(&self, place: &Range<usize>) -> usize {
+        if place.start == self.bytes.start { HEADROOM } else { 0 }
+    }
 }
 
 impl Default for Receiver {
@@ -92,7 +100,7 @@ impl Receiver {
         let base = self.memory.as_mut_ptr();
         for index in 0..self.used {
             // The kernel has written lengths and flags over what it was told.
-            let start = base.wrapping_add(index * STRIDE);
+            let start = base.wrapping_add(index * STRIDE + HEADROOM);
             self.iovecs[index] = libc::iovec { iov_base: start.cast(), iov_len: SLOT };
             let header = &mut self.headers[index].msg_hdr;
             header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
@@ -144,7 +152,7 @@ impl Receiver {
     #[must_use]
     pub fn arrival(&self, slot: usize) -> Option<Arrival> {
         let header = &self.headers[slot];
-        let start = slot * STRIDE;
+        let start = slot * STRIDE + HEADROOM;
         let mut arrival = Arrival {
             from: self.names[slot].read()?,
             local: None,

@@ -69,7 +69,8 @@ impl Gather {
     pub(super) fn rest(&self) -> Rest {
         if !self.is_on {
             Rest::Sleep
-        } else if self.last_batch <= self.in_a_nap {
+        } else if self.last_batch <= 2 * self.in_a_nap {
+            // As much as came during a nap and while it was dealt with.
             Rest::Nap(NAP)
         } else {
             // More than the rate explains: there may be a queue.
@@ -102,8 +103,8 @@ mod tests {
         assert_eq!(gather.rest(), Rest::Sleep);
         feed(&mut gather, &mut now, 40_000, 1);
         assert_eq!(gather.rest(), Rest::Nap(NAP));
-        // What a nap has gathered is no queue.
-        feed(&mut gather, &mut now, 40_000, 4);
+        // What came during a nap, and while that was dealt with, is no queue.
+        feed(&mut gather, &mut now, 40_000, 8);
         assert_eq!(gather.rest(), Rest::Nap(NAP));
     }
 

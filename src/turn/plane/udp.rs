@@ -35,8 +35,6 @@ use crate::turn::{Counters, Counts, Dropped};
 const MAX_EVENTS: usize = 128;
 /// Pieces that there is room for when a socket is read, so that what belongs together is not read apart.
 const FEWEST_FREE: usize = 8;
-/// Bytes of a ChannelData header. RFC 8656, section 12.4.
-const CHANNEL_HEADER: usize = 4;
 const STOP: u64 = FIRST_FREE_TOKEN;
 const FIRST_LISTENER: u64 = FIRST_FREE_TOKEN + 1;
 
@@ -181,7 +179,10 @@ impl<'a> Worker<'a> {
                 let client = Client { remote: arrival.from, local, transport: Transport::Udp, via: number.into() };
                 for segment in arrival.segments() {
                     match self.server.handle_client(client, &self.receiver.memory()[segment.clone()], now) {
-                        Some(forward) => self.forward(forward, segment, true),
+                        Some(forward) => {
+                            let headroom = arrival.headroom(&segment);
+                            self.forward(forward, segment, headroom);
+                        }
                         // Most likely it was a message, which may have led to anything.
                         None => self.act(now),
                     }
@@ -207,33 +208,35 @@ impl<'a> Worker<'a> {
             let Some(arrival) = self.receiver.arrival(slot) else { continue };
             for segment in arrival.segments() {
                 if let Some(forward) = self.server.handle_peer(relay, arrival.from, segment.len(), now) {
-                    self.forward(forward, segment, false);
+                    let headroom = arrival.headroom(&segment);
+                    self.forward(forward, segment, headroom);
                 }
             }
         }
     }
 
-    /// Hands over what came in at `segment`. `is_framed`: what is before its payload is a header that has been read.
-    fn forward(&mut self, forward: Forward, segment: Range<usize>, is_framed: bool) {
+    /// Hands over what came in at `segment`, before which `headroom` bytes may be written over.
+    fn forward(&mut self, forward: Forward, segment: Range<usize>, headroom: usize) {
         if self.output.is_full() {
             self.send();
         }
         match forward {
             Forward::ToClient { client, frame, payload } => {
                 let way = self.way_to(&client);
-                let mut payload = segment.start + payload.start..segment.start + payload.end;
+                let place = segment.start + payload.start..segment.start + payload.end;
                 let mut header = [0; Frame::MAX_HEADER];
                 let Some((length, padding)) = frame.write_header(client.transport, payload.len(), &mut header) else {
                     return self.counts.drop(Dropped::TooLong);
                 };
-                let mut header = &header[..length];
-                if is_framed && length == CHANNEL_HEADER && payload.start >= segment.start + CHANNEL_HEADER {
-                    // From one allocation to another: the new header fits where the old one was.
-                    payload.start -= CHANNEL_HEADER;
-                    self.receiver.memory_mut()[payload.start..][..CHANNEL_HEADER].copy_from_slice(header);
-                    header = &[];
+                let header = &header[..length];
+                // What came before the payload has been read.
+                if length <= headroom + payload.start {
+                    let start = place.start - length;
+                    self.receiver.memory_mut()[start..place.start].copy_from_slice(header);
+                    self.output.push_received(way, &[], start..place.end, padding);
+                } else {
+                    self.output.push_received(way, header, place, padding);
                 }
-                self.output.push_received(way, header, payload, padding);
             }
             Forward::ToPeer { relay, peer, payload, dont_fragment } => {
                 let way = Way { exit: Exit::Relay(relay), to: peer, from: None, dont_fragment };
