@@ -170,7 +170,7 @@ impl<'a> StreamWorker<'a> {
                 self.swept_at = now.mono;
                 self.sweep(now.mono);
             }
-            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.server.is_empty());
+            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.is_drained());
             if has_ended {
                 self.server.shut();
                 self.act(now);
@@ -204,7 +204,12 @@ impl<'a> StreamWorker<'a> {
     }
 
     fn due(&self, ends_at: Option<Instant>, now: Instant) -> Duration {
-        waiting::until(self.server.poll_timeout().into_iter().chain(ends_at), now)
+        waiting::until(self.server.poll_timeout().into_iter().chain(waiting::look_around(ends_at, now)), now)
+    }
+
+    /// Whether nothing is allocated, here or by another worker.
+    fn is_drained(&self) -> bool {
+        self.server.is_empty() && self.shared.allocations() == 0
     }
 
     /// Whether frames for clients may wait for what is read next.

@@ -118,8 +118,9 @@ impl<'a> Worker<'a> {
         let mut ends_at: Option<Instant> = None;
         loop {
             pulse.fetch_add(1, Ordering::Relaxed);
-            let deadlines = self.server.poll_timeout().into_iter().chain(ends_at);
-            let due = waiting::until(deadlines, clock::now().mono);
+            let now = clock::now().mono;
+            let deadlines = self.server.poll_timeout().into_iter().chain(waiting::look_around(ends_at, now));
+            let due = waiting::until(deadlines, now);
             let ready = waiting::wait(&self.epoll, &mut events, self.gather.rest(), due)?;
             let now = clock::now();
             self.follow_settings(now);
@@ -141,7 +142,7 @@ impl<'a> Worker<'a> {
             }
             self.server.handle_timeout(now);
             self.act(now);
-            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.server.is_empty());
+            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.is_drained());
             if has_ended {
                 self.server.shut();
                 self.act(now);
@@ -153,6 +154,11 @@ impl<'a> Worker<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether nothing is allocated, here or by another worker.
+    fn is_drained(&self) -> bool {
+        self.server.is_empty() && self.shared.allocations() == 0
     }
 
     fn follow_settings(&mut self, now: Now) {
