@@ -36,9 +36,10 @@ const WARM_AFTER: Duration = Duration::from_secs(60);
 const GROWTH: u64 = 2 << 20;
 /// Descriptors that may be open besides those of all clients of this test: what connections leave for a moment.
 const SPARE_DESCRIPTORS: usize = 32;
-/// How soon a user has its relay, for half and for all but a hundredth of them. Both cores are busy with the floods,
-/// and a request that the kernel drops is sent again after a quarter of a second.
-const SERVED_WITHIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+/// How soon a user has its relay, for half and for all but a hundredth of them, with both cores busy with the floods.
+/// Alone on two cores it is 2 and 15 milliseconds; this allows for a machine that has other things to do. A request that
+/// the kernel drops is sent again after a quarter of a second.
+const SERVED_WITHIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 /// Between a caller's frames, and between a caller and the next.
 const PACE: Duration = Duration::from_millis(20);
 /// Frames each way in a call.
@@ -46,6 +47,7 @@ const FRAMES: u32 = 200;
 /// The end: connections that were closed are noticed, allocations are gone.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
+/// Case 93.
 #[test]
 fn memory_and_descriptors_stay_flat_and_users_are_served_while_others_come_go_and_flood() {
     let seconds = std::env::var("RTCCTL_SOAK_SECONDS").map_or(SHORT, |text| text.parse().unwrap());

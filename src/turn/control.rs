@@ -1,8 +1,8 @@
 //! What the running relay works by, and how it is changed without ending an allocation.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,14 +29,14 @@ impl Control {
     /// What is bound stays as it is until the task's next instance: relay addresses and ports, and the number of
     /// workers. Listeners are the daemon's.
     pub fn apply(&self, config: &TurnConfig, secrets: &Secrets) {
-        let bound: Vec<IpAddr> = self.live.current().settings.relays.iter().map(|relay| relay.local).collect();
-        self.live.set(config, secrets, &bound);
+        self.live.change(config, secrets);
     }
 }
 
 /// What an instance of the task reads.
 pub(super) struct Live {
     current: ArcSwap<Current>,
+    changing: Mutex<()>,
     /// Raised with every change.
     generation: AtomicU64,
     listeners: Vec<SocketAddr>,
@@ -64,7 +64,13 @@ impl Live {
     pub(super) fn new(config: &TurnConfig, secrets: &Secrets, listeners: Vec<SocketAddr>) -> Self {
         let nonce_key = rand::random();
         let current = current(config, secrets, &config.relay_ips, &listeners, nonce_key);
-        Self { current: ArcSwap::from_pointee(current), generation: AtomicU64::new(0), listeners, nonce_key }
+        Self {
+            current: ArcSwap::from_pointee(current),
+            changing: Mutex::default(),
+            generation: AtomicU64::new(0),
+            listeners,
+            nonce_key,
+        }
     }
 
     pub(super) fn current(&self) -> Arc<Current> {
@@ -77,9 +83,18 @@ impl Live {
 
     /// An instance begins: it binds what is configured now, and the host may have other addresses than before.
     pub(super) fn begin(&self) -> Arc<Current> {
+        // A change at the same time must not be overwritten by what was read before it.
+        let _changing = self.changing.lock().expect("nothing panics while it holds this lock");
         let current = self.current();
         self.set(&current.config, &current.secrets, &current.config.relay_ips);
         self.current()
+    }
+
+    /// Keeps what is bound.
+    fn change(&self, config: &TurnConfig, secrets: &Secrets) {
+        let _changing = self.changing.lock().expect("nothing panics while it holds this lock");
+        let bound: Vec<IpAddr> = self.current().settings.relays.iter().map(|relay| relay.local).collect();
+        self.set(config, secrets, &bound);
     }
 
     fn set(&self, config: &TurnConfig, secrets: &Secrets, bound: &[IpAddr]) {

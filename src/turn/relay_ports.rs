@@ -79,14 +79,17 @@ impl RelayPorts {
                     let (socket, even) = self.bind_any(address, Fit::EvenWithNext, now)?;
                     let next = SocketAddr::new(address, even.port() + 1);
                     // The next one has been taken along with it.
-                    if let Ok(Some(kept)) = bind(next) {
+                    let bound = bind(next);
+                    if let Ok(Some(kept)) = bound {
                         let kept = Kept { socket: kept, address: next, until: now + KEPT_FOR };
                         self.lock().kept.insert(token, kept);
                         return Some((socket, even));
                     }
                     drop(socket);
                     let mut state = self.lock();
-                    state.ports(address).release(even.port());
+                    state.ports(address).release_all(Fit::EvenWithNext, even.port());
+                    // No descriptors are left: that is so at any other port, too.
+                    bound.ok()?;
                     state.ports(address).set_foreign(next.port(), now);
                 }
                 None

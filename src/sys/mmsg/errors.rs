@@ -63,6 +63,7 @@ fn from_network(to: SocketAddr, error: &libc::sock_extended_err) -> Option<Netwo
     let family = match error.ee_origin {
         libc::SO_EE_ORIGIN_ICMP => Family::V4,
         libc::SO_EE_ORIGIN_ICMP6 => Family::V6,
+        // What the kernel itself says of a datagram that is too long for the path has no port with it.
         _ => return None,
     };
     Some(NetworkError { to, family, kind: error.ee_type, code: error.ee_code, mtu: error.ee_info })

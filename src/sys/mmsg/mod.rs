@@ -203,6 +203,24 @@ mod tests {
         exchange("[::]:0", "::1");
     }
 
+    /// What is sent apart is cut into the same datagrams, whatever the parts were.
+    #[test]
+    fn an_empty_part_does_not_shift_what_follows() {
+        let (socket, client) = (relay("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut sender = Sender::default();
+        let mut batch = sender.batch();
+        batch.begin(client.local_addr().unwrap(), None, 2, 6);
+        [&b"first!"[..], b"", b"sec", b"on", b"d"].into_iter().for_each(|part| batch.part(part));
+        let mut sent = Sent::default();
+        batch.transmit_apart(socket.as_fd(), 0, &mut sent);
+        assert_eq!(sent, Sent::default());
+        let mut buffer = [0; 16];
+        for text in ["first!", "second"] {
+            let length = client.recv(&mut buffer).unwrap();
+            assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), text);
+        }
+    }
+
     fn relay(address: &str) -> UdpSocket {
         open(address.parse().unwrap(), Purpose::Relay).unwrap()
     }

@@ -17,7 +17,7 @@ pub const SLOTS: usize = 256;
 /// Pieces of one system call.
 pub const PIECES: usize = 64;
 /// Bytes after which a batch is long enough, however few pieces they came in: it is read into memory that is touched
-/// already, and the last slots never hold long pieces.
+/// already, and few slots ever hold long pieces.
 const ENOUGH: usize = 1 << 20;
 /// The longest piece that the kernel gathers.
 const SLOT: usize = 65_536;
@@ -32,10 +32,10 @@ const STRIDE: usize = HEADROOM + SLOT + 4 * 64;
 /// nothing but single packets holds a page for each of the slots that it ever used at a time.
 pub struct Receiver {
     memory: Vec<u8>,
-    names: Box<[Name]>,
-    controls: Box<[Control]>,
-    iovecs: Box<[libc::iovec]>,
-    headers: Box<[libc::mmsghdr]>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    iovecs: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
     used: usize,
     bytes: usize,
 }
@@ -76,10 +76,10 @@ impl Default for Receiver {
         let iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         let mut receiver = Self {
             memory: vec![0; SLOTS * STRIDE],
-            names: vec![Name::empty(); SLOTS].into(),
-            controls: vec![[0; CONTROL_WORDS]; SLOTS].into(),
-            iovecs: vec![iovec; SLOTS].into(),
-            headers: vec![header; SLOTS].into(),
+            names: vec![Name::empty(); SLOTS],
+            controls: vec![[0; CONTROL_WORDS]; SLOTS],
+            iovecs: vec![iovec; SLOTS],
+            headers: vec![header; SLOTS],
             used: SLOTS,
             bytes: 0,
         };

@@ -21,11 +21,11 @@ pub const MAX_PARTS: usize = 3;
 
 /// Memory for what `sendmmsg` is told, made once.
 pub struct Sender {
-    names: Box<[Name]>,
-    controls: Box<[Control]>,
-    iovecs: Box<[libc::iovec]>,
-    headers: Box<[libc::mmsghdr]>,
-    pieces: Box<[Piece]>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    iovecs: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+    pieces: Vec<Piece>,
 }
 
 // SAFETY: the raw pointers in `headers` and `iovecs` are written anew by each batch before the kernel reads them.
@@ -59,11 +59,11 @@ impl Default for Sender {
         let header = libc::mmsghdr { msg_hdr: empty_header(), msg_len: 0 };
         let iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
         Self {
-            names: vec![Name::empty(); MESSAGES].into(),
-            controls: vec![[0; CONTROL_WORDS]; MESSAGES].into(),
-            iovecs: vec![iovec; PARTS].into(),
-            headers: vec![header; MESSAGES].into(),
-            pieces: vec![Piece::default(); MESSAGES].into(),
+            names: vec![Name::empty(); MESSAGES],
+            controls: vec![[0; CONTROL_WORDS]; MESSAGES],
+            iovecs: vec![iovec; PARTS],
+            headers: vec![header; MESSAGES],
+            pieces: vec![Piece::default(); MESSAGES],
         }
     }
 }
@@ -123,6 +123,10 @@ impl<'a> Batch<'a> {
 
     /// Adds bytes to the message that was begun last. They are not copied.
     pub fn part(&mut self, bytes: &'a [u8]) {
+        // An empty part would take the place of one with bytes when a message is sent apart.
+        if bytes.is_empty() {
+            return;
+        }
         let header = &mut self.sender.headers[self.messages - 1].msg_hdr;
         if header.msg_iovlen > 0 {
             let last = &mut self.sender.iovecs[self.parts - 1];
@@ -204,7 +208,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Sends the datagrams of one message one by one.
-    fn transmit_apart(&self, socket: BorrowedFd<'_>, index: usize, sent: &mut Sent) {
+    pub(super) fn transmit_apart(&self, socket: BorrowedFd<'_>, index: usize, sent: &mut Sent) {
         let piece = self.sender.pieces[index];
         let mut header = self.sender.headers[index].msg_hdr;
         header.msg_controllen = piece.plain_control;

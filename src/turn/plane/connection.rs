@@ -238,8 +238,9 @@ impl Connection {
         self.output.is_blocked
     }
 
-    /// Says goodbye where that is the custom.
+    /// Sends what the kernel takes of what waits, and says goodbye where that is the custom.
     pub(super) fn close(mut self) {
+        let _ = self.flush(&mut Spare::default());
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             let _ = tls.write_tls(&mut self.stream);

@@ -2,7 +2,7 @@
 //!
 //! A socket is watched by the shard's epoll from the moment it is opened, its number being the token, so that a worker
 //! numbers whatever else it watches from [`FIRST_FREE_TOKEN`] on. `EPOLLIN` means datagrams of peers: receive them from
-//! [`Relays::socket`]. `EPOLLERR` means that the network answered: call [`Relays::poll_error`] until it gives `None`.
+//! [`Relays::socket`]. `EPOLLERR` means that the network answered: call [`Relays::hear`].
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -18,6 +18,8 @@ use crate::sys::net::Family;
 use crate::turn::relay_ports::RelayPorts;
 use crate::turn::server::{IcmpError, RelayId, Wanted};
 
+/// Answers of the network that are read from one socket at a time; others want to be served, too.
+const MAX_ERRORS: usize = 16;
 /// Tokens from here on are not those of relay sockets.
 pub(in crate::turn) const FIRST_FREE_TOKEN: u64 = 1 << 32;
 
@@ -90,15 +92,18 @@ impl Relays {
         Some(self.places.get(relay.0 as usize)?.as_ref()?.socket.as_fd())
     }
 
-    /// What the network answered to a datagram of this socket, and where that was sent to.
-    pub(in crate::turn) fn poll_error(&self, relay: RelayId) -> Option<(SocketAddr, IcmpError)> {
-        let socket = self.socket(relay)?;
-        while let Ok(error) = read_error(socket) {
-            if let Some(NetworkError { to, family, kind, code, mtu }) = error {
-                return Some((to, IcmpError { family, kind, code, data: mtu }));
+    /// Tells what the network answered to datagrams of this socket, and where those were sent to.
+    pub(in crate::turn) fn hear(&self, relay: RelayId, mut tell: impl FnMut(SocketAddr, IcmpError)) {
+        let Some(socket) = self.socket(relay) else { return };
+        let mut last = None;
+        for _ in 0..MAX_ERRORS {
+            let Ok(error) = read_error(socket) else { return };
+            // A datagram that the kernel refuses is tried twice, and complained of twice.
+            if let Some(NetworkError { to, family, kind, code, mtu }) = error.filter(|_| error != last) {
+                tell(to, IcmpError { family, kind, code, data: mtu });
             }
+            last = error;
         }
-        None
     }
 
     pub(super) fn offload(&mut self, relay: RelayId) -> Option<&mut Offload> {

@@ -33,8 +33,6 @@ use crate::turn::{Counters, Counts, Dropped};
 
 /// Sockets that one wake-up tells about; the others are told at the next.
 const MAX_EVENTS: usize = 256;
-/// Answers of the network that are read from one socket at a time; others want to be served, too.
-const MAX_ERRORS: usize = 16;
 /// How often it is looked which connections have outstayed their time.
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
 /// How long frames for clients wait for others while there is more to read than gets done: writing to a stream costs
@@ -170,7 +168,7 @@ impl<'a> StreamWorker<'a> {
                 self.swept_at = now.mono;
                 self.sweep(now.mono);
             }
-            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.is_drained());
+            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.shared.allocations() == 0);
             if has_ended {
                 self.server.shut();
                 self.act(now);
@@ -204,12 +202,8 @@ impl<'a> StreamWorker<'a> {
     }
 
     fn due(&self, ends_at: Option<Instant>, now: Instant) -> Duration {
-        waiting::until(self.server.poll_timeout().into_iter().chain(waiting::look_around(ends_at, now)), now)
-    }
-
-    /// Whether nothing is allocated, here or by another worker.
-    fn is_drained(&self) -> bool {
-        self.server.is_empty() && self.shared.allocations() == 0
+        let end = waiting::while_draining(ends_at, now);
+        waiting::until(self.server.poll_timeout().into_iter().chain(end), now)
     }
 
     /// Whether frames for clients may wait for what is read next.
@@ -316,10 +310,8 @@ impl<'a> StreamWorker<'a> {
 
     fn handle_relay(&mut self, relay: RelayId, events: EpollFlags, now: Now) {
         if events.contains(EpollFlags::EPOLLERR) {
-            for _ in 0..MAX_ERRORS {
-                let Some((peer, error)) = self.relays.poll_error(relay) else { break };
-                self.server.handle_icmp(relay, peer, error, now);
-            }
+            let server = &mut self.server;
+            self.relays.hear(relay, |peer, error| server.handle_icmp(relay, peer, error, now));
             self.act(now);
         }
         let Some(socket) = self.relays.socket(relay) else { return };

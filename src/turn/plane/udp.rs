@@ -35,8 +35,6 @@ use crate::turn::{Counters, Counts, Dropped};
 const MAX_EVENTS: usize = 128;
 /// Pieces that there is room for when a socket is read, so that what belongs together is not read apart.
 const FEWEST_FREE: usize = 8;
-/// Answers of the network that are read from one socket at a time; others want to be served, too.
-const MAX_ERRORS: usize = 16;
 const STOP: u64 = FIRST_FREE_TOKEN;
 const FIRST_LISTENER: u64 = FIRST_FREE_TOKEN + 1;
 
@@ -119,8 +117,8 @@ impl<'a> Worker<'a> {
         loop {
             pulse.fetch_add(1, Ordering::Relaxed);
             let now = clock::now().mono;
-            let deadlines = self.server.poll_timeout().into_iter().chain(waiting::look_around(ends_at, now));
-            let due = waiting::until(deadlines, now);
+            let end = waiting::while_draining(ends_at, now);
+            let due = waiting::until(self.server.poll_timeout().into_iter().chain(end), now);
             let ready = waiting::wait(&self.epoll, &mut events, self.gather.rest(), due)?;
             let now = clock::now();
             self.follow_settings(now);
@@ -142,7 +140,7 @@ impl<'a> Worker<'a> {
             }
             self.server.handle_timeout(now);
             self.act(now);
-            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.is_drained());
+            let has_ended = ends_at.is_some_and(|at| at <= now.mono || self.shared.allocations() == 0);
             if has_ended {
                 self.server.shut();
                 self.act(now);
@@ -154,11 +152,6 @@ impl<'a> Worker<'a> {
                 return Ok(());
             }
         }
-    }
-
-    /// Whether nothing is allocated, here or by another worker.
-    fn is_drained(&self) -> bool {
-        self.server.is_empty() && self.shared.allocations() == 0
     }
 
     fn follow_settings(&mut self, now: Now) {
@@ -203,10 +196,8 @@ impl<'a> Worker<'a> {
 
     fn handle_relay(&mut self, relay: RelayId, events: EpollFlags, now: Now) {
         if events.contains(EpollFlags::EPOLLERR) {
-            for _ in 0..MAX_ERRORS {
-                let Some((peer, error)) = self.relays.poll_error(relay) else { break };
-                self.server.handle_icmp(relay, peer, error, now);
-            }
+            let server = &mut self.server;
+            self.relays.hear(relay, |peer, error| server.handle_icmp(relay, peer, error, now));
             self.act(now);
         }
         self.make_room();

@@ -10,10 +10,10 @@ use crate::error::{Failure, Result};
 
 /// The longest sleep, so that a worker without traffic still shows that it lives.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// How often a worker that drains looks at the others.
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
 /// How late the kernel may wake a worker; 50 microseconds by default, half a nap.
 pub(super) const TIMER_SLACK: Duration = Duration::from_micros(1);
-/// How often a worker that drains looks whether the others have done so.
-const LOOKED_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits until something is to be done, `due` being the latest. Gives how many events there are.
 ///
@@ -53,16 +53,16 @@ fn wait_for(epoll: &Epoll, events: &mut [EpollEvent], timeout: EpollTimeout) -> 
     }
 }
 
+/// When a worker that drains looks again whether all workers' allocations have ended. Until then it stays, since the
+/// kernel sends new clients to it, too, who are to be told.
+pub(super) fn while_draining(ends_at: Option<Instant>, now: Instant) -> Option<Instant> {
+    ends_at.map(|at| at.min(now + LOOKED_EVERY))
+}
+
 /// How long it is until the first of these, as far as a worker may sleep at all.
 pub(super) fn until(deadlines: impl IntoIterator<Item = Instant>, now: Instant) -> Duration {
     let first = deadlines.into_iter().min();
     first.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now)).min(MAX_SLEEP)
-}
-
-/// When a worker that serves on until `ends_at` looks around again. It outlives its own allocations: whoever comes by
-/// its listeners while others drain is still to be answered.
-pub(super) fn look_around(ends_at: Option<Instant>, now: Instant) -> Option<Instant> {
-    ends_at.map(|at| at.min(now + LOOKED_EVERY))
 }
 
 fn timeout(due: Duration) -> EpollTimeout {

@@ -21,6 +21,9 @@ use crate::turn::peers::PeerPolicy;
 const TOLD_V4: &[u8] = &[3, 11];
 const TOLD_V6: &[u8] = &[1, 2, 3];
 
+/// Bytes that an indication of an ICMP message counts as: about what it has.
+const ICMP_INDICATION: usize = 64;
+
 impl Server {
     /// ChannelData of a client: RFC 8656, section 12.6.
     pub(super) fn relay_channel_data(
@@ -121,6 +124,9 @@ impl Server {
         let allocation = live(&self.slots, relay.slot())?;
         allocation.relay(relay.family(), now).ok_or(Dropped::NoAllocation)?;
         self.admit(allocation, peer, now)?;
+        // A peer that answers each datagram so must not cost more than one that answers by data.
+        self.charge(allocation, ICMP_INDICATION, now)?;
+        self.charge_all(ICMP_INDICATION, now)?;
         let client = allocation.client;
         // Only what is too big has a number with it, the MTU. RFC 8656, section 18.13.
         let is_too_big = matches!((error.family, error.kind, error.code), (Family::V4, 3, 4) | (Family::V6, 2, _));

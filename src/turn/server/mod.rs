@@ -349,8 +349,10 @@ impl Server {
 
     /// Whether a datagram comes out of a socket of our own: a loop, see RFC 8656, section 21.1.7.
     fn is_ourselves(&self, client: Client) -> bool {
-        let is_relay = self.settings.is_relay(client.remote.ip()) && self.shared.is_live(client.remote);
-        is_relay || (client.transport == Transport::Udp && self.settings.is_listening_at(client.remote, client.local))
+        // All our sockets that could send one are of UDP; ports of TCP are others.
+        let is_possible = client.transport == Transport::Udp;
+        let is_relay = || self.settings.is_relay(client.remote.ip()) && self.shared.is_live(client.remote);
+        is_possible && (is_relay() || self.settings.is_listening_at(client.remote, client.local))
     }
 
     fn queue(&mut self, action: Action) {

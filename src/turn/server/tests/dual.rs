@@ -7,7 +7,7 @@ use turn_types::attribute::{AdditionalAddressFamily, EvenPort, Lifetime, Request
 use turn_types::message::{ALLOCATE, REFRESH};
 
 use super::super::sim::{Caller, Reply, Sim, addr, peer};
-use super::super::{Forward, PERMISSION_LIFETIME};
+use super::super::{Action, Forward, PERMISSION_LIFETIME};
 use crate::sys::net::Family;
 
 const PEER_V6: &str = "[2606:4700::1]:5000";
@@ -164,4 +164,61 @@ fn sockets_that_open_for_nobody_are_closed_and_their_place_is_used_again() {
     assert_eq!(replies[0].1.result(), Ok(()));
     assert_eq!((sim.sockets.len(), sim.shared.allocations()), (1, 1));
     assert!(sim.sockets.values().all(|address| *address == replies[0].1.relayed()));
+}
+
+#[test]
+fn a_client_that_goes_between_two_sockets_leaves_neither_and_its_quota() {
+    for is_shut in [false, true] {
+        for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut sim = Sim::with(|settings| settings.user_quota = 1);
+            let alice = sim.user("alice");
+            let request = alice.sign(ALLOCATE, &[&turn_types::attribute::RequestedTransport::new(17), &both()]);
+            assert_eq!(sim.server.handle_client(alice.client, &request, sim.now), None);
+            let opened = [sim.server.poll_action().unwrap(), sim.server.poll_action().unwrap()];
+            let [Action::Open { relay: v4, .. }, Action::Open { relay: v6, .. }] = opened else { panic!("{opened:?}") };
+            let at = |is_open: bool, text: &str| is_open.then(|| addr(text));
+            sim.server.handle_opened(v4, at(first, "198.51.100.1:49170"), sim.now);
+            if is_shut {
+                sim.server.shut()
+            } else {
+                sim.server.handle_closed(alice.client)
+            }
+            assert_eq!((sim.shared.allocations(), sim.server.is_empty()), (0, true));
+            sim.server.handle_closed(alice.client);
+            sim.server.handle_opened(v6, at(second, "[2001:db8::1]:49170"), sim.now);
+            let mut closed = Vec::new();
+            while let Some(action) = sim.server.poll_action() {
+                let Action::Close { relay } = action else { panic!("{action:?}: nobody is there to be told") };
+                closed.push(relay);
+            }
+            let wanted =
+                [(v4, first), (v6, second)].into_iter().filter(|(_, is_open)| *is_open).map(|(relay, _)| relay);
+            assert_eq!(closed, wanted.collect::<Vec<_>>());
+            assert!(
+                !sim.shared.is_live(addr("198.51.100.1:49170")) && !sim.shared.is_live(addr("[2001:db8::1]:49170"))
+            );
+            let again = sim.allocate("alice");
+            assert_eq!((sim.shared.allocations(), sim.server.slots.len()), (1, 1), "its place is used again");
+            sim.refresh(&again, 0).unwrap();
+        }
+    }
+}
+
+#[test]
+fn settings_that_change_while_sockets_open_are_for_the_next_allocation() {
+    let mut sim = Sim::new();
+    let alice = sim.user("alice");
+    let request = alice.sign(ALLOCATE, &[&turn_types::attribute::RequestedTransport::new(17), &both()]);
+    assert_eq!(sim.server.handle_client(alice.client, &request, sim.now), None);
+    sim.settings.user_quota = 0;
+    sim.settings.secrets = vec![crate::config::Secret::new(vec![9; 32])];
+    sim.server.set_settings(std::sync::Arc::new(sim.settings.clone()), sim.now);
+    sim.server.drain();
+    let replies = sim.drain();
+    assert!(replies.len() == 1 && replies[0].1.result().is_ok(), "{replies:?}");
+    assert!(replies[0].1.message().validate_integrity_with_key(&alice.key()).is_ok());
+    assert_eq!((sim.sockets.len(), sim.shared.allocations()), (2, 1));
+    assert_eq!(sim.refresh(&alice, 600), Ok(600));
+    assert_eq!(sim.refresh(&alice, 0), Ok(0));
+    assert_eq!((sim.sockets.len(), sim.shared.allocations(), sim.server.is_empty()), (0, 0, true));
 }

@@ -7,7 +7,7 @@ use turn_types::attribute::DontFragment;
 use turn_types::message::REFRESH;
 
 use super::super::sim::{Sim, addr, peer};
-use super::super::{Forward, Transport};
+use super::super::{Client, Forward, Transport};
 use crate::config::{Network, PeerMode, Secret};
 use crate::turn::counters::{Dropped, Outcome};
 use crate::turn::peers::PeerPolicy;
@@ -238,6 +238,19 @@ fn a_loop_out_of_our_own_listener_is_not_answered() {
     assert_eq!(sim.deliver(alice.client, &alice.sign(REFRESH, &[])), None);
     alice.client.remote = addr("192.0.2.9:3478");
     assert!(sim.deliver(alice.client, &alice.sign(REFRESH, &[])).is_some());
+}
+
+/// A port of TCP has nothing to do with the same number in UDP, which may be a relay's.
+#[test]
+fn a_stream_from_the_servers_own_host_is_served_whatever_its_port_is() {
+    let mut sim = Sim::new();
+    let alice = sim.allocate("alice");
+    let bob = sim.user("bob");
+    let from_relay = |transport| Client { remote: alice.relay, transport, ..bob.client };
+    assert_eq!(sim.deliver(from_relay(Transport::Udp), &bob.sign(REFRESH, &[])), None);
+    for transport in [Transport::Tcp, Transport::Tls] {
+        assert!(sim.deliver(from_relay(transport), &bob.sign(REFRESH, &[])).is_some());
+    }
 }
 
 /// Row T57.

@@ -5,14 +5,15 @@
 
 mod rules;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 use stun_types::message::MessageClass;
 
 use self::rules::{Allocation, Goes, Model, granted};
+use super::super::allocation::Relay;
 use super::super::sim::{Caller, Reply, Sim, addr};
 use super::super::{Forward, Frame, IcmpError, RelayId, Transport};
 use super::draft::{
@@ -116,6 +117,7 @@ struct World {
     sim: Sim,
     model: Model,
     callers: Vec<Caller>,
+    began_at: Instant,
     /// When each one's nonce was made.
     nonces_at: [u64; CLIENTS],
     transactions: u32,
@@ -132,7 +134,8 @@ impl World {
             sim.user_by(["alice", "bob"][number % 2], remote, transport, 0)
         });
         let callers = callers.collect();
-        Self { sim, model: Model::default(), callers, nonces_at: [0; CLIENTS], transactions: 0 }
+        let began_at = sim.now.mono;
+        Self { sim, model: Model::default(), callers, began_at, nonces_at: [0; CLIENTS], transactions: 0 }
     }
 
     fn place(&self, number: usize) -> SocketAddr {
@@ -337,6 +340,32 @@ impl World {
         }
     }
 
+    /// Whether both hold the same, apart from what is over and was not yet swept up.
+    fn compare_living(&self) {
+        let (server, now) = (&self.sim.server, self.sim.now.mono);
+        for (who, caller) in self.callers.iter().enumerate() {
+            let allocation = server.by_client.get(&caller.client).and_then(|slot| server.allocation(*slot));
+            let ends = |at: Instant| at.checked_duration_since(self.began_at).filter(|_| at > now);
+            let (mut relays, mut permissions, mut channels) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+            if let Some(allocation) = allocation {
+                let of_relay =
+                    |relay: &Relay| Some((relay.address.is_ipv4(), (relay.address, ends(relay.expires_at)?)));
+                relays = allocation.relays.iter().flatten().filter_map(of_relay).collect();
+                let has = |peer: IpAddr| relays.contains_key(&peer.is_ipv4());
+                let permitted = allocation.permissions.iter().filter(|permission| has(permission.peer));
+                permissions = permitted.filter_map(|one| Some((one.peer, ends(one.expires_at)?))).collect();
+                let bound = allocation.channels.iter().filter(|channel| has(channel.peer.ip()));
+                channels = bound.filter_map(|one| Some((one.number, (one.peer, ends(one.expires_at)?)))).collect();
+            }
+            let wanted = self.model.allocations.get(&who).cloned().unwrap_or_default();
+            assert_eq!(
+                (relays, permissions, channels),
+                (wanted.relays, wanted.permissions, wanted.channels),
+                "of {who}"
+            );
+        }
+    }
+
     /// Whether both hold the same, once the relay has woken.
     fn compare(&mut self) {
         self.sim.server.handle_timeout(self.sim.now);
@@ -405,6 +434,7 @@ proptest! {
         for step in &steps {
             world.step(step);
             world.model.prune();
+            world.compare_living();
         }
         world.compare();
         world.pass(Duration::from_secs(3600), false);
