@@ -121,17 +121,20 @@ fn a_relay_that_is_told_to_stop_serves_those_who_are_there_and_nobody_else() {
     assert_eq!(client.allocate(), None);
     client.bind(0x4000, ECHO.into());
     relay.stopping.cancel();
-    let mut late = Client::new(&net, &relay);
-    // The workers hear of it within a moment; whoever was in time is not late.
-    while late.allocate().is_none() {
-        assert_eq!(late.refresh(0), None);
+    // Of all workers: the kernel chooses by the client's port.
+    for _ in 0..8 {
+        let mut late = Client::new(&net, &relay);
+        // The workers hear of it within a moment; whoever was in time is not late.
+        while late.allocate().is_none() {
+            assert_eq!(late.refresh(0), None);
+        }
+        assert_eq!(late.allocate(), Some(508));
     }
-    assert_eq!(late.allocate(), Some(508));
     client.send(0x4000, b"still served");
     assert_eq!(client.receive(0x4000), b"still served");
     assert_eq!(client.refresh(0), None);
     let counters = relay.stop().unwrap();
-    assert!(counters.outcome(Outcome::NoCapacity) >= 2);
+    assert!(counters.outcome(Outcome::NoCapacity) >= 16);
     assert_eq!(Counters::read(&counters.allocations), 0);
 }
 
