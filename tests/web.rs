@@ -150,6 +150,8 @@ fn programs_on_this_host_read_the_counters_and_others_need_the_token() {
     for line in [
         "rtcctl_turn_allocations 0",
         "rtcctl_turn_dropped_total{reason=\"malformed\"}",
+        "rtcctl_connections_total{class=\"web\"} ",
+        "rtcctl_connections_total{class=\"turned_away\"} 0",
         "rtcctl_task_up{task=\"web\"} 1",
     ] {
         assert!(told.contains(&format!("\n{line}")), "{line}: {told}");

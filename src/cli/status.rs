@@ -1,5 +1,6 @@
 //! `rtcctl status` and `rtcctl list`: how things are.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -163,6 +164,12 @@ fn relay(turn: &TurnStatus) -> Vec<String> {
     lines
 }
 
+/// Clients for whom there was no place: the one thing of connections that an operator should act on.
+fn turned_away(connections: &BTreeMap<String, u64>) -> Option<String> {
+    let times = connections.get("turned_away").copied().filter(|times| *times > 0)?;
+    Some(format!("connections  {times} turned away for lack of room"))
+}
+
 fn summary(status: &Status, colour: bool) -> String {
     let mut lines = vec![
         String::new(),
@@ -175,6 +182,7 @@ fn summary(status: &Status, colour: bool) -> String {
         ),
     ];
     lines.extend(relay(&status.turn));
+    lines.extend(turned_away(&status.connections));
     if let Some(certificate) = &status.certificate {
         let names = certificate.names.join(", ");
         lines.push(format!("certificate  {}, {} days left, for {names}", certificate.source, certificate.days_left));
@@ -198,6 +206,14 @@ fn summary(status: &Status, colour: bool) -> String {
 mod tests {
     use super::*;
     use crate::control::protocol::{TurnLimits, TurnListening, TurnPath};
+
+    #[test]
+    fn connections_are_told_of_only_when_some_were_turned_away() {
+        let counted = |times| BTreeMap::from([("web".to_owned(), 9), ("turned_away".to_owned(), times)]);
+        assert_eq!(turned_away(&counted(0)), None);
+        assert_eq!(turned_away(&BTreeMap::new()), None);
+        assert_eq!(turned_away(&counted(3)).unwrap(), "connections  3 turned away for lack of room");
+    }
 
     #[test]
     fn the_relay_tells_what_an_operator_needs_and_no_zeros() {

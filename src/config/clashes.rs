@@ -9,6 +9,7 @@ use super::{Config, PeerMode};
 pub(super) fn complain(reader: &mut Reader, config: &Config) {
     let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
     complain_about_tcp_ports(reader, config);
+    complain_about_half_a_shared_port(reader, config);
     if let (false, Some(port)) = (config.turn.tcp, config.turn.tls_port) {
         let line = line_of(reader, "turn.tls_port");
         reader.complain(line, "turn.tls_port", format!("is {port}, but `turn.tcp: off` takes no client by TLS"));
@@ -68,6 +69,29 @@ fn complain_about_tcp_ports(reader: &mut Reader, config: &Config) {
     }
 }
 
+/// TURN shares the page's port where the page listens. A wildcard cannot have it everywhere else: the kernel lets
+/// nobody listen on a wildcard beside one of its addresses.
+fn complain_about_half_a_shared_port(reader: &mut Reader, config: &Config) {
+    let (web, turn) = (&config.web, &config.turn);
+    if !turn.tcp || turn.port != web.port {
+        return;
+    }
+    let is_on = |wildcard: &IpAddr| web.bind.contains(wildcard);
+    let wildcards = turn.bind.iter().filter(|address| address.is_unspecified() && !is_on(address));
+    let beside = |wildcard: &IpAddr| web.bind.iter().copied().find(|one| one.is_ipv4() == wildcard.is_ipv4());
+    let Some((wildcard, one)) = wildcards.filter_map(|address| Some((*address, beside(address)?))).next() else {
+        return;
+    };
+    let line_of = |path: &str| reader.lines.get(path).copied().unwrap_or(0);
+    let line = line_of("turn.port").max(line_of("web.port"));
+    let port = turn.port;
+    let text = format!(
+        "clashes with web.port: both want TCP port {port}, but turn.bind has {wildcard} and web.bind only {one}; \
+         list the same addresses in both"
+    );
+    reader.complain(line, "turn.port", text);
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::resolve::{HostFacts, resolve};
@@ -114,11 +138,24 @@ mod tests {
             complaints(&turn("  tcp: off\n  tls_port: 5349\n")),
             ["line 6: turn.tls_port: is 5349, but `turn.tcp: off` takes no client by TLS"]
         );
-        for fine in
-            ["  port: 443\n", "  port: 8080\n  tcp: off\n", "  tls_port: 5349\n", "  bind: [192.0.2.7]\n  port: 443\n"]
-        {
-            let text = turn(fine).replace("web:\n", "web:\n  bind: [192.0.2.8]\n");
-            assert!(resolve(&text, &facts()).is_ok(), "{fine}");
+        let on_one_address = |keys: &str| turn(keys).replace("web:\n", "web:\n  bind: [192.0.2.8]\n");
+        assert!(resolve(&turn("  port: 443\n"), &facts()).is_ok());
+        for fine in [
+            "  port: 443\n  tcp: off\n",
+            "  port: 8080\n  tcp: off\n",
+            "  tls_port: 5349\n",
+            "  bind: [192.0.2.7]\n  port: 443\n",
+            "  bind: [192.0.2.7, 192.0.2.8]\n  port: 443\n",
+            "  bind: ['::', 192.0.2.8]\n  port: 443\n",
+        ] {
+            assert!(resolve(&on_one_address(fine), &facts()).is_ok(), "{fine}");
         }
+        assert_eq!(
+            complaints(&on_one_address("  bind: [0.0.0.0]\n  port: 443\n")),
+            [
+                "line 7: turn.port: clashes with web.port: both want TCP port 443, but turn.bind has 0.0.0.0 and web.bind \
+              only 192.0.2.8; list the same addresses in both"
+            ]
+        );
     }
 }

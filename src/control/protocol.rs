@@ -65,6 +65,9 @@ pub struct Status {
     pub urls: Urls,
     pub calls: Calls,
     pub turn: TurnStatus,
+    /// TCP connections since the start, by what was made of them; every class is there.
+    #[serde(default)]
+    pub connections: BTreeMap<String, u64>,
     pub certificate: Option<CertificateStatus>,
     pub findings: Vec<Finding>,
 }

@@ -22,6 +22,9 @@ pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
     );
     let outcomes = turn.outcomes.iter().map(|(outcome, count)| (outcome.as_str(), *count));
     page.many("rtcctl_turn_allocations_total", "counter", "Allocations by what became of them.", "outcome", outcomes);
+    let connections = status.connections.iter().map(|(class, count)| (class.as_str(), *count));
+    let help = "TCP connections by what was made of them.";
+    page.many("rtcctl_connections_total", "counter", help, "class", connections);
     page.one("rtcctl_signaling_rooms", "gauge", "Rooms with somebody in them.", status.calls.rooms);
     page.one("rtcctl_signaling_peers", "gauge", "People in rooms.", status.calls.peers);
     if let Some(not_after) = not_after {
@@ -92,6 +95,7 @@ mod tests {
             urls: Urls { web: String::new(), ice: Vec::new() },
             calls: Calls { rooms: 1, peers: 2 },
             turn,
+            connections: [("turned_away".to_owned(), 0), ("web".to_owned(), 7)].into(),
             certificate: None,
             findings: Vec::new(),
         };
@@ -112,6 +116,10 @@ rtcctl_turn_dropped_total{reason=\"no_permission\"} 0
 # HELP rtcctl_turn_allocations_total Allocations by what became of them.
 # TYPE rtcctl_turn_allocations_total counter
 rtcctl_turn_allocations_total{outcome=\"granted\"} 5
+# HELP rtcctl_connections_total TCP connections by what was made of them.
+# TYPE rtcctl_connections_total counter
+rtcctl_connections_total{class=\"turned_away\"} 0
+rtcctl_connections_total{class=\"web\"} 7
 # HELP rtcctl_signaling_rooms Rooms with somebody in them.
 # TYPE rtcctl_signaling_rooms gauge
 rtcctl_signaling_rooms 1

@@ -138,6 +138,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let doors = Doors { turn: config.turn.tcp.then(Door::default), ..Doors::default() };
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
+    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config);
     let sources = Sources {
         probes: Probes::new(asked_at.0, asked_at.1, certificate.clone(), board.clone()),
         started_at: clock::now().mono,
@@ -145,6 +146,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         ice: ice.clone(),
         certificate: certificate.clone(),
         relay: Relay::new(&config.turn, Arc::clone(&turn_counters), &sockets.addresses(), &streams, &streams),
+        connections: edge.counters(),
         calls: Arc::clone(&call_counters),
         web_url: web_url(&config),
         home: home.clone(),
@@ -152,12 +154,11 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
     let services: Vec<Arc<dyn Service>> = vec![
-        Arc::new(Certs::new(&config, home, certificate.clone())),
-        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn.clone())),
-        Arc::new(Signaling::new(&config, doors.signaling.clone(), ice.clone(), call_counters)),
-        Arc::new(Web::new(&config, home, doors.web.clone(), ice, board.clone(), metrics)),
+        Arc::new(Certs::new(&config, home, certificate)),
+        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn)),
+        Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
+        Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
     ];
-    let edge = Edge::new(listeners, certificate, doors, &config);
     let supervisor = Supervisor::new(services, board);
     Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
 }

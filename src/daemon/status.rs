@@ -13,6 +13,7 @@ use crate::certs::{CertHandle, Served};
 use crate::control::protocol::{
     Calls, CertificateStatus, Finding, ProbeStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
 };
+use crate::edge;
 use crate::home::Home;
 use crate::signaling;
 use crate::supervisor::board::{Board, State, TaskView};
@@ -34,6 +35,7 @@ pub(super) struct Sources {
     pub(super) ice: IceIssuer,
     pub(super) certificate: CertHandle,
     pub(super) relay: Relay,
+    pub(super) connections: Arc<edge::Counters>,
     pub(super) calls: Arc<signaling::Counters>,
     pub(super) web_url: String,
     pub(super) home: Home,
@@ -58,6 +60,10 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
         turn: sources.relay.status(),
+        connections: edge::Class::ALL
+            .iter()
+            .map(|class| (class.as_str().to_owned(), sources.connections.of(*class)))
+            .collect(),
         certificate: certificate.map(|served| CertificateStatus {
             source: "self-signed".to_owned(),
             names: served.names.clone(),

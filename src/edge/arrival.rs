@@ -16,11 +16,16 @@ use super::counters::Class;
 use super::demux::{Offer, Speech, offer};
 use super::held::{Held, Rewound};
 use crate::supervisor::handover::TurnStream;
+use crate::sys::tcp::keep_unsent;
 
 /// How long a client may take to say its first bytes, and again to finish the TLS handshake with what follows it.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a stream waits for a turn task that is being restarted.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes that wait in the kernel besides those on their way. A slow client makes room every few seconds then, and is
+/// told apart from one that reads nothing.
+const UNSENT: u32 = 128 * 1024;
 
 /// What a listening port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +52,9 @@ impl Connections {
     pub(super) async fn serve(self: Arc<Self>, port: Port, stream: Held, client: SocketAddr) {
         // A page is many small writes, and so is a call.
         let _ = stream.stream.set_nodelay(true);
+        if let Err(error) = keep_unsent(&stream.stream, UNSENT) {
+            debug!(%client, %error, "the kernel keeps as much for a slow client as it likes");
+        }
         let arrived = tokio::select! {
             arrived = self.find_out(port, stream, client) => arrived,
             () = self.closing.cancelled() => return,
@@ -149,7 +157,7 @@ impl Connections {
         if self.doors.turn.is_none() {
             return Err(Class::Unknown);
         }
-        let Held { stream, place } = held;
+        let Held { stream, place, .. } = held;
         let taken = stream.local_addr().and_then(|local| Ok((local, stream.into_std()?)));
         let (local, stream) = taken.map_err(|_| Class::Silent)?;
         let hold = Box::new(place);

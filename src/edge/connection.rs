@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -25,7 +25,8 @@ use super::redirect::{OwnNames, Way};
 use super::tls::Tls;
 use crate::supervisor::handover::HttpJob;
 
-/// How long a client may take to send the head of a request; an idle connection is closed after it, too.
+/// How long a client may take to send the head of a request, the first by whichever version of HTTP; an idle connection
+/// of HTTP/1.1 is closed after it, too.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a request waits for a task that is being restarted.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -63,7 +64,7 @@ impl Connections {
             let service = Arc::clone(&service);
             async move { Ok::<_, Infallible>(service.answer(request, client).await) }
         };
-        self.serve_requests(stream, client, answer).await;
+        serve_requests(stream, client, &self.closing, HEAD_WITHIN, answer).await;
     }
 
     /// Serves a connection without TLS: everything is sent to HTTPS.
@@ -74,41 +75,7 @@ impl Connections {
             let service = Arc::clone(&service);
             async move { Ok::<_, Infallible>(service.redirect(request, client, local.ip()).await) }
         };
-        self.serve_requests(stream, client, answer).await;
-    }
-
-    async fn serve_requests<S, F, A>(&self, stream: S, client: SocketAddr, answer: F)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
-        A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
-    {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
-            .max_buf_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(MAX_HEAD).expect("a head is short"))
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PONG_WITHIN);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service_fn(answer));
-        tokio::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            debug!(%client, %error, "a connection ended badly");
-        }
+        serve_requests(stream, client, &self.closing, HEAD_WITHIN, answer).await;
     }
 
     /// Has a request answered by its task.
@@ -152,6 +119,62 @@ impl Connections {
     }
 }
 
+/// Serves requests until the client leaves or the service closes. It is dropped if it does not come to its first
+/// request in time: no timer of HTTP's own covers finding out its version, nor the first frames of HTTP/2.
+async fn serve_requests<S, F, A>(
+    stream: S,
+    client: SocketAddr,
+    closing: &CancellationToken,
+    first_within: Duration,
+    answer: F,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD).expect("a head is short"))
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_WITHIN);
+    let begun = Arc::new(Notify::new());
+    let begins = Arc::clone(&begun);
+    let service = service_fn(move |request| {
+        begins.notify_one();
+        answer(request)
+    });
+    let overdue = async {
+        if timeout(first_within, begun.notified()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = overdue => {
+            debug!(%client, "a connection came to no request in time");
+            return;
+        }
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%client, %error, "a connection ended badly");
+    }
+}
+
 fn unavailable() -> Response<Body> {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "restarting, try again in a moment\n");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
@@ -163,4 +186,70 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(100);
+    const LATE: Duration = Duration::from_secs(10);
+    const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_client_that_comes_to_no_request_loses_its_place() {
+        let beginnings: [&[u8]; 5] = [
+            b"",
+            b"PRI * HT",
+            b"GET / HTTP/1.1\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            // Settings, as every client of HTTP/2 sends them, and a request that does not follow.
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        ];
+        for beginning in beginnings {
+            block_on(async {
+                let (mut client, server) = tokio::io::duplex(4096);
+                client.write_all(beginning).await.unwrap();
+                let answer = |_| async { Ok(unavailable()) };
+                let closing = CancellationToken::new();
+                let serving = serve_requests(server, CLIENT, &closing, SOON, answer);
+                let text = String::from_utf8_lossy(beginning);
+                assert!(timeout(LATE, serving).await.is_ok(), "{text:?} holds its place");
+            });
+        }
+    }
+
+    #[test]
+    fn a_request_that_came_in_time_may_take_long_to_be_answered() {
+        block_on(async {
+            let (mut client, server) = tokio::io::duplex(4096);
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a.b\r\nConnection: close\r\n\r\n").await.unwrap();
+            let answered = Arc::new(Notify::new());
+            let waits = Arc::clone(&answered);
+            let answer = move |_| {
+                let waits = Arc::clone(&waits);
+                async move {
+                    waits.notified().await;
+                    Ok(unavailable())
+                }
+            };
+            let closing = CancellationToken::new();
+            let serving = serve_requests(server, CLIENT, &closing, SOON, answer);
+            tokio::pin!(serving);
+            assert!(timeout(3 * SOON, serving.as_mut()).await.is_err());
+            answered.notify_one();
+            serving.await;
+            let mut heard = String::new();
+            client.read_to_string(&mut heard).await.unwrap();
+            assert!(heard.starts_with("HTTP/1.1 503 "), "{heard}");
+        });
+    }
 }

@@ -21,10 +21,12 @@ pub enum Class {
     NoTls,
     /// There was no place left for it.
     TurnedAway,
+    /// It could not be accepted.
+    Failed,
 }
 
 impl Class {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Web,
         Self::PlainWeb,
         Self::TurnTls,
@@ -33,6 +35,7 @@ impl Class {
         Self::Silent,
         Self::NoTls,
         Self::TurnedAway,
+        Self::Failed,
     ];
 
     #[must_use]
@@ -46,6 +49,7 @@ impl Class {
             Self::Silent => "silent",
             Self::NoTls => "no_tls",
             Self::TurnedAway => "turned_away",
+            Self::Failed => "failed",
         }
     }
 }

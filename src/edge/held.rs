@@ -2,18 +2,51 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::accept::Place;
 use super::demux::{ENOUGH, Speech, speech};
 
-/// A stream that holds its place for as long as anyone has it, a WebSocket's new owner included.
+/// How long a client that reads nothing may keep what is written to it waiting.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// A stream that holds its place for as long as anyone has it, a WebSocket's new owner included. Writing to it fails
+/// if the client takes nothing for too long, so that no answer holds a place forever.
 pub(super) struct Held {
     pub(super) stream: TcpStream,
     pub(super) place: Place,
+    jam: Jam,
+}
+
+impl Held {
+    pub(super) fn new(stream: TcpStream, place: Place) -> Self {
+        Self { stream, place, jam: Jam { within: TAKEN_WITHIN, ends: None } }
+    }
+}
+
+/// How long a writer has been waiting without a break.
+struct Jam {
+    within: Duration,
+    /// `None`: nothing waits. Boxed, since most connections never do.
+    ends: Option<Pin<Box<Sleep>>>,
+}
+
+impl Jam {
+    /// What a write came to, or `TimedOut`.
+    fn bound(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.ends = None;
+            return written;
+        }
+        let within = self.within;
+        ready!(self.ends.get_or_insert_with(|| Box::pin(sleep(within))).as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Held {
@@ -24,7 +57,8 @@ impl AsyncRead for Held {
 
 impl AsyncWrite for Held {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.jam.bound(cx, written)
     }
 
     fn poll_write_vectored(
@@ -32,7 +66,8 @@ impl AsyncWrite for Held {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.jam.bound(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -133,9 +168,10 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+    use crate::edge::accept::Caps;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
     #[test]
@@ -154,6 +190,31 @@ mod tests {
             let (sent, heard) = tokio::join!(sends, hears);
             sent.unwrap();
             assert_eq!(heard.unwrap(), (Speech::Stun, said));
+        });
+    }
+
+    #[test]
+    fn a_client_that_stops_reading_fails_the_write_and_one_that_reads_late_does_not() {
+        block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, address) = listener.accept().await.unwrap();
+            let place = std::sync::Arc::new(Caps::new(4096)).enter(address.ip()).unwrap();
+            let mut held = Held::new(stream, place);
+            held.jam.within = Duration::from_millis(200);
+            let block = vec![7; 1 << 20];
+            let mut written = 0;
+            let failure = loop {
+                match held.write(&block).await {
+                    Ok(length) => written += length,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(failure.kind(), io::ErrorKind::TimedOut);
+            let mut heard = vec![0; written];
+            client.read_exact(&mut heard).await.unwrap();
+            held.write_all(b"again").await.unwrap();
+            assert!(held.jam.ends.is_none());
         });
     }
 

@@ -24,9 +24,9 @@ impl Listeners {
     /// # Errors
     /// If a port is taken, naming its holder, or may not be had.
     pub fn bind(web: &WebConfig, turn: &TurnConfig) -> Result<Self> {
-        let https = bind_all(&web.bind, web.port, "web", "web.port")?;
+        let https = bind_all(&web.bind, is_default(&web.bind), web.port, "web", "web.port")?;
         let http = match web.http_port {
-            Some(port) => bind_all(&web.bind, port, "the redirect to HTTPS", "web.http_port")?,
+            Some(port) => bind_all(&web.bind, is_default(&web.bind), port, "the redirect to HTTPS", "web.http_port")?,
             None => Vec::new(),
         };
         let mut ports = Vec::new();
@@ -34,11 +34,13 @@ impl Listeners {
             ports.push((turn.port, "turn", "turn.port"));
             ports.extend(turn.tls_port.map(|port| (port, "turn over TLS", "turn.tls_port")));
         }
-        // The HTTPS port serves TURN anyway.
-        ports.retain(|(port, ..)| *port != web.port || *port == 0);
         let mut sockets = Vec::new();
         for (port, what, key) in ports {
-            sockets.extend(bind_all(&turn.bind, port, what, key)?);
+            let left = not_served(&turn.bind, port, web);
+            if left.is_empty() && !turn.bind.is_empty() {
+                continue;
+            }
+            sockets.extend(bind_all(&left, is_default(&turn.bind), port, what, key)?);
         }
         Ok(Self { https, http, turn: sockets, shares_https: turn.tcp })
     }
@@ -69,14 +71,30 @@ impl Listeners {
     }
 }
 
-fn bind_all(addresses: &[IpAddr], port: u16, what: &str, key: &str) -> Result<Vec<TcpListener>> {
+/// Whether nobody wrote down these addresses.
+fn is_default(addresses: &[IpAddr]) -> bool {
+    addresses == any_address()
+}
+
+/// The `addresses` whose `port` is not one of HTTPS, which serves TURN anyway.
+fn not_served(addresses: &[IpAddr], port: u16, web: &WebConfig) -> Vec<IpAddr> {
+    let covers = |served: &IpAddr, address: &IpAddr| {
+        served == address || (served.is_unspecified() && served.is_ipv4() == address.is_ipv4())
+    };
+    let is_served =
+        |address: &IpAddr| port == web.port && port != 0 && web.bind.iter().any(|served| covers(served, address));
+    addresses.iter().copied().filter(|address| !is_served(address)).collect()
+}
+
+/// Binds `port` of each address. A family that the host lacks `may_lack`.
+fn bind_all(addresses: &[IpAddr], may_lack: bool, port: u16, what: &str, key: &str) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let wanted = SocketAddr::new(*address, port);
         match open(wanted) {
             Ok(listener) => listeners.push(listener),
             // A host without IPv6 serves IPv4; an address somebody wrote down is a different matter.
-            Err(error) if lacks_family(&error) && address.is_unspecified() && addresses == any_address() => {}
+            Err(error) if lacks_family(&error) && address.is_unspecified() && may_lack => {}
             Err(error) => return Err(bind_failure(Transport::Tcp, wanted, what, key, error)),
         }
     }
@@ -145,5 +163,23 @@ mod tests {
         assert_eq!(count(0, &turn(false, 0, Some(0))), (0, 0));
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         assert_eq!(count(free, &turn(true, free, None)), (0, 1));
+        let elsewhere: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into()];
+        let turn_elsewhere = TurnConfig { bind: elsewhere, ..turn(true, free, None) };
+        assert_eq!(count(free, &turn_elsewhere), (1, 2));
+    }
+
+    #[test]
+    fn the_same_port_of_another_address_or_family_is_not_served_by_https() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let check = |of_web: &[&str], of_turn: &[&str], port: u16, left: &[&str]| {
+            let web = web(addresses(of_web), 443, None);
+            assert_eq!(not_served(&addresses(of_turn), port, &web), addresses(left), "{of_web:?} {of_turn:?} {port}");
+        };
+        check(&["192.0.2.1"], &["192.0.2.1"], 443, &[]);
+        check(&["192.0.2.1"], &["192.0.2.1", "192.0.2.2"], 443, &["192.0.2.2"]);
+        check(&["0.0.0.0"], &["192.0.2.2", "2001:db8::1"], 443, &["2001:db8::1"]);
+        check(&["0.0.0.0", "::"], &["192.0.2.2", "2001:db8::1"], 443, &[]);
+        check(&["192.0.2.1"], &["192.0.2.1"], 3478, &["192.0.2.1"]);
+        check(&["192.0.2.1"], &["0.0.0.0"], 443, &["0.0.0.0"]);
     }
 }

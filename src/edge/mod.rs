@@ -29,6 +29,7 @@ use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob, TurnStream};
+use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
 
@@ -89,7 +90,7 @@ impl Edge {
     }
 
     async fn serve(self, closing: CancellationToken, closed: &CancellationToken) -> Result<()> {
-        let caps = Arc::new(Caps::default());
+        let caps = Arc::new(Caps::new(open_files_limit()));
         let connections = Arc::new(Connections {
             tls: Tls::new(self.certificate)?,
             doors: self.doors,

@@ -22,6 +22,13 @@ pub fn harden() {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 }
 
+/// How many files and sockets this process may have open.
+#[must_use]
+pub fn open_files_limit() -> u64 {
+    // What every system grants, where it does not say.
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+}
+
 /// Says how late the kernel may wake this thread from a short sleep: 50 microseconds unless it is said.
 ///
 /// # Errors

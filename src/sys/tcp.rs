@@ -1,9 +1,11 @@
-//! TCP listeners that a restarted service can have back at once.
+//! TCP listeners that a restarted service can have back at once, and bounds for connections.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
+use std::time::Duration;
 
+use nix::libc;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
@@ -27,4 +29,66 @@ pub fn open(address: SocketAddr) -> io::Result<TcpListener> {
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, Backlog::new(WAITING)?)?;
     Ok(TcpListener::from(socket))
+}
+
+/// Has the kernel take no more from us while `bytes` wait for their first sending. What the network has in flight
+/// does not count.
+///
+/// # Errors
+/// What the kernel says.
+#[expect(unsafe_code, reason = "nix has no TCP_NOTSENT_LOWAT")]
+pub fn keep_unsent(stream: &impl AsFd, bytes: u32) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<u32>()).map_err(io::Error::other)?;
+    let descriptor = stream.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads `length` bytes of `bytes`, which outlives the call.
+    let set = unsafe {
+        libc::setsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, (&raw const bytes).cast(), length)
+    };
+    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Has the kernel end a connection whose other end has acknowledged or taken nothing for so long.
+///
+/// # Errors
+/// What the kernel says.
+pub fn give_up_after(stream: &impl AsFd, patience: Duration) -> io::Result<()> {
+    let milliseconds = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+    Ok(setsockopt(stream, sockopt::TcpUserTimeout, &milliseconds)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    /// Bytes that the kernel takes for a client that never reads.
+    fn taken(stream: &mut TcpStream) -> usize {
+        stream.set_nonblocking(true).unwrap();
+        let block = [7; 4096];
+        let mut taken = 0;
+        while let Ok(length) = stream.write(&block) {
+            taken += length;
+        }
+        taken
+    }
+
+    #[test]
+    fn little_waits_for_a_client_that_never_reads_and_the_kernel_gives_it_up() {
+        let ((_free, mut unbounded), (_bound, mut bounded)) = (pair(), pair());
+        keep_unsent(&bounded, 16 * 1024).unwrap();
+        give_up_after(&bounded, Duration::from_secs(30)).unwrap();
+        assert_eq!(getsockopt(&bounded, sockopt::TcpUserTimeout).unwrap(), 30_000);
+        let (all, few) = (taken(&mut unbounded), taken(&mut bounded));
+        assert!(few < all, "{few} of {all} bytes");
+    }
 }

@@ -3,12 +3,14 @@
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConnection;
+use tracing::debug;
 
 use super::patience::Patience;
 use crate::supervisor::handover::TurnStream;
+use crate::sys::tcp::{give_up_after, keep_unsent};
 use crate::turn::framer::{MAX_EARLY_MESSAGE, MAX_MESSAGE};
 use crate::turn::server::{Client, Transport};
 
@@ -21,6 +23,10 @@ const SENT_EARLY: usize = 64 * 1024;
 const MAX_WAITING: usize = 256 * 1024;
 /// What answers may take up besides: a client whose data are dropped still has to be able to refresh its allocation.
 const MAX_ANSWERS: usize = 16 * 1024;
+/// Bytes that wait in the kernel besides those on their way.
+const UNSENT: u32 = 128 * 1024;
+/// How long a client may acknowledge nothing, or take nothing, until its connection is ended.
+const GONE_AFTER: Duration = Duration::from_secs(30);
 /// Parts of a frame: header, payload, padding.
 const MAX_PARTS: usize = 3;
 /// Plain bytes of a record. RFC 8446, section 5.1.
@@ -101,6 +107,7 @@ impl Connection {
             // A limit of its own would cut frames in two. It is bounded by what is pushed.
             tls.set_buffer_limit(None);
         }
+        bound(&stream).unwrap_or_else(|error| debug!(%client, %error, "the kernel bounds no output of its own"));
         let transport = if tls.is_some() { Transport::Tls } else { Transport::Tcp };
         Self {
             client: Client { remote: client, local, transport, via },
@@ -326,6 +333,12 @@ impl Output {
             spare.push(bytes);
         }
     }
+}
+
+/// Bounds what the kernel keeps for a client, and how long: what waits there is late already.
+fn bound(stream: &TcpStream) -> io::Result<()> {
+    keep_unsent(stream, UNSENT)?;
+    give_up_after(stream, GONE_AFTER)
 }
 
 /// Moves what was decrypted to `plain`, behind the `length` bytes that are there.
