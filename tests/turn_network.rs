@@ -71,6 +71,24 @@ fn a_peer_that_cannot_be_reached_does_not_keep_the_relay_from_another_one_and_it
 }
 
 #[test]
+fn where_icmp_is_off_nobody_is_told_and_everybody_is_served() {
+    let Some(net) = net() else { return };
+    let relay = Relay::start(&net, TurnConfig { icmp: false, ..config() });
+    let _peer = EchoPeer::start(&net);
+    let mut client = Client::new(&net, &relay);
+    assert_eq!(client.allocate(), None);
+    client.bind(0x4000, ECHO.into());
+    client.bind(0x4001, (PEER, 5000).into());
+    for round in 0..20_u8 {
+        client.send(0x4001, b"anybody?");
+        client.send(0x4000, &[round]);
+        assert_eq!(client.receive(0x4000), [round]);
+    }
+    assert_eq!(client.told, []);
+    assert_eq!(relay.stop().unwrap().dropped(Dropped::SendFailed), 0);
+}
+
+#[test]
 fn what_a_peer_sends_in_bursts_arrives_whole_and_in_order() {
     const BURST: u8 = 40;
     let Some(net) = net() else { return };

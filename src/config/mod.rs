@@ -147,6 +147,8 @@ pub struct TurnConfig {
     /// A port of its own for TURN over TLS, besides those; 5349 by custom.
     pub tls_port: Option<u16>,
     pub latency: Latency,
+    /// Whether clients are told what the network answers to their peers' datagrams. RFC 8656, section 11.5.
+    pub icmp: bool,
     /// Payload bytes a second that one allocation may relay, both directions together; `None`: without limit.
     pub allocation_bandwidth: Option<u64>,
     /// Payload bytes a second of all allocations together; `None`: without limit.
@@ -182,6 +184,7 @@ impl Default for TurnConfig {
             tcp: true,
             tls_port: None,
             latency: Latency::Auto,
+            icmp: true,
             allocation_bandwidth: None,
             total_bandwidth: None,
             drain: Duration::from_secs(2),

@@ -215,6 +215,7 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         .and_then(|field| reader.number(&field, 60..=2_592_000));
     let tcp = read_switch(reader, &mut section, "tcp").unwrap_or(true);
     let tls_port = read_port_or_off(reader, &mut section, "tls_port", None);
+    let icmp = read_switch(reader, &mut section, "icmp").unwrap_or(true);
     let latency = reader
         .field(&mut section, "latency")
         .and_then(|field| reader.choice(&field, LATENCIES))
@@ -240,6 +241,7 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         tcp,
         tls_port,
         latency,
+        icmp,
         allocation_bandwidth,
         total_bandwidth,
         drain: Duration::from_secs(drain.unwrap_or(DEFAULT_DRAIN)),
@@ -423,7 +425,7 @@ turn:
 
     #[test]
     fn the_keys_of_the_relay_mean_what_they_say() {
-        let text = "hosts: [a.b]\nturn: {tcp: false, latency: low, allocation_bandwidth: 500k, \
+        let text = "hosts: [a.b]\nturn: {tcp: false, latency: low, icmp: off, allocation_bandwidth: 500k, \
                     total_bandwidth: 2M, drain: 0}\n";
         let turn = resolve(text, &facts()).unwrap().config.turn;
         let wanted = TurnConfig {
@@ -432,6 +434,7 @@ turn:
             workers: 3,
             tcp: false,
             latency: Latency::Low,
+            icmp: false,
             allocation_bandwidth: Some(500_000),
             total_bandwidth: Some(2_000_000),
             drain: Duration::ZERO,

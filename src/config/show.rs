@@ -61,6 +61,7 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("turn.tcp", json!(if turn.tcp { "on" } else { "off" })),
         ("turn.tls_port", or_off(turn.tls_port)),
         ("turn.latency", json!(latency)),
+        ("turn.icmp", json!(if turn.icmp { "on" } else { "off" })),
         ("turn.allocation_bandwidth", or_off(turn.allocation_bandwidth)),
         ("turn.total_bandwidth", or_off(turn.total_bandwidth)),
         ("turn.drain", json!(turn.drain.as_secs())),

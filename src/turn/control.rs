@@ -54,6 +54,11 @@ pub(super) struct Current {
 }
 
 impl Current {
+    /// Whether clients are told of ICMP errors.
+    pub(super) fn tells_icmp(&self) -> bool {
+        self.config.icmp
+    }
+
     /// Whether packets may wait a moment for others.
     pub(super) fn may_gather(&self) -> bool {
         self.config.latency == Latency::Auto

@@ -310,8 +310,13 @@ impl<'a> StreamWorker<'a> {
 
     fn handle_relay(&mut self, relay: RelayId, events: EpollFlags, now: Now) {
         if events.contains(EpollFlags::EPOLLERR) {
-            let server = &mut self.server;
-            self.relays.hear(relay, |peer, error| server.handle_icmp(relay, peer, error, now));
+            let (server, tells) = (&mut self.server, self.live.current().tells_icmp());
+            // What is not told is read all the same, or the socket would never be quiet.
+            self.relays.hear(relay, |peer, error| {
+                if tells {
+                    server.handle_icmp(relay, peer, error, now);
+                }
+            });
             self.act(now);
         }
         let Some(socket) = self.relays.socket(relay) else { return };

@@ -196,8 +196,13 @@ impl<'a> Worker<'a> {
 
     fn handle_relay(&mut self, relay: RelayId, events: EpollFlags, now: Now) {
         if events.contains(EpollFlags::EPOLLERR) {
-            let server = &mut self.server;
-            self.relays.hear(relay, |peer, error| server.handle_icmp(relay, peer, error, now));
+            let (server, tells) = (&mut self.server, self.live.current().tells_icmp());
+            // What is not told is read all the same, or the socket would never be quiet.
+            self.relays.hear(relay, |peer, error| {
+                if tells {
+                    server.handle_icmp(relay, peer, error, now);
+                }
+            });
             self.act(now);
         }
         self.make_room();
