@@ -108,6 +108,29 @@ impl Live {
     }
 }
 
+/// What one worker works by, until it looks for something newer.
+pub(super) struct Follower {
+    live: Arc<Live>,
+    generation: u64,
+}
+
+impl Follower {
+    pub(super) fn new(live: Arc<Live>) -> Self {
+        // Before anything is read: a change in between is followed once too often rather than never.
+        Self { generation: live.generation(), live }
+    }
+
+    pub(super) fn current(&self) -> Arc<Current> {
+        self.live.current()
+    }
+
+    /// What is configured now, if that has changed since it was last asked.
+    pub(super) fn poll_change(&mut self) -> Option<Arc<Current>> {
+        let generation = self.live.generation();
+        (std::mem::replace(&mut self.generation, generation) != generation).then(|| self.live.current())
+    }
+}
+
 fn current(
     config: &TurnConfig,
     secrets: &Secrets,

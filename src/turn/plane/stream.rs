@@ -26,7 +26,7 @@ use crate::supervisor::handover::{Door, TurnStream};
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
 use crate::sys::process;
-use crate::turn::control::Live;
+use crate::turn::control::Follower;
 use crate::turn::framer::Framer;
 use crate::turn::server::{Action, Forward, RelayId, Server, Shared};
 use crate::turn::{Counters, Counts, Dropped};
@@ -73,9 +73,7 @@ pub(in crate::turn) struct StreamWorker<'a> {
     server: Server,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
-    live: Arc<Live>,
-    /// Of the settings that the server works by.
-    generation: u64,
+    live: Follower,
     stop: &'a EventFd,
     entrance: Entrance,
     epoll: Epoll,
@@ -99,20 +97,19 @@ impl<'a> StreamWorker<'a> {
     /// # Errors
     /// If the kernel has no epoll to give.
     pub(in crate::turn) fn new(common: &Common, entrance: Entrance, stop: &'a EventFd) -> Result<Self> {
-        let failed = |error: nix::Error| Failure::operator("cannot watch the sockets of turn").caused_by(error);
+        let failed = waiting::cannot_watch;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(failed)?;
         epoll.add(&entrance.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL)).map_err(failed)?;
         let Common { shared, ports, counters, live, offloads } = common.clone();
         let now = clock::now();
-        let generation = live.generation();
+        let live = Follower::new(live);
         let current = live.current();
         Ok(Self {
             server: Server::new(Arc::clone(&current.settings), Arc::clone(&shared), now, Box::new(rand::random)),
             shared,
             counters,
             live,
-            generation,
             stop,
             entrance,
             epoll,
@@ -213,10 +210,7 @@ impl<'a> StreamWorker<'a> {
     }
 
     fn follow_settings(&mut self, now: Now) {
-        let generation = self.live.generation();
-        if generation != self.generation {
-            self.generation = generation;
-            let current = self.live.current();
+        if let Some(current) = self.live.poll_change() {
             self.server.set_settings(Arc::clone(&current.settings), now);
             self.gather.set_allowed(current.may_gather());
         }

@@ -20,12 +20,12 @@ use super::gather::Gather;
 use super::output::{Exit, Exits, Output, Way};
 use super::relays::{FIRST_FREE_TOKEN, Relays};
 use super::waiting;
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
 use crate::sys::mmsg::receive::PIECES;
 use crate::sys::{process, udp::Offloads};
-use crate::turn::control::Live;
+use crate::turn::control::{Follower, Live};
 use crate::turn::relay_ports::RelayPorts;
 use crate::turn::server::{Action, Client, Forward, Frame, RelayId, Server, Shared, Transport};
 use crate::turn::sockets::Listener;
@@ -44,9 +44,7 @@ pub(in crate::turn) struct Worker<'a> {
     shared: Arc<Shared>,
     listeners: &'a [Listener],
     counters: Arc<Counters>,
-    live: Arc<Live>,
-    /// Of the settings that the server works by.
-    generation: u64,
+    live: Follower,
     stop: &'a EventFd,
     epoll: Epoll,
     relays: Relays,
@@ -74,7 +72,7 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// If the kernel has no epoll to give.
     pub(in crate::turn) fn new(common: &Common, listeners: &'a [Listener], stop: &'a EventFd) -> Result<Self> {
-        let failed = |error: nix::Error| Failure::operator("cannot watch the sockets of turn").caused_by(error);
+        let failed = waiting::cannot_watch;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(failed)?;
         for (token, listener) in (FIRST_LISTENER..).zip(listeners) {
@@ -82,7 +80,7 @@ impl<'a> Worker<'a> {
         }
         let Common { shared, ports, counters, live, offloads } = common.clone();
         let now = clock::now();
-        let generation = live.generation();
+        let live = Follower::new(live);
         let current = live.current();
         Ok(Self {
             server: Server::new(Arc::clone(&current.settings), Arc::clone(&shared), now, Box::new(rand::random)),
@@ -90,7 +88,6 @@ impl<'a> Worker<'a> {
             listeners,
             counters,
             live,
-            generation,
             stop,
             epoll,
             relays: Relays::new(ports),
@@ -155,10 +152,7 @@ impl<'a> Worker<'a> {
     }
 
     fn follow_settings(&mut self, now: Now) {
-        let generation = self.live.generation();
-        if generation != self.generation {
-            self.generation = generation;
-            let current = self.live.current();
+        if let Some(current) = self.live.poll_change() {
             self.server.set_settings(Arc::clone(&current.settings), now);
             self.gather.set_allowed(current.may_gather());
         }

@@ -45,6 +45,11 @@ pub(super) fn nap(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest) -> Resul
     wait_for(epoll, events, EpollTimeout::ZERO)
 }
 
+/// Why a worker cannot begin.
+pub(super) fn cannot_watch(error: nix::Error) -> Failure {
+    Failure::operator("cannot watch the sockets of turn").caused_by(error)
+}
+
 fn wait_for(epoll: &Epoll, events: &mut [EpollEvent], timeout: EpollTimeout) -> Result<usize> {
     match epoll.wait(events, timeout) {
         Ok(ready) => Ok(ready),
