@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -18,8 +18,9 @@ use super::service::{Context, Report, Service, TaskName};
 use crate::error::{Failure, Result};
 use crate::sys::clock;
 
-/// The longest sleep between two looks at the clock: monotonic clocks stop while a machine is suspended.
-const MAX_SLEEP: Duration = Duration::from_secs(5);
+/// The longest sleep between two looks at the clock: monotonic clocks stop while a machine is suspended, and whoever
+/// waits for the loop's turns should not wait for long.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// What an operator orders for one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub struct Supervisor {
     waiters: Vec<Waiter>,
     settled: Vec<Sender<()>>,
     is_halting: bool,
+    /// Called whenever the loop turns.
+    on_turn: Box<dyn FnMut(Instant) + Send>,
 }
 
 impl Supervisor {
@@ -123,7 +126,15 @@ impl Supervisor {
             .collect();
         let to_start = (0..tasks.len()).collect();
         let waiters = Vec::new();
-        Self { tasks, board, events, sender, to_start, waiters, settled: Vec::new(), is_halting: false }
+        let on_turn = Box::new(|_| {});
+        Self { tasks, board, events, sender, to_start, waiters, settled: Vec::new(), is_halting: false, on_turn }
+    }
+
+    /// Has `call` called whenever the loop turns, which is at least once a second. It must not block.
+    #[must_use]
+    pub fn on_turn(mut self, call: impl FnMut(Instant) + Send + 'static) -> Self {
+        self.on_turn = Box::new(call);
+        self
     }
 
     #[must_use]
@@ -142,6 +153,7 @@ impl Supervisor {
                 return;
             }
             let now = clock::now().mono;
+            (self.on_turn)(now);
             let due = self.tasks.iter().filter_map(|task| task.policy.poll_timeout()).min();
             let sleep = due.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now)).min(MAX_SLEEP);
             if let Ok(event) = self.events.recv_timeout(sleep) {

@@ -28,6 +28,23 @@ const HELD_FOR: Duration = Duration::from_secs(300);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
 
+/// What differs between the things that are kept alive by these rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long an instance may take to become ready.
+    pub start: Duration,
+    /// How long an instance may take to end once it was asked to.
+    pub drain: Duration,
+    /// Without the bound, which endurance tests lift, what was ready once is restarted at once, however often.
+    pub is_bounded: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { start: START_DEADLINE, drain: DRAIN_DEADLINE, is_bounded: true }
+    }
+}
+
 /// Tells one instance of a task from the next.
 pub type InstanceId = u64;
 
@@ -44,6 +61,7 @@ pub enum Command {
 /// One task's life.
 #[derive(Debug)]
 pub struct Policy {
+    limits: Limits,
     state: State,
     since: Instant,
     is_wanted: bool,
@@ -67,7 +85,14 @@ impl Policy {
     /// A stopped task.
     #[must_use]
     pub fn new(now: Instant) -> Self {
+        Self::with_limits(Limits::default(), now)
+    }
+
+    /// As [`Policy::new`], with deadlines of its own.
+    #[must_use]
+    pub fn with_limits(limits: Limits, now: Instant) -> Self {
         Self {
+            limits,
             state: State::Stopped,
             since: now,
             is_wanted: false,
@@ -202,17 +227,19 @@ impl Policy {
         match self.state {
             State::Starting => {
                 self.abandon();
-                self.fault(&format!("did not become ready within {} s", START_DEADLINE.as_secs()), now, rng);
+                self.fault(&format!("did not become ready within {} s", self.limits.start.as_secs()), now, rng);
             }
             State::Ready => self.forgive(),
             State::Draining => {
                 self.abandon();
-                self.last_error = Some(format!("did not end within {} s and was cut off", DRAIN_DEADLINE.as_secs()));
+                let span = self.limits.drain.as_secs();
+                self.last_error = Some(format!("did not end within {span} s and was cut off"));
                 self.settle(now);
             }
             State::Backoff | State::Held => {
                 self.on_probation = self.state == State::Held;
-                self.restarts += 1;
+                // Without a bound it was counted when it failed.
+                self.restarts += u64::from(self.limits.is_bounded);
                 self.spawn(now);
             }
             State::Stopped | State::Degraded => {}
@@ -232,14 +259,14 @@ impl Policy {
         self.instances += 1;
         self.instance = Some(self.instances);
         self.commands.push_back(Command::Spawn(self.instances));
-        self.enter(State::Starting, Some(now + START_DEADLINE), now);
+        self.enter(State::Starting, Some(now + self.limits.start), now);
     }
 
     fn drain(&mut self, now: Instant) {
         if let Some(instance) = self.instance {
             self.commands.push_back(Command::Cancel(instance));
         }
-        self.enter(State::Draining, Some(now + DRAIN_DEADLINE), now);
+        self.enter(State::Draining, Some(now + self.limits.drain), now);
     }
 
     fn abandon(&mut self) {
@@ -259,6 +286,15 @@ impl Policy {
 
     fn fault(&mut self, error: &str, now: Instant, rng: &mut impl Rng) {
         self.last_error = Some(error.to_owned());
+        if !self.limits.is_bounded {
+            self.restarts += 1;
+            if self.ready_since.is_some() {
+                return self.spawn(now);
+            }
+            // One that cannot even start would take the whole processor.
+            let pause = FIRST_BACKOFF.mul_f64(rng.random_range(0.0..=1.0));
+            return self.enter(State::Backoff, Some(now + pause), now);
+        }
         self.faults.push_back(now);
         while self.faults.front().is_some_and(|at| now.saturating_duration_since(*at) > INTENSITY_WINDOW) {
             self.faults.pop_front();
@@ -423,6 +459,23 @@ mod tests {
         sim.policy.start(sim.now);
         assert_eq!(sim.obey().len(), 1);
         assert_eq!(sim.fail().len(), 1, "an operator's start forgives");
+    }
+
+    #[test]
+    fn without_the_bound_what_was_ready_is_restarted_at_once_however_often() {
+        let mut sim = Sim::new();
+        sim.policy = Policy::with_limits(Limits { is_bounded: false, ..Limits::default() }, sim.now);
+        sim.policy.start(sim.now);
+        sim.obey();
+        for round in 1..200 {
+            sim.become_ready();
+            assert_eq!(sim.fail(), [Command::Spawn(round + 1)]);
+            assert_eq!(sim.policy.restarts(), round);
+        }
+        assert_eq!(sim.fail(), [], "one that was never ready waits a moment");
+        assert!(sim.policy.poll_timeout().unwrap() <= sim.now + FIRST_BACKOFF);
+        assert_eq!(sim.jump(), [Command::Spawn(201)]);
+        assert_eq!(sim.policy.restarts(), 200);
     }
 
     #[test]
