@@ -11,6 +11,7 @@ mod counters;
 pub mod demux;
 mod held;
 mod listeners;
+mod pulse;
 mod redirect;
 mod tls;
 
@@ -32,6 +33,7 @@ use crate::supervisor::handover::{Door, HttpJob, TurnStream};
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
+pub use pulse::Pulses;
 
 /// Threads for TLS and HTTP. What they hand on is computed elsewhere.
 const THREADS: usize = 2;
@@ -54,6 +56,7 @@ pub struct Edge {
     doors: Doors,
     names: OwnNames,
     counters: Arc<Counters>,
+    pulses: Pulses,
 }
 
 impl Edge {
@@ -61,13 +64,19 @@ impl Edge {
     pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
         let https_port = listeners.https_port().unwrap_or(config.web.port);
         let names = OwnNames { hosts: config.hosts.clone(), https_port };
-        Self { listeners, certificate, doors, names, counters: Arc::default() }
+        Self { listeners, certificate, doors, names, counters: Arc::default(), pulses: Pulses::default() }
     }
 
     /// What it counts, for as long as the process lives.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Tells whether it lives.
+    #[must_use]
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 
     /// Serves until `closing` is cancelled, then lets connections finish for a moment.
@@ -103,7 +112,8 @@ impl Edge {
         for (port, listener) in self.listeners.into_each() {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
-            let task = accept(listener, port, Arc::clone(&connections), Arc::clone(&caps), tracker.clone());
+            let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
+            let task = accept(listener, port, connections, caps, tracker.clone(), self.pulses.begin());
             accepting.push(tokio::spawn(task));
         }
         closing.cancelled().await;
