@@ -3,6 +3,8 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod guarded;
+mod heartbeat;
 mod metrics;
 mod probing;
 mod relay;
@@ -21,6 +23,8 @@ use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::guarded::Guarded;
+use self::heartbeat::Heartbeat;
 use self::probing::Probes;
 use self::relay::Relay;
 use self::status::Sources;
@@ -28,18 +32,21 @@ use crate::certs::{CertHandle, Certs};
 use crate::config::{self, Config};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
+use crate::control::socket::Socket;
 use crate::edge::{Doors, Edge, Listeners};
 use crate::error::{Failure, Kind, Result};
+use crate::guardian::{self, Manner};
 use crate::home::Home;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Handle, Order, Supervisor};
 use crate::supervisor::handover::Door;
 use crate::supervisor::service::{Service, TaskName};
+use crate::sys::fdstore::Inherited;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::LogFile;
-use crate::sys::notify::notify;
+use crate::sys::notify::Manager;
 use crate::sys::{clock, log, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
@@ -59,8 +66,8 @@ pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 pub enum Mode {
     /// A person or a service manager, who waits for its end: log lines go to standard error.
     Foreground,
-    /// `rtcctl start`, which waits on standard output for one line: log lines go to the home's file.
-    Background,
+    /// A guardian: log lines go to the home's file, and a `start` may wait on standard output for one line.
+    Guarded,
 }
 
 /// What ends or disturbs the daemon.
@@ -73,21 +80,22 @@ enum Wish {
 ///
 /// # Errors
 /// `Kind::Config` for a bad configuration, `Kind::Locked` if it runs already, `Kind::Operator` if a port is taken.
-pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
+pub fn run(home: &Home, mode: Mode, manner: Manner) -> Result<()> {
+    // First of all: there must be no other thread yet.
+    let (manager, inherited) = Manager::take_environment();
     process::harden();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();
     blocked.map_err(|error| Failure::operator("cannot take over the signals").caused_by(error))?;
-    if mode == Mode::Background {
+    if mode == Mode::Guarded {
         let left = process::leave_session();
         left.map_err(|error| Failure::operator("cannot leave the terminal").caused_by(error))?;
     }
-    let running = prepare(home, mode, verbose);
-    let running = match running {
+    let running = match prepare(home, mode, manner, manager, inherited) {
         Ok(running) => running,
         Err(failure) => {
-            if mode == Mode::Background {
+            if mode == Mode::Guarded {
                 tell(&Outcome::Failed { failure: failure.clone() });
             }
             return Err(failure);
@@ -99,6 +107,9 @@ pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
 /// Everything that is bound and made, nothing of it serving yet.
 struct Prepared {
     home: Home,
+    manner: Manner,
+    manager: Arc<Manager>,
+    inherited: Inherited,
     /// Held until the end.
     _lock: Lock,
     log: Option<LogFile>,
@@ -107,27 +118,31 @@ struct Prepared {
     sources: Sources,
 }
 
-fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
+fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
     let (config, secrets) = config::load(home)?;
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
-    let lock = take_lock(home)?;
+    let lock = take_lock(home, mode)?;
     let log = match mode {
         Mode::Foreground => None,
-        Mode::Background => {
+        Mode::Guarded => {
             let path = home.log_file();
             let opened = LogFile::open(&path);
             Some(opened.map_err(|e| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(e))?)
         }
     };
-    log::init(log.clone(), verbose);
+    log::init(log.clone(), manner.verbose);
     // One stack for every listener. A second call, as in tests, finds it installed.
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
 
-    let listeners = Listeners::bind(&config.web, &config.turn)?;
-    let sockets = turn::bind(&config.turn)?;
+    let listeners = Listeners::take_or_bind(&config.web, &config.turn, &mut inherited)?;
+    let sockets = turn::take_or_bind(&config.turn, &mut inherited)?;
+    let kept = listeners.keep_in(&manager).and_then(|()| sockets.keep_in(&manager));
+    kept.map_err(|error| {
+        Failure::operator("cannot hand the listening sockets to the service manager").caused_by(error)
+    })?;
     // Each of them takes both, told apart by the first bytes.
     let streams = listeners.turn_addresses();
     let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
@@ -159,20 +174,29 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
         Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
     ];
-    let supervisor = Supervisor::new(services, board);
-    Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
+    let manager = Arc::new(manager);
+    let mut heartbeat = Heartbeat::new(Arc::clone(&manager), edge.pulses(), clock::now().mono);
+    let supervisor = Supervisor::new(services, board).on_turn(move |now| heartbeat.turn(now));
+    let home = home.clone();
+    Ok(Prepared { home, manner, manager, inherited, _lock: lock, log, edge, supervisor, sources })
 }
 
-fn take_lock(home: &Home) -> Result<Lock> {
+fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
     let path = home.lock_file();
-    Lock::take(&path).map_err(|refused| match refused {
-        Refused::Held(pid) => {
-            let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            Failure::new(Kind::Locked, format!("rtcctl runs already for this home{by}"))
-                .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
-        }
+    let held = |what: &str, pid: Option<u32>| {
+        let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        Failure::new(Kind::Locked, format!("{what}{by}"))
+            .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
+    };
+    let lock = Lock::take(&path).map_err(|refused| match refused {
+        Refused::Held(pid) => held("rtcctl runs already for this home", pid),
         Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
-    })
+    })?;
+    // Its daemon may be down just now, and is going to be started again.
+    match guardian::holder(home).filter(|_| mode == Mode::Foreground) {
+        Some(pid) => Err(held("a guardian looks after this home already", Some(pid))),
+        None => Ok(lock),
+    }
 }
 
 fn web_url(config: &Config) -> String {
@@ -185,13 +209,27 @@ fn web_url(config: &Config) -> String {
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, _lock, log, edge, supervisor, sources } = self;
-        let control = home.control_socket();
-        let listener = server::bind(&control)?;
+        let Self { home, manner, manager, mut inherited, _lock, log, edge, supervisor, sources } = self;
+        let control = control_socket(&home, &mut inherited)?;
+        keep_control(&manager, &control);
+        for name in inherited.finish() {
+            // The configuration has changed since, and what nobody serves must not be held open.
+            manager.store_anew(&name);
+        }
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone()))?;
+        let answerer = answerer(sources.clone(), handle.clone(), wishes.clone());
+        let renewing = Arc::clone(&manager);
+        let control = server::serve(control, answerer, move |socket| keep_control(&renewing, socket))?;
         watch_signals(wishes)?;
+
+        let guarded = match mode {
+            Mode::Foreground => None,
+            Mode::Guarded => {
+                let watched = Guarded::watch(&home, manner, Arc::clone(&manager));
+                Some(watched.map_err(|error| Failure::operator("cannot watch the guardian").caused_by(error))?)
+            }
+        };
 
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
@@ -208,8 +246,8 @@ impl Prepared {
             Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
             Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
         }
-        notify("READY=1");
-        if mode == Mode::Background {
+        manager.ready();
+        if mode == Mode::Guarded {
             tell(&outcome);
         }
 
@@ -221,7 +259,11 @@ impl Prepared {
             }
         };
         info!(reason, "stopping");
-        notify("STOPPING=1");
+        if let Some(guarded) = &guarded {
+            guarded.close();
+        }
+        manager.stopping();
+        manager.close_copies();
         // The second wish to stop is not argued with.
         let _impatient = spawn("impatient", move || {
             while let Ok(wish) = wished.recv() {
@@ -236,12 +278,30 @@ impl Prepared {
         closed.cancel();
         let edge = edge.join();
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
-        let _ = std::fs::remove_file(&control);
+        control.close();
         info!("stopped");
         match (edge, tasks) {
             (Ok(result), Ok(())) => result,
             (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
         }
+    }
+}
+
+/// The name by which the service manager keeps the control socket.
+const CONTROL: &str = "control";
+
+/// The control socket of the start before, if it can still be reached, or a new one.
+fn control_socket(home: &Home, inherited: &mut Inherited) -> Result<Socket> {
+    let path = home.control_socket();
+    let kept = inherited.take_unix(CONTROL).and_then(|listener| Socket::take_over(&path, listener));
+    kept.map_or_else(|| server::bind(&path), Ok)
+}
+
+/// Has the service manager keep the control socket, and no other one in its place.
+fn keep_control(manager: &Manager, socket: &Socket) {
+    manager.release_named(CONTROL);
+    if let Err(error) = manager.keep(CONTROL, [socket]) {
+        warn!(%error, "the control socket is not kept for the next start");
     }
 }
 
