@@ -129,7 +129,6 @@ impl Knocker {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the median is what this test is for")]
 fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
     let service = Service::start_by(&[], &["start", "--endurance"]);
     page(&service).unwrap();
@@ -380,7 +379,6 @@ fn sockets_of_a_service_manager_are_taken_by_name_and_address() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the times are what this test is for")]
 fn signaling_clients_are_back_in_their_room_within_five_seconds() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/signaling");
     if !has_program("node") || !has_program("npm") || !npm_ci(&folder) {
