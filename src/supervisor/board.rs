@@ -20,6 +20,22 @@ pub enum State {
     Held,
 }
 
+impl State {
+    /// The word of this state, as `status` prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Backoff => "backoff",
+            Self::Held => "held",
+        }
+    }
+}
+
 /// What is known about one task.
 #[derive(Debug, Clone)]
 pub struct TaskView {
