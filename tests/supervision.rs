@@ -363,8 +363,8 @@ fn a_hundred_restarts_of_web_in_a_live_call_refuse_nobody_and_interrupt_nothing(
     let (mut call, mut media) = (scene.call(), scene.media());
     let done = AtomicBool::new(false);
     let [asked, dropped, messages, packets] = [const { AtomicU64::new(0) }; 4];
+    let is_done = || done.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
-        let is_done = || done.load(Ordering::Relaxed);
         let asking = scope.spawn(|| {
             while !is_done() {
                 // A connection that is refused ends the test.

@@ -500,7 +500,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn run(scripts: &[(TaskName, &[Line])]) -> (Handle, Board, Receiver<String>, thread::JoinHandle<()>) {
+    fn run(scripts: &[(TaskName, &[Line])]) -> (Handle, Board, Receiver<String>, JoinHandle<()>) {
         let (log, lines) = mpsc::channel();
         let services = scripts.iter().map(|(name, script)| {
             let script = Mutex::new(script.iter().copied().collect());

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::policy::HANG_LIMIT;
 
 /// How often loops are looked at. Each of them turns at least once a second.
-pub const LOOKED_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOKED_EVERY: Duration = Duration::from_millis(500);
 /// So long without a turn is a hang. With the look before and the look after, it is noticed within [`HANG_LIMIT`].
 const TOO_LONG: Duration = HANG_LIMIT.saturating_sub(Duration::from_secs(1));
 
 /// One loop, as it was seen from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Silence {
+pub(super) struct Silence {
     count: u64,
     lasted: Duration,
 }
@@ -19,7 +19,7 @@ pub struct Silence {
 impl Silence {
     /// A loop that has turned `count` times so far.
     #[must_use]
-    pub fn new(count: u64) -> Self {
+    pub(super) fn new(count: u64) -> Self {
         Self { count, lasted: Duration::ZERO }
     }
 
@@ -27,7 +27,7 @@ impl Silence {
     /// time that it is.
     ///
     /// Time in which nobody looked hardly counts: the whole process may have been stopped, and the loops with it.
-    pub fn look(&mut self, count: u64, since_last: Duration) -> Option<Duration> {
+    pub(super) fn look(&mut self, count: u64, since_last: Duration) -> Option<Duration> {
         if count != self.count {
             *self = Self::new(count);
             return None;

@@ -35,10 +35,15 @@ pub(super) enum Hung {
     Fixture(&'static str),
 }
 
+type Instances = BTreeMap<(usize, InstanceId), Arc<Instance>>;
+
+/// The loops of one thing, and the instance whose they are.
+type Loops = (Vec<Arc<Pulse>>, Option<Arc<Instance>>);
+
 /// What is looked at. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Watched {
-    instances: Arc<Mutex<BTreeMap<(usize, InstanceId), Arc<Instance>>>>,
+    instances: Arc<Mutex<Instances>>,
     fixtures: Arc<Mutex<Vec<Fixture>>>,
 }
 
@@ -56,7 +61,7 @@ impl Watched {
         self.fixtures.lock().unwrap_or_else(PoisonError::into_inner).push(fixture);
     }
 
-    fn all(&self) -> BTreeMap<Hung, (Vec<Arc<Pulse>>, Option<Arc<Instance>>)> {
+    fn all(&self) -> BTreeMap<Hung, Loops> {
         let instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
         let instances = instances.iter().map(|(&(task, id), instance)| {
             (Hung::Instance { task, id }, (instance.pulses(), Some(Arc::clone(instance))))
