@@ -10,6 +10,8 @@ pub mod net;
 pub mod notify;
 pub mod ports;
 pub mod process;
+pub mod tail;
 pub mod tcp;
+pub mod threads;
 pub mod udp;
 pub mod usage;
