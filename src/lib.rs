@@ -15,6 +15,7 @@
 //! | [`edge`] | accepts every TCP connection | `demux`, `redirect` | `accept`, `arrival`, `connection` |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints` | `https`, `stun`, `turn` |
+//! | [`guardian`] | keeps the daemon alive where there is no systemd | `core`, `notice`, `store` | `run` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
@@ -35,6 +36,7 @@ pub mod control;
 pub mod daemon;
 pub mod edge;
 pub mod error;
+pub mod guardian;
 pub mod home;
 pub mod probe;
 pub mod setup;
