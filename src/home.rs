@@ -146,6 +146,12 @@ impl Home {
     pub fn lock_file(&self) -> PathBuf {
         self.state_dir.join("daemon.lock")
     }
+
+    /// The journal of what happened; one that was put aside lies beside it.
+    #[must_use]
+    pub fn events_file(&self) -> PathBuf {
+        self.state_dir.join("events.jsonl")
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +168,7 @@ mod tests {
             home.log_file(),
             home.control_socket(),
             home.lock_file(),
+            home.events_file(),
             home.guardian_socket(),
             home.notify_socket(),
             home.guardian_lock_file(),

@@ -63,6 +63,7 @@ pub(super) struct GuardianArgs {
     /// Take over this running daemon, which has started this guardian
     #[arg(long, value_name = "PID")]
     adopt: Option<u32>,
+    /// For endurance tests: restart what fails at once and without a bound
     #[arg(long)]
     endurance: bool,
 }

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::guardian::{GREETING, Manner, Occasion, command_line};
 use crate::home::Home;
 use crate::supervisor::board::State;
-use crate::supervisor::policy::{Command, InstanceId, Policy};
+use crate::supervisor::policy::{Command, InstanceId, Limits, Pace, Policy};
 use crate::sys::clock;
 use crate::sys::notify::Manager;
 use crate::sys::process::{Watched, spawn_self};
@@ -54,8 +54,8 @@ impl Guarded {
     pub(super) fn watch(home: &Home, manner: Manner, manager: Arc<Manager>) -> io::Result<Self> {
         let is_closing = Arc::new(Mutex::new(false));
         let now = clock::now().mono;
-        let mut policy = Policy::new(now);
-        policy.start(now);
+        let mut policy = Policy::new(Limits::of_tasks(Pace::Normal), now);
+        policy.start("the daemon wants one", now);
         let mut watch =
             Watch { home: home.clone(), manner, manager, is_closing: Arc::clone(&is_closing), policy, guardian: None };
         watch.begin();
@@ -83,6 +83,8 @@ impl Watch {
 
     fn run(mut self) {
         loop {
+            // What there is to say of it is in the log.
+            while self.policy.poll_change().is_some() {}
             while let Some(command) = self.policy.poll_command() {
                 // It is ready or gone as soon as it is spawned, so it is never asked to end.
                 if let Command::Spawn(instance) = command

@@ -21,7 +21,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::guarded::Guarded;
 use self::heartbeat::Heartbeat;
@@ -39,9 +39,12 @@ use crate::guardian::{self, Manner};
 use crate::home::Home;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
-use crate::supervisor::driver::{Handle, Order, Supervisor};
+use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
+use crate::supervisor::events::{Event, EventKind, Journal};
 use crate::supervisor::handover::Door;
+use crate::supervisor::panics;
 use crate::supervisor::service::{Service, TaskName};
+use crate::supervisor::watchdog::Fixture;
 use crate::sys::fdstore::Inherited;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
@@ -61,6 +64,9 @@ pub const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
 /// How long the whole service may take to stop: four tasks and the connections.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a daemon in which something hangs may take to stop.
+const HANGING_STOPS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Who started this daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -73,6 +79,8 @@ pub enum Mode {
 /// What ends or disturbs the daemon.
 enum Wish {
     Stop(&'static str),
+    /// Something hangs that only a new process mends.
+    StartAnew(String),
     ReopenLog,
 }
 
@@ -113,6 +121,7 @@ struct Prepared {
     /// Held until the end.
     _lock: Lock,
     log: Option<LogFile>,
+    journal: Journal,
     edge: Edge,
     supervisor: Supervisor,
     sources: Sources,
@@ -133,9 +142,13 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         }
     };
     log::init(log.clone(), manner.verbose);
+    let journal = Journal::open(&home.events_file());
+    panics::watch(journal.clone());
     // One stack for every listener. A second call, as in tests, finds it installed.
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
+    let version = concat!("version ", env!("CARGO_PKG_VERSION"));
+    journal.record(Event::new(EventKind::Daemon, None, version, clock::now()).between("stopped", "starting"));
 
     let listeners = Listeners::take_or_bind(&config.web, &config.turn, &mut inherited)?;
     let sockets = turn::take_or_bind(&config.turn, &mut inherited)?;
@@ -175,10 +188,14 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
     ];
     let manager = Arc::new(manager);
-    let mut heartbeat = Heartbeat::new(Arc::clone(&manager), edge.pulses(), clock::now().mono);
-    let supervisor = Supervisor::new(services, board).on_turn(move |now| heartbeat.turn(now));
+    let mut heartbeat = Heartbeat::new(Arc::clone(&manager));
+    let supervisor = Supervisor::new(services, board)
+        .with_pace(manner.pace())
+        .with_journal(journal.clone())
+        .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
+        .watching(Fixture { name: "edge", pulses: edge.pulses() });
     let home = home.clone();
-    Ok(Prepared { home, manner, manager, inherited, _lock: lock, log, edge, supervisor, sources })
+    Ok(Prepared { home, manner, manager, inherited, _lock: lock, log, journal, edge, supervisor, sources })
 }
 
 fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
@@ -209,7 +226,7 @@ fn web_url(config: &Config) -> String {
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, manner, manager, mut inherited, _lock, log, edge, supervisor, sources } = self;
+        let Self { home, manner, manager, mut inherited, _lock, log, journal, edge, supervisor, sources } = self;
         let control = control_socket(&home, &mut inherited)?;
         keep_control(&manager, &control);
         for name in inherited.finish() {
@@ -218,9 +235,10 @@ impl Prepared {
         }
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        let answerer = answerer(sources.clone(), handle.clone(), wishes.clone());
+        let answerer = answerer(sources.clone(), handle.clone(), wishes.clone(), journal.clone());
         let renewing = Arc::clone(&manager);
         let control = server::serve(control, answerer, move |socket| keep_control(&renewing, socket))?;
+        let supervisor = supervisor.with_escalation(escalation(wishes.clone(), Arc::clone(&manager)));
         watch_signals(wishes)?;
 
         let guarded = match mode {
@@ -246,6 +264,8 @@ impl Prepared {
             Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
             Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
         }
+        let entry = Event::new(EventKind::Daemon, None, "every task was started", clock::now());
+        journal.record(entry.between("starting", "running"));
         manager.ready();
         if mode == Mode::Guarded {
             tell(&outcome);
@@ -253,12 +273,18 @@ impl Prepared {
 
         let reason = loop {
             match wished.recv() {
-                Ok(Wish::Stop(reason)) => break reason,
+                Ok(Wish::Stop(reason)) => break (reason.to_owned(), false),
+                Ok(Wish::StartAnew(cause)) => break (cause, true),
                 Ok(Wish::ReopenLog) => reopen(log.as_ref()),
-                Err(mpsc::RecvError) => break "nothing is left to wait for",
+                Err(mpsc::RecvError) => break ("nothing is left to wait for".to_owned(), false),
             }
         };
+        let (reason, is_hanging) = reason;
         info!(reason, "stopping");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("running", "stopping"));
+        if is_hanging {
+            end_within(HANGING_STOPS_WITHIN);
+        }
         if let Some(guarded) = &guarded {
             guarded.close();
         }
@@ -280,10 +306,42 @@ impl Prepared {
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
         control.close();
         info!("stopped");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("stopping", "stopped"));
         match (edge, tasks) {
+            (Ok(result), Ok(())) if is_hanging => result.and(Err(Failure::bug(reason))),
             (Ok(result), Ok(())) => result,
             (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
         }
+    }
+}
+
+/// Asks for a new process where there is somebody to start one. Elsewhere a service that hangs in part is better than
+/// none.
+fn escalation(wishes: mpsc::Sender<Wish>, manager: Arc<Manager>) -> Escalate {
+    // Called by the supervisor's thread alone, and its sender cannot be shared otherwise.
+    let wishes = std::sync::Mutex::new(wishes);
+    Box::new(move |cause| {
+        if !manager.is_there() {
+            error!(cause, "nobody would start the daemon anew; `rtcctl restart` does");
+            return;
+        }
+        // Nobody listens once it is stopping already.
+        let wishes = wishes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = wishes.send(Wish::StartAnew(cause.to_owned()));
+    })
+}
+
+/// Ends the process even if something in it hangs on its way out.
+fn end_within(patience: Duration) {
+    let end = move || {
+        let end = clock::now().mono + patience;
+        while clock::now().mono < end {
+            thread::park_timeout(patience);
+        }
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
+    };
+    if spawn("deadline", end).is_err() {
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
     }
 }
 
@@ -310,7 +368,7 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
 }
 
-fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> server::Answerer {
+fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>, journal: Journal) -> server::Answerer {
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
     Arc::new(move |request| {
@@ -321,6 +379,7 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
         match request {
             Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
             Request::Stop { task: None } => {
+                journal.record(Event::new(EventKind::Order, None, "stop ordered by the operator", clock::now()));
                 let wishes = wishes.lock().expect("nothing panics while it holds this lock");
                 // Nobody listens once it is stopping already.
                 let _ = wishes.send(Wish::Stop("ordered by `rtcctl stop`"));
@@ -329,6 +388,13 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
             Request::Stop { task: Some(task) } => order(task, Order::Stop),
             Request::Start { task } => order(task, Order::Start),
             Request::Restart { task } => order(task, Order::Restart),
+            #[cfg(feature = "faults")]
+            Request::Fault { place, kind } => {
+                let cause = format!("{kind:?} planted at {place:?}");
+                journal.record(Event::new(EventKind::Fault, None, &cause, clock::now()));
+                crate::supervisor::faults::plant(place, kind);
+                Response::Done
+            }
         }
     })
 }

@@ -16,15 +16,15 @@ use super::arrival::Port;
 use super::connection::Connections;
 use super::counters::Class;
 use super::held::Held;
-use super::pulse::Pulse;
+use crate::supervisor::instance::Pulse;
 use crate::sys::clock;
 
 /// Connections at a time; each is a descriptor and some ten kilobytes. All sockets of signaling fit in twice over.
 const MAX_CONNECTIONS: usize = 10_240;
 /// The pause after an accept that failed for lack of descriptors or memory: without it the loop would spin.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the loop turns when nobody comes, so that it can be told from one that hangs.
-const TURNED_EVERY: Duration = Duration::from_secs(1);
+/// The longest the loop rests, so that one without connections still shows that it lives.
+const TURN_EVERY: Duration = Duration::from_secs(1);
 /// After so long without such a failure, the next one is news.
 const CALM: Duration = Duration::from_secs(60);
 
@@ -116,16 +116,15 @@ pub(super) async fn accept(
     connections: Arc<Connections>,
     caps: Arc<Caps>,
     tracker: TaskTracker,
-    pulse: Pulse,
+    pulse: Arc<Pulse>,
 ) {
     let mut last_shortage = None;
-    let mut quiet = tokio::time::interval(TURNED_EVERY);
     loop {
         pulse.beat();
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = quiet.tick() => continue,
             () = connections.closing.cancelled() => return,
+            () = tokio::time::sleep(TURN_EVERY) => continue,
         };
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,

@@ -105,6 +105,10 @@ impl Listeners {
             .collect()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.https.len() + self.http.len() + self.turn.len()
+    }
+
     /// All of them, with what they are for.
     pub(super) fn into_each(self) -> impl Iterator<Item = (Port, TcpListener)> {
         let each = |port, listeners: Vec<TcpListener>| listeners.into_iter().map(move |listener| (port, listener));

@@ -12,7 +12,7 @@ use rand::Rng;
 
 use super::notice::Words;
 use crate::supervisor::board::State;
-use crate::supervisor::policy::{self, InstanceId, Limits, Policy};
+use crate::supervisor::policy::{self, Change, InstanceId, Limits, Pace, Policy};
 use crate::sys::clock::Now;
 use crate::sys::process::End;
 
@@ -107,11 +107,10 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Without a bound on restarts for `endurance`.
-    pub(super) fn new(endurance: bool, now: Instant) -> Self {
-        let limits = Limits { start: STARTED_WITHIN, drain: ENDED_WITHIN + HEARD_WITHIN, is_bounded: !endurance };
+    pub(super) fn new(pace: Pace, now: Instant) -> Self {
+        let limits = Limits { start: STARTED_WITHIN, drain: ENDED_WITHIN + HEARD_WITHIN, pace };
         Self {
-            policy: Policy::with_limits(limits, now),
+            policy: Policy::new(limits, now),
             process: None,
             next: None,
             was_ready: false,
@@ -152,14 +151,14 @@ impl Core {
     /// The daemon is wanted now; earlier faults are forgiven.
     pub(super) fn start(&mut self, now: Instant) {
         if !self.is_ending {
-            self.policy.start(now);
+            self.policy.start("ordered", now);
             self.obey(now);
         }
     }
 
     /// A daemon that runs already has lost its guardian to this one.
     pub(super) fn adopt(&mut self, now: Instant) {
-        self.policy.start(now);
+        self.policy.start("a daemon that has lost its guardian was taken over", now);
         if let Some(policy::Command::Spawn(instance)) = self.policy.poll_command() {
             self.process = Some(Process::new(instance));
         }
@@ -175,7 +174,7 @@ impl Core {
         }
         self.is_ending = true;
         self.commands.push_back(Command::LetGo);
-        self.policy.stop(now);
+        self.policy.stop("ordered", now);
         self.obey(now);
         self.end_if_done();
     }
@@ -260,6 +259,11 @@ impl Core {
         }
     }
 
+    /// The next change of the daemon's state.
+    pub(super) fn poll_change(&mut self) -> Option<Change> {
+        self.policy.poll_change()
+    }
+
     /// The next thing to do.
     pub(super) fn poll_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
@@ -282,6 +286,8 @@ impl Core {
                     }
                     self.commands.push_back(Command::Terminate);
                 }
+                // Only threads hang in the policy's sense; a process is killed.
+                policy::Command::Escalate => {}
                 policy::Command::Abandon(_) => {
                     if let Some(process) = self.process.as_mut().filter(|process| process.killed_because.is_none()) {
                         let why = self.policy.last_error().unwrap_or("it takes too long").to_owned();

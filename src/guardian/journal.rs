@@ -9,12 +9,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use crate::home::Home;
 use crate::supervisor::board::State;
+use crate::supervisor::events::{Event, EventKind};
+use crate::sys::clock::{Now, rfc3339};
 
 /// Bytes of the journal after which the guardian leaves it alone: the daemon, which cuts it, does not run often enough.
 const MAX_EVENTS: u64 = 8 << 20;
@@ -36,7 +34,7 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(home: &Home) -> Self {
-        Self { log: home.log_file(), events: home.state_dir().join("events.jsonl") }
+        Self { log: home.log_file(), events: home.events_file() }
     }
 
     /// Writes a line into the log.
@@ -50,17 +48,11 @@ impl Journal {
     }
 
     /// Writes a change of the daemon's state into the journal.
-    pub(super) fn event(&self, from: State, to: State, cause: &str, now: SystemTime) {
-        let event =
-            json!({ "at": rfc3339(now), "task": null, "kind": "guardian", "from": from, "to": to, "cause": cause });
-        append(&self.events, &format!("{event}\n"), MAX_EVENTS);
+    pub(super) fn event(&self, from: State, to: State, cause: &str, now: Now) {
+        let event = Event::new(EventKind::Guardian, None, cause, now).between(from.as_str(), to.as_str());
+        let line = serde_json::to_string(&event).expect("an event has string keys only");
+        append(&self.events, &format!("{line}\n"), MAX_EVENTS);
     }
-}
-
-pub(super) fn rfc3339(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at);
-    let micros = at.microsecond() * 1000;
-    at.replace_nanosecond(micros).ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 fn append(path: &Path, line: &str, most: u64) {
@@ -75,6 +67,7 @@ fn append(path: &Path, line: &str, most: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::clock;
 
     #[test]
     fn a_death_is_a_line_in_the_log_and_an_event_in_the_journal() {
@@ -85,14 +78,13 @@ mod tests {
         }
         let journal = Journal::new(&home);
         journal.say(Level::Warn, "the daemon has died", SystemTime::UNIX_EPOCH);
-        journal.event(State::Ready, State::Starting, "killed by SIGKILL", SystemTime::UNIX_EPOCH);
+        let now = clock::now();
+        journal.event(State::Ready, State::Starting, "killed by SIGKILL", now);
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert_eq!(read(&home.log_file()), "1970-01-01T00:00:00Z  WARN guardian the daemon has died\n");
-        let event = read(&home.state_dir().join("events.jsonl"));
-        let wanted = json!({
-            "at": "1970-01-01T00:00:00Z", "task": null, "kind": "guardian",
-            "from": "ready", "to": "starting", "cause": "killed by SIGKILL",
-        });
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&event).unwrap(), wanted);
+        let event: Event = serde_json::from_str(&read(&home.events_file())).unwrap();
+        assert_eq!((event.kind, event.task, event.at), (EventKind::Guardian, None, rfc3339(now.wall)));
+        let wanted = ("ready", "starting", "killed by SIGKILL");
+        assert_eq!((event.from.as_deref().unwrap(), event.to.as_deref().unwrap(), event.cause.as_str()), wanted);
     }
 }

@@ -19,6 +19,7 @@ mod store;
 use std::ffi::OsString;
 
 use crate::home::Home;
+use crate::supervisor::policy::Pace;
 pub use client::{holder, report, start, stop};
 pub use protocol::{Death, Report};
 pub use run::run;
@@ -30,6 +31,14 @@ pub struct Manner {
     pub verbose: u8,
     /// Restarts are at once and without a bound, as endurance tests need them.
     pub endurance: bool,
+}
+
+impl Manner {
+    /// How fast faults are followed by restarts.
+    #[must_use]
+    pub fn pace(self) -> Pace {
+        if self.endurance { Pace::Endurance } else { Pace::Normal }
+    }
 }
 
 /// Why a guardian was started.

@@ -14,7 +14,7 @@ use nix::unistd::{dup2_stdout, getppid};
 use super::autopsy;
 use super::core::{Command, Core, HEARTBEAT_WITHIN};
 use super::desk::Desk;
-use super::journal::{Journal, Level, rfc3339};
+use super::journal::{Journal, Level};
 use super::memory::Kills;
 use super::notice;
 use super::protocol::{Answer, Death, Report, Request};
@@ -24,6 +24,7 @@ use crate::control::protocol::Outcome;
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::supervisor::board::State;
+use crate::supervisor::policy::Change;
 use crate::sys::clock::{self, Now};
 use crate::sys::fdstore::identity;
 use crate::sys::fork::{self, Gifts};
@@ -67,7 +68,6 @@ struct Guardian {
     daemon: Option<Daemon>,
     /// Whether somebody waits on standard output.
     is_heard: bool,
-    published: State,
     told_deaths: u64,
 }
 
@@ -94,7 +94,7 @@ impl Guardian {
         let notices = Notices::bind(&home.notify_socket()).map_err(cannot("cannot bind the guardian's sockets"))?;
         let desk = Desk::bind(&home.guardian_socket()).map_err(cannot("cannot bind the guardian's sockets"))?;
         let now = clock::now();
-        let mut core = Core::new(manner.endurance, now.mono);
+        let mut core = Core::new(manner.pace(), now.mono);
         let daemon = match occasion {
             Occasion::Start => {
                 core.start(now.mono);
@@ -106,7 +106,6 @@ impl Guardian {
             }
         };
         let journal = Journal::new(home);
-        let published = core.state();
         let guardian = Self {
             home: home.clone(),
             manner,
@@ -119,7 +118,6 @@ impl Guardian {
             store: Store::new(),
             daemon,
             is_heard: occasion == Occasion::Start,
-            published,
             told_deaths: 0,
         };
         if let Occasion::Adoption(pid) = occasion {
@@ -317,10 +315,9 @@ impl Guardian {
             };
             self.journal.say(Level::Warn, &format!("the daemon has died: {cause}; {next}"), now.wall);
         }
-        if state != self.published || died.is_some() {
-            self.journal.event(self.published, state, cause, now.wall);
+        while let Some(Change { from, to, cause }) = self.core.poll_change() {
+            self.journal.event(from, to, &cause, now);
         }
-        self.published = state;
         self.told_deaths = self.core.deaths();
     }
 
@@ -366,7 +363,7 @@ fn report(core: &Core, daemon: Option<&Daemon>, manner: Manner, now: Now) -> Rep
         state: core.state(),
         restarts: core.restarts(),
         endurance: manner.endurance,
-        last_death: core.last_death().map(|(at, cause)| Death { at: rfc3339(*at), cause: cause.clone() }),
+        last_death: core.last_death().map(|(at, cause)| Death { at: clock::rfc3339(*at), cause: cause.clone() }),
         next_start_s: next.map(|seconds| (seconds * 10.0).round() / 10.0),
     }
 }

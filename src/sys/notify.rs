@@ -109,6 +109,12 @@ impl Manager {
         Self { address: Some(address.to_owned()), watchdog, inner: Mutex::default() }
     }
 
+    /// Whether somebody looks after this process, and starts it anew when it ends badly.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.address.is_some()
+    }
+
     /// Says that everything is up.
     pub fn ready(&self) {
         self.change(|inner| inner.is_ready = true);
@@ -126,12 +132,12 @@ impl Manager {
         self.send(Message { text: text.to_owned(), sockets: Vec::new() });
     }
 
-    /// To be called when the service's own loop turns. Sends what could not be sent before, and says that the service
-    /// `is_alive`, if the manager wants to hear that.
-    pub fn beat(&self, is_alive: bool) {
+    /// To be called when the service's own loop turns. Sends what could not be sent before, and says that the service is
+    /// alive, if the manager wants to hear that.
+    pub fn beat(&self) {
         self.change(|inner| {
             self.flush(inner);
-            if is_alive && self.watchdog.is_some() && inner.waiting.is_empty() {
+            if self.watchdog.is_some() && inner.waiting.is_empty() {
                 // The next one comes soon.
                 let _ = self.post("WATCHDOG=1", &[]);
             }
@@ -324,7 +330,7 @@ mod tests {
         let manager = Manager::at(path.as_os_str(), Some(Duration::from_secs(1)));
         for number in 0..40 {
             manager.say(&format!("STATUS={number}"));
-            manager.beat(true);
+            manager.beat();
         }
         let mut heard = Vec::new();
         let mut buffer = [0; 32];
@@ -336,7 +342,7 @@ mod tests {
         }
         let told = heard.iter().filter(|text| text.starts_with("STATUS=")).count();
         assert_eq!(told, 40);
-        manager.beat(true);
+        manager.beat();
         let length = listener.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"WATCHDOG=1");
     }

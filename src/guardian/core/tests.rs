@@ -16,14 +16,14 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(endurance: bool) -> Self {
+    fn new(pace: Pace) -> Self {
         let now = clock::now();
-        let core = Core::new(endurance, now.mono);
+        let core = Core::new(pace, now.mono);
         Self { core, rng: StdRng::seed_from_u64(3), now, processes: 0, ended: None }
     }
 
     fn started() -> Self {
-        let mut sim = Self::new(false);
+        let mut sim = Self::new(Pace::Normal);
         sim.core.start(sim.now.mono);
         assert_eq!(sim.obey(), [Command::Spawn]);
         sim
@@ -150,7 +150,7 @@ fn too_many_deaths_hold_the_daemon_and_a_start_clears_that() {
 
 #[test]
 fn without_a_bound_it_is_started_again_at_once_for_ever() {
-    let mut sim = Sim::new(true);
+    let mut sim = Sim::new(Pace::Endurance);
     sim.core.start(sim.now.mono);
     sim.obey();
     for _ in 0..100 {
@@ -250,18 +250,18 @@ fn a_second_order_to_stop_reaches_the_daemon() {
 
 #[test]
 fn an_adopted_daemon_is_watched_like_any_other() {
-    let mut sim = Sim::new(false);
+    let mut sim = Sim::new(Pace::Normal);
     sim.core.adopt(sim.now.mono);
     sim.processes = 1;
     assert_eq!(sim.obey(), []);
     sim.says("READY=1");
     assert_eq!(sim.wait(Duration::from_secs(60), true), []);
     assert_eq!(sim.dies(End::Unknown), [Command::Spawn]);
-    let mut sim = Sim::new(false);
+    let mut sim = Sim::new(Pace::Normal);
     sim.core.adopt(sim.now.mono);
     sim.says("READY=1\nSTOPPING=1");
     assert_eq!(sim.dies(End::Unknown), [end(0)]);
-    let mut sim = Sim::new(false);
+    let mut sim = Sim::new(Pace::Normal);
     sim.core.adopt(sim.now.mono);
     assert_eq!(sim.dies(End::Unknown), [Command::Spawn], "it died before it could introduce itself");
 }
@@ -303,7 +303,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn a_guardian_has_one_daemon_or_a_time_for_the_next_until_it_ends(steps in steps(), seed in any::<u64>()) {
-        let mut sim = Sim { rng: StdRng::seed_from_u64(seed), ..Sim::new(false) };
+        let mut sim = Sim { rng: StdRng::seed_from_u64(seed), ..Sim::new(Pace::Normal) };
         sim.core.start(sim.now.mono);
         sim.obey();
         for step in steps {
