@@ -276,11 +276,10 @@ fn a_daemon_that_cannot_start_is_told_waited_for_and_started_by_hand() {
     // Who comes while it is down waits in the listeners that are held.
     let waiting: Vec<TcpStream> =
         (0..300).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, service.web_port)).unwrap()).collect();
-    let order = service.command(&["restart", "web"]).output().unwrap();
-    assert!(
-        order.status.success() || String::from_utf8_lossy(&order.stderr).contains("the daemon is down"),
-        "{order:?}"
-    );
+    // An order to a task does not wait for a daemon that is not there.
+    let ordered_at = Instant::now();
+    service.command(&["restart", "web"]).output().unwrap();
+    assert!(ordered_at.elapsed() < Duration::from_secs(10));
     service.run(&["start"]);
     page(&service).unwrap();
     assert_eq!(waiting.len(), 300);
