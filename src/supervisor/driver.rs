@@ -22,7 +22,7 @@ use super::service::{Context, Report, Service, TaskName};
 use super::watchdog::{self, Fixture, Hang, Hung, Watched};
 use crate::error::{Failure, Result};
 use crate::sys::tail::Tail;
-use crate::sys::{clock, threads};
+use crate::sys::{clock, memory, threads};
 
 /// The longest sleep between two turns of the loop: whoever watches it expects one a second. Monotonic clocks stop
 /// while a machine is suspended, too.
@@ -260,6 +260,7 @@ impl Supervisor {
         if task.running.as_ref().is_some_and(|(running, _)| running.id == instance) {
             task.running = None;
         }
+        memory::give_back();
         self.fleet.tell(index, now, |policy| policy.handle_ended(instance, error, now, &mut rand::rng()));
     }
 
