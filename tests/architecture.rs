@@ -95,6 +95,7 @@ const PURE: &[&str] = &[
     "turn/plane/connections.rs",
     "turn/plane/flows.rs",
     "turn/plane/gather.rs",
+    "turn/plane/hold.rs",
     "turn/plane/offload.rs",
     "turn/plane/patience.rs",
     "turn/server",

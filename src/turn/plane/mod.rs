@@ -9,6 +9,7 @@ mod connection;
 mod connections;
 mod flows;
 mod gather;
+mod hold;
 mod offload;
 pub(super) mod output;
 mod patience;
