@@ -44,7 +44,7 @@ use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::LogFile;
 use crate::sys::notify::{self, notify};
-use crate::sys::{clock, log, process};
+use crate::sys::{clock, log, memory, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
@@ -84,6 +84,7 @@ enum Wish {
 /// `Kind::Config` for a bad configuration, `Kind::Locked` if it runs already, `Kind::Operator` if a port is taken.
 pub fn run(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<()> {
     process::harden();
+    memory::give_large_blocks_back();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();
