@@ -39,7 +39,7 @@ use rustls::{ClientConnection, StreamOwned};
 use datagrams::Datagrams;
 use service::Service;
 use socket_io::Socket;
-use stream_client::{StreamClient, connect_tls};
+use stream_client::{StreamClient, connect, connect_tls};
 
 /// Longer than any order takes.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -278,10 +278,16 @@ fn a_deadlock_in_web_is_mended_while_calls_go_on() {
 
 #[test]
 fn a_busy_loop_in_a_worker_of_turn_is_mended_while_pages_and_calls_are_served() {
-    hang(TaskName::Turn, Kind::Spin, Scene::call, |scene, call| {
+    let prepare = |scene: &Scene| (scene.call(), scene.media());
+    let (_scene, (_, media)) = hang(TaskName::Turn, Kind::Spin, prepare, |scene, (call, _)| {
         assert_eq!(scene.page(), OK);
         assert!(passes_messages(call));
     });
+    for mut client in media {
+        let begin = now();
+        assert!(client.try_receive().is_err(), "its allocation is gone");
+        assert!(now() - begin < Duration::from_secs(2), "it is left to its own patience");
+    }
 }
 
 #[test]
@@ -346,6 +352,8 @@ fn a_request_that_comes_while_its_task_restarts_waits_and_is_answered() {
                 assert_eq!(scene.page(), OK, "after {count}");
                 let handshake = get(scene.service.web_port, "/socket.io/?EIO=4&transport=polling");
                 assert_eq!(handshake, OK, "after {count}");
+                // Whose task it is in the end does not matter: nothing is refused.
+                drop(connect(scene.service.turn_port));
                 count += 1;
             }
             count
@@ -353,6 +361,8 @@ fn a_request_that_comes_while_its_task_restarts_waits_and_is_answered() {
         for _ in 0..10 {
             scene.restart(TaskName::Web);
             scene.restart(TaskName::Signaling);
+            scene.restart(TaskName::Turn);
+            scene.restart(TaskName::Certs);
         }
         done.store(true, Ordering::Relaxed);
         assert!(asking.join().unwrap() > 0);
@@ -479,32 +489,81 @@ fn after_many_restarts_descriptors_threads_and_memory_are_what_they_were() {
     assert_eq!(scene.status().state, State::Ready);
 }
 
-#[test]
-fn a_task_that_hangs_twice_in_a_row_has_a_guarded_daemon_end_with_the_reason() {
+/// Runs a daemon whose end somebody waits for to start it anew, until what is planted ends it; why is what it says.
+fn end_of_a_guarded_daemon(plant: impl FnOnce(&Scene), why: &str) {
     let scene = Scene::start();
     scene.service.run(&["stop"]);
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().join("notify");
     let manager = UnixDatagram::bind(&address).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let running = std::thread::scope(|scope| {
+    let ended = std::thread::scope(|scope| {
         let run = scope.spawn(|| scene.service.command(&["run"]).env("NOTIFY_SOCKET", &address).output().unwrap());
         let mut buffer = [0; 64];
         while !buffer.starts_with(b"READY=1") {
             manager.recv(&mut buffer).unwrap();
         }
+        plant(&scene);
+        run.join().unwrap()
+    });
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(70), "{told}");
+    assert!(told.contains(why), "{told}");
+    let stopping = scene.events().into_iter().rfind(|event| event.to.as_deref() == Some("stopping")).unwrap();
+    assert!(stopping.kind == EventKind::Daemon && stopping.cause.contains(why), "{stopping:?}");
+}
+
+#[test]
+fn a_task_that_hangs_twice_in_a_row_ends_a_guarded_daemon() {
+    let plant = |scene: &Scene| {
         scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
         scene.until_restarted(TaskName::Certs, 1);
         scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
-        run.join().unwrap()
-    });
-    let told = String::from_utf8_lossy(&running.stderr).into_owned();
-    assert_eq!(running.status.code(), Some(70), "{told}");
-    assert!(told.contains("certs hangs again and again"), "{told}");
-    let last = scene.events().pop().unwrap();
-    assert_eq!((last.kind, last.to.as_deref()), (EventKind::Daemon, Some("stopped")));
-    assert!(last.cause.contains("certs hangs again and again"), "{last:?}");
-    assert!(last.at <= clock::rfc3339(clock::now().wall));
+    };
+    end_of_a_guarded_daemon(plant, "certs hangs again and again");
+}
+
+#[test]
+fn a_loop_that_accepts_connections_and_hangs_ends_a_guarded_daemon() {
+    end_of_a_guarded_daemon(|scene| scene.plant(Place::Edge, Kind::Spin), "edge hangs: the loop `edge-");
+}
+
+#[test]
+fn for_a_test_of_endurance_a_task_may_fail_as_often_as_it_likes() {
+    let scene = Scene::start();
+    scene.service.run(&["stop"]);
+    scene.service.run(&["start", "--endurance"]);
+    // More than would have it held.
+    for restarts in 1..=10 {
+        scene.plant(Place::Task(TaskName::Certs), Kind::Panic);
+        assert!(scene.until_restarted(TaskName::Certs, restarts) < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn without_any_certificate_pages_wait_for_one_and_the_relay_serves_by_udp() {
+    let scene = Scene::start();
+    scene.service.run(&["stop"]);
+    let (certs, aside) = (scene.home.certs_dir(), scene.home.state_dir().join("aside"));
+    std::fs::rename(&certs, &aside).unwrap();
+    std::fs::File::create(&certs).unwrap();
+    let told = scene.service.command(&["start"]).output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(11), "{text}");
+    assert!(text.contains("web: waits for a certificate: certs has not been ready yet"), "{text}");
+    assert!(scene.relays_by_udp());
+    let turn = scene.task(TaskName::Turn);
+    assert_eq!(turn.state, State::Degraded);
+    assert!(turn.last_error.unwrap().contains("TURN over TLS"));
+    std::fs::remove_file(&certs).unwrap();
+    std::fs::rename(&aside, &certs).unwrap();
+    scene.service.run(&["start", "certs"]);
+    for name in TaskName::ALL {
+        scene.until_restarted(name, 0);
+    }
+    assert_eq!(scene.page(), OK);
+    let waited = [scene.task(TaskName::Web), scene.task(TaskName::Signaling)];
+    assert!(waited.iter().all(|task| task.restarts == 0), "waiting is no fault: {waited:?}");
 }
 
 #[test]
