@@ -50,7 +50,7 @@ use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::LogFile;
 use crate::sys::notify::Manager;
-use crate::sys::{clock, log, process};
+use crate::sys::{clock, log, memory, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
@@ -92,6 +92,7 @@ pub fn run(home: &Home, mode: Mode, manner: Manner) -> Result<()> {
     // First of all: there must be no other thread yet.
     let (manager, inherited) = Manager::take_environment();
     process::harden();
+    memory::give_large_blocks_back();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();

@@ -7,6 +7,7 @@ pub mod fs;
 pub mod interrupt;
 pub mod lock;
 pub mod log;
+pub mod memory;
 pub mod mmsg;
 pub mod net;
 pub mod notices;
