@@ -10,7 +10,9 @@ use arc_swap::ArcSwap;
 use super::peers::PeerPolicy;
 use super::server::{RelayAddress, Settings};
 use super::sockets::of_family;
-use crate::config::{Latency, Secrets, TurnConfig};
+use super::credentials::Credentials;
+use super::insiders::{Insiders, Route};
+use crate::config::{Latency, Secret, Secrets, TurnConfig};
 use crate::sys::net;
 
 /// Changes what the relay works by. Cheap to clone; outlives the task's instances.
@@ -31,6 +33,18 @@ impl Control {
     pub fn apply(&self, config: &TurnConfig, secrets: &Secrets) {
         self.live.change(config, secrets);
     }
+
+    /// A name and a password for a probe, which the relay counts nowhere.
+    #[must_use]
+    pub fn probe_credentials(&self, route: Route, expires_at: u64, ttl: u64) -> Credentials {
+        Insiders::new(&self.live.probe_key).issue(route, expires_at, ttl)
+    }
+
+    /// The local and the told relay addresses that are bound now.
+    #[must_use]
+    pub fn relay_addresses(&self) -> Vec<RelayAddress> {
+        self.live.current().settings.relays.clone()
+    }
 }
 
 /// What an instance of the task reads.
@@ -42,6 +56,8 @@ pub(super) struct Live {
     listeners: Vec<SocketAddr>,
     /// The same for as long as the daemon lives: clients need not ask for another nonce after a change.
     nonce_key: [u8; 32],
+    /// The same for as long as the daemon lives, and known to nobody else.
+    probe_key: Secret,
 }
 
 /// One configuration.
@@ -68,13 +84,15 @@ impl Current {
 impl Live {
     pub(super) fn new(config: &TurnConfig, secrets: &Secrets, listeners: Vec<SocketAddr>) -> Self {
         let nonce_key = rand::random();
-        let current = current(config, secrets, &config.relay_ips, &listeners, nonce_key);
+        let probe_key = Secret::new(rand::random::<[u8; 32]>().to_vec());
+        let current = current(config, secrets, &config.relay_ips, &listeners, nonce_key, probe_key.clone());
         Self {
             current: ArcSwap::from_pointee(current),
             changing: Mutex::default(),
             generation: AtomicU64::new(0),
             listeners,
             nonce_key,
+            probe_key,
         }
     }
 
@@ -103,7 +121,9 @@ impl Live {
     }
 
     fn set(&self, config: &TurnConfig, secrets: &Secrets, bound: &[IpAddr]) {
-        self.current.store(Arc::new(current(config, secrets, bound, &self.listeners, self.nonce_key)));
+        let probe_key = self.probe_key.clone();
+        let next = current(config, secrets, bound, &self.listeners, self.nonce_key, probe_key);
+        self.current.store(Arc::new(next));
         self.generation.fetch_add(1, Ordering::Release);
     }
 }
@@ -137,6 +157,7 @@ fn current(
     bound: &[IpAddr],
     listeners: &[SocketAddr],
     nonce_key: [u8; 32],
+    probe_key: Secret,
 ) -> Current {
     let relays = bound
         .iter()
@@ -159,6 +180,7 @@ fn current(
         total_bandwidth: config.total_bandwidth,
         dont_fragment: true,
         nonce_key,
+        probe_key,
     };
     Current { config: config.clone(), secrets: secrets.clone(), settings: Arc::new(settings), drain: config.drain }
 }
@@ -169,7 +191,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::config::Secret;
 
     fn secrets() -> Secrets {
         Secrets { turn: vec![Secret::new(vec![7; 32])], turn_users: BTreeMap::new(), metrics_token: None }
