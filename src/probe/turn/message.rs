@@ -456,4 +456,14 @@ mod tests {
     }
 
     proptest::proptest! {
-    
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            let _ = cut(&bytes);
+            let _ = payload_of(&bytes);
+            let _ = Ask::Allocate.read(&bytes, ID, None);
+            let mut headed = [&[1, 3, 0, 0][..], &MAGIC_COOKIE, &ID.0, &bytes].concat();
+            headed[2..4].copy_from_slice(&(bytes.len() as u16).to_be_bytes());
+            let _ = Ask::Allocate.read(&headed, ID, Some((&login(), &challenge())));
+        }
+    }
+}
