@@ -19,12 +19,13 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// if the client takes nothing for too long, so that no answer holds a place forever.
 pub(super) struct Held {
     pub(super) stream: TcpStream,
-    pub(super) place: Place,
+    /// `None`: a connection of our own, which takes nobody's place.
+    pub(super) place: Option<Place>,
     jam: Jam,
 }
 
 impl Held {
-    pub(super) fn new(stream: TcpStream, place: Place) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Option<Place>) -> Self {
         Self { stream, place, jam: Jam { within: TAKEN_WITHIN, ends: None } }
     }
 }
@@ -200,7 +201,7 @@ mod tests {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (stream, address) = listener.accept().await.unwrap();
             let place = std::sync::Arc::new(Caps::new(4096)).enter(address.ip()).unwrap();
-            let mut held = Held::new(stream, place);
+            let mut held = Held::new(stream, Some(place));
             held.jam.within = Duration::from_millis(200);
             let block = vec![7; 1 << 20];
             let mut written = 0;

@@ -29,6 +29,7 @@ use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob, TurnStream};
+use crate::sys::marks::Marks;
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
@@ -54,6 +55,7 @@ pub struct Edge {
     doors: Doors,
     names: OwnNames,
     counters: Arc<Counters>,
+    marks: Marks,
 }
 
 impl Edge {
@@ -61,7 +63,14 @@ impl Edge {
     pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
         let https_port = listeners.https_port().unwrap_or(config.web.port);
         let names = OwnNames { hosts: config.hosts.clone(), https_port };
-        Self { listeners, certificate, doors, names, counters: Arc::default() }
+        Self { listeners, certificate, doors, names, counters: Arc::default(), marks: Marks::default() }
+    }
+
+    /// Knows the connections that this process makes to itself by `marks`, and counts them nowhere.
+    #[must_use]
+    pub fn with_marks(mut self, marks: Marks) -> Self {
+        self.marks = marks;
+        self
     }
 
     /// What it counts, for as long as the process lives.
@@ -96,6 +105,7 @@ impl Edge {
             doors: self.doors,
             names: self.names,
             counters: self.counters,
+            marks: self.marks,
             closing: closing.clone(),
         });
         let tracker = TaskTracker::new();
