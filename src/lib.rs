@@ -14,7 +14,9 @@
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
 //! | [`edge`] | accepts every TCP connection | `demux`, `redirect` | `accept`, `arrival`, `connection` |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
-//! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints` | `https`, `stun`, `turn` |
+//! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints`, `schedule` | `https`, `rooms`, `stun`, `turn` |
+//! | [`findings`] | what an operator should know | all of it | |
+//! | [`hooks`] | tells others of findings | `queue`, `url` | `command`, `webhook` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
@@ -28,7 +30,9 @@ pub mod control;
 pub mod daemon;
 pub mod edge;
 pub mod error;
+pub mod findings;
 pub mod home;
+pub mod hooks;
 pub mod probe;
 pub mod setup;
 pub mod signaling;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use super::peers::PeerPolicy;
 use super::server::{RelayAddress, Settings};
 use super::sockets::of_family;
-use super::credentials::Credentials;
+use super::credentials;
 use super::insiders::{Insiders, Route};
 use crate::config::{Latency, Secret, Secrets, TurnConfig};
 use crate::sys::net;
@@ -34,10 +34,15 @@ impl Control {
         self.live.change(config, secrets);
     }
 
-    /// A name and a password for a probe, which the relay counts nowhere.
+    /// A name for a probe, which the relay counts nowhere, and the password that any user of that name would have. It
+    /// is good until `expires_at`, in seconds since 1970.
     #[must_use]
-    pub fn probe_credentials(&self, route: Route, expires_at: u64, ttl: u64) -> Credentials {
-        Insiders::new(&self.live.probe_key).issue(route, expires_at, ttl)
+    pub fn probe_credentials(&self, route: Route, expires_at: u64) -> (String, String) {
+        let name = Insiders::new(&self.live.probe_key).name(route, expires_at);
+        let current = self.live.current();
+        let secret = current.secrets.turn.first().expect("`Secrets::turn` is never empty");
+        let password = credentials::password(secret, &name);
+        (name, password)
     }
 
     /// The local and the told relay addresses that are bound now.

@@ -1,13 +1,14 @@
 //! Decides which TURN users are the daemon's own probes, which users never notice and which nobody else can be.
 //!
 //! A probe's name is `expiry:~probe-ROUTE-TAG`, where the tag authenticates the rest under a key that is made at each
-//! start of the daemon and never leaves the process. Its password is computed from that key as well, so whoever knows
-//! the configured secrets, and issues names of their own choice by them, still cannot be a probe. The tag tells the
-//! engine of a probe before the password is looked at: one that is refused on purpose is no user's failure either.
+//! start of the daemon and never leaves the process. Whoever knows the configured secrets, and issues names of their own
+//! choice by them, still cannot be a probe. The password is that of any user, so that a probe finds out whether users'
+//! credentials work. The tag tells the engine of a probe before the password is looked at: one that is refused on
+//! purpose is no user's failure either.
 
 use aws_lc_rs::{constant_time, hmac};
 
-use super::credentials::{Credentials, Issuer, User};
+use super::credentials::User;
 use crate::config::Secret;
 
 /// What the user ids of probes begin with. Such a name is a probe's or nobody's.
@@ -37,28 +38,23 @@ impl Route {
 }
 
 /// Makes the names of probes, and knows them again.
-pub struct Insiders {
-    tags: hmac::Key,
-    passwords: Issuer,
-}
+pub struct Insiders(hmac::Key);
 
 impl Insiders {
     /// `key` must be random, and the same for all shards of a process.
     #[must_use]
     pub fn new(key: &Secret) -> Self {
-        Self { tags: hmac::Key::new(hmac::HMAC_SHA256, key.expose()), passwords: Issuer::new(key) }
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
     }
 
-    /// A name and its password, good until `expires_at`, in seconds since 1970.
+    /// A name that is good until `expires_at`, in seconds since 1970.
     #[must_use]
-    pub fn issue(&self, route: Route, expires_at: u64, ttl: u64) -> Credentials {
+    pub fn name(&self, route: Route, expires_at: u64) -> String {
         let stem = format!("{expires_at}:{PREFIX}{}-", route.as_str());
-        let username = format!("{stem}{}", self.tag(&stem));
-        let credential = self.passwords.password(&username);
-        Credentials { username, credential, ttl }
+        format!("{stem}{}", self.tag(&stem))
     }
 
-    /// The route of a name that was issued here; `None`: it is somebody else's.
+    /// The route of a name that was made here; `None`: it is somebody else's.
     #[must_use]
     pub fn recognise(&self, username: &str) -> Option<Route> {
         let rest = User::parse(username)?.id.strip_prefix(PREFIX)?;
@@ -68,13 +64,8 @@ impl Insiders {
         constant_time::verify_slices_are_equal(self.tag(stem).as_bytes(), tag.as_bytes()).ok().map(|()| route)
     }
 
-    /// The password of a name that was recognised.
-    pub(super) fn password(&self, username: &str) -> String {
-        self.passwords.password(username)
-    }
-
     fn tag(&self, stem: &str) -> String {
-        hmac::sign(&self.tags, stem.as_bytes()).as_ref()[..TAG].iter().map(|byte| format!("{byte:02x}")).collect()
+        hmac::sign(&self.0, stem.as_bytes()).as_ref()[..TAG].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -93,18 +84,17 @@ mod tests {
     fn a_name_is_known_again_by_the_process_that_made_it_and_by_no_other() {
         let (own, other) = (Insiders::new(&Secret::new(vec![1; 32])), Insiders::new(&Secret::new(vec![2; 32])));
         for route in Route::ALL {
-            let issued = own.issue(route, 1_800_000_000, 60);
-            assert_eq!(own.recognise(&issued.username), Some(route));
-            assert_eq!(other.recognise(&issued.username), None);
-            assert!(is_reserved(&issued.username));
-            assert_eq!(own.password(&issued.username), issued.credential);
+            let name = own.name(route, 1_800_000_000);
+            assert_eq!(own.recognise(&name), Some(route));
+            assert_eq!(other.recognise(&name), None);
+            assert!(is_reserved(&name));
         }
     }
 
     #[test]
     fn no_part_of_a_name_can_be_changed() {
         let own = Insiders::new(&Secret::new(vec![1; 32]));
-        let name = own.issue(Route::InProcess, 1_800_000_000, 60).username;
+        let name = own.name(Route::InProcess, 1_800_000_000);
         let later = name.replacen("1800000000", "1900000000", 1);
         let routed = name.replacen("direct", "kernel", 1);
         let shorter = name[..name.len() - 1].to_owned();

@@ -52,7 +52,7 @@ mod kind {
 
 /// What an answer has in common with its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TransactionId(pub(super) [u8; 12]);
+pub(in crate::probe) struct TransactionId(pub(super) [u8; 12]);
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

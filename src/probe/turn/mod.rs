@@ -2,9 +2,11 @@
 //!
 //! Two clients allocate and send packets to each other through both relays, as two callers who cannot reach each other
 //! do. What steps mean (`url`, `message`, `report`, `hints`) is apart from sockets (`wire`, `trust`) and from doing it
-//! (`client`, `walk`, `traffic`). Nothing is printed here.
+//! (`client`, `walk`, `traffic`). What the service asks its own relay is `deep`. Nothing is printed here.
 
+pub(super) mod binding;
 mod client;
+mod deep;
 mod hints;
 mod message;
 mod report;
@@ -19,6 +21,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+pub use deep::{Denial, OwnRelay, refuses_logins, refuses_peers, relays};
 pub use message::Login;
 pub use report::{Report, Status, Step, StepName, Traffic};
 pub use trust::Trust;

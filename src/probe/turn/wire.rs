@@ -76,6 +76,11 @@ impl Wire {
         Ok((Self::new(Kind::Tls(Box::new(StreamOwned::new(tls, tcp)))), version.to_owned()))
     }
 
+    /// A stream whose handshake is done.
+    pub(super) fn of_tls(tls: StreamOwned<ClientConnection, Timed>) -> Self {
+        Self::new(Kind::Tls(Box::new(tls)))
+    }
+
     fn new(kind: Kind) -> Self {
         Self { kind, pending: Vec::new(), buffer: vec![0; BUFFER] }
     }

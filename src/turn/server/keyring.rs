@@ -79,10 +79,6 @@ impl Keyring {
         if let Some(password) = self.users.get(name) {
             return Some(Derived::derive(hash, name, &self.realm, password.expose())).filter(fits);
         }
-        if self.insiders.recognise(name).is_some() {
-            let password = self.insiders.password(name);
-            return Some(Derived::derive(hash, name, &self.realm, password.as_bytes())).filter(fits);
-        }
         self.issuers
             .iter()
             .map(|issuer| Derived::derive(hash, name, &self.realm, issuer.password(name).as_bytes()))
