@@ -16,7 +16,7 @@
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints`, `schedule` | `https`, `rooms`, `stun`, `turn` |
 //! | [`findings`] | what an operator should know | all of it | |
-//! | [`hooks`] | tells others of findings | `queue`, `url` | `command`, `webhook` |
+//! | [`hooks`] | tells others of findings | `queue` | `command`, `webhook` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |

@@ -1,6 +1,7 @@
 //! The thin edge to the operating system. Imports nothing of ours but `error`.
 
 pub mod clock;
+pub mod exec;
 pub mod fs;
 pub mod interrupt;
 pub mod lock;
@@ -11,6 +12,7 @@ pub mod net;
 pub mod notify;
 pub mod ports;
 pub mod process;
+pub mod roots;
 pub mod tcp;
 pub mod timed;
 pub mod udp;
