@@ -93,7 +93,8 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section<'_>) -> NotifyConfig 
             command.extend(reader.text(&member).map(str::to_owned));
         }
         if command.first().is_some_and(|program| !program.starts_with('/')) {
-            let text = format!("`{}` must be the absolute path of a program; arguments are members of the list", command[0]);
+            let text =
+                format!("`{}` must be the absolute path of a program; arguments are members of the list", command[0]);
             reader.complain(field.line, &field.path, text);
         }
     }
@@ -121,7 +122,9 @@ mod tests {
         assert_eq!((url.authority().as_str(), url.path.as_str()), ("[::1]:8080", "/"));
         let url: WebUrl = "http://127.0.0.1?a=b".parse().unwrap();
         assert_eq!((url.port, url.path.as_str()), (80, "/?a=b"));
-        for odd in ["", "ftp://a.b/", "https://", "https://a b/", "https://u:p@a.b/", "https://a.b:0/", "https://a.b:x/"] {
+        for odd in
+            ["", "ftp://a.b/", "https://", "https://a b/", "https://u:p@a.b/", "https://a.b:0/", "https://a.b:x/"]
+        {
             assert!(odd.parse::<WebUrl>().is_err(), "{odd}");
         }
     }

@@ -1,106 +1,189 @@
-//! Probes every task now and then, and keeps what was found.
+//! Makes every probe in its time, and keeps what was found.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::certs::CertHandle;
-use crate::error::{Failure, Result};
-use crate::probe;
+use super::checks::{Asker, Check, Lane, Targets, checks};
+use crate::findings::facts::{self, Kind, Verdict};
+use crate::probe::histogram::Histogram;
+use crate::probe::schedule::Schedule;
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock;
 
-/// How often each task is asked.
-const PROBED_EVERY: Duration = Duration::from_secs(15);
 /// How often it is looked whether the daemon ends.
-const LOOKED_EVERY: Duration = Duration::from_millis(100);
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
+/// What failed is asked again so soon: once may be chance.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// What the last probe of a task found.
+/// What a probe last found.
 #[derive(Debug, Clone)]
 pub(super) struct Probed {
-    pub(super) error: Option<String>,
+    pub(super) kind: Kind,
+    pub(super) place: String,
+    pub(super) verdict: Verdict,
     pub(super) latency: Duration,
     pub(super) at: SystemTime,
 }
 
-/// Where the tasks are asked, and what they answered. Cheap to clone.
+/// The probes of this service. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Probes {
-    web: Option<SocketAddr>,
-    turn: Option<SocketAddr>,
-    certificate: CertHandle,
+    asker: Asker,
     board: Board,
-    found: Arc<ArcSwap<BTreeMap<TaskName, Probed>>>,
+    state: Arc<Mutex<Known>>,
+}
+
+struct Known {
+    checks: Vec<Check>,
+    found: Vec<Option<Probed>>,
+    lanes: [Timetable; 2],
+    /// Survives a change of targets, and every task.
+    histograms: BTreeMap<Kind, Histogram>,
+}
+
+/// When the probes of a lane are due, by their place among all.
+struct Timetable {
+    numbers: Vec<usize>,
+    schedule: Schedule,
+}
+
+impl Timetable {
+    fn new(checks: &[Check], lane: Lane, now: Instant) -> Self {
+        let numbers: Vec<usize> = (0..checks.len()).filter(|number| checks[*number].lane() == lane).collect();
+        let periods: Vec<Duration> = numbers.iter().map(|number| checks[*number].period()).collect();
+        Self { numbers, schedule: Schedule::new(&periods, now) }
+    }
+}
+
+impl Known {
+    fn new(targets: &Targets, now: Instant) -> Self {
+        let checks = checks(targets);
+        let lanes = [Lane::Cheap, Lane::Deep].map(|lane| Timetable::new(&checks, lane, now));
+        Self { found: vec![None; checks.len()], checks, lanes, histograms: BTreeMap::new() }
+    }
 }
 
 impl Probes {
-    pub(super) fn new(
-        web: Option<SocketAddr>,
-        turn: Option<SocketAddr>,
-        certificate: CertHandle,
-        board: Board,
-    ) -> Self {
-        Self { web, turn, certificate, board, found: Arc::default() }
+    pub(super) fn new(targets: &Targets, asker: Asker, board: Board) -> Self {
+        let known = Known::new(targets, clock::now().mono);
+        Self { asker, board, state: Arc::new(Mutex::new(known)) }
     }
 
-    pub(super) fn of(&self, task: TaskName) -> Option<Probed> {
-        self.found.load().get(&task).cloned()
+    /// Asks elsewhere from now on.
+    pub(super) fn set_targets(&self, targets: &Targets) {
+        let mut known = self.known();
+        let histograms = std::mem::take(&mut known.histograms);
+        *known = Known { histograms, ..Known::new(targets, clock::now().mono) };
     }
 
-    /// Asks every task that should answer.
+    /// What every probe last found, of tasks that are up: what one answered before it went down is no news.
+    pub(super) fn found(&self) -> Vec<Probed> {
+        let up = self.up();
+        let known = self.known();
+        known.found.iter().flatten().filter(|probed| up.contains(&probed.kind.task())).cloned().collect()
+    }
+
+    pub(super) fn facts(&self) -> Vec<facts::Probe> {
+        let fact = |Probed { kind, place, verdict, .. }| facts::Probe { kind, place, verdict };
+        self.found().into_iter().map(fact).collect()
+    }
+
+    pub(super) fn histograms(&self) -> BTreeMap<Kind, Histogram> {
+        self.known().histograms.clone()
+    }
+
+    /// Makes every cheap probe at once.
     pub(super) fn run_once(&self) {
-        let mut found = BTreeMap::new();
-        for task in self.board.tasks().iter() {
-            // One that is known to be down is not asked; what it once answered is no news.
-            if !matches!(task.state, State::Ready | State::Degraded) {
-                continue;
+        let checks = self.known().checks.clone();
+        for (number, check) in checks.into_iter().enumerate().filter(|(_, check)| check.lane() == Lane::Cheap) {
+            self.make(number, &check);
+        }
+    }
+
+    /// Makes the probes of a lane in their time until `closing` is cancelled.
+    pub(super) fn run(&self, lane: Lane, closing: &CancellationToken) {
+        while !closing.is_cancelled() {
+            let rest = self.run_due(lane, clock::now().mono);
+            thread::park_timeout(rest.min(LOOKED_EVERY));
+        }
+    }
+
+    /// Makes the probes of a lane that are due at `now`. Gives the time until the next one.
+    pub(super) fn run_due(&self, lane: Lane, now: Instant) -> Duration {
+        loop {
+            let due = {
+                let mut known = self.known();
+                let Timetable { numbers, schedule } = &mut known.lanes[lane as usize];
+                let number = schedule.poll_due(now, &mut rand::rng()).map(|place| numbers[place]);
+                let next = schedule.poll_timeout();
+                number.map(|number| (number, known.checks[number].clone())).ok_or(next)
+            };
+            match due {
+                Ok((number, check)) => self.make(number, &check),
+                Err(next) => return next.map_or(LOOKED_EVERY, |next| next.saturating_duration_since(now)),
             }
-            let before = clock::now();
-            let error = self.ask(task.name).err().map(|failure| failure.to_string());
-            let latency = clock::now().mono.saturating_duration_since(before.mono);
-            let was_fine = self.of(task.name).is_none_or(|probed| probed.error.is_none());
-            match &error {
-                Some(error) if was_fine => warn!(task = %task.name, error, "a probe fails"),
-                None if !was_fine => info!(task = %task.name, "probes succeed again"),
+        }
+    }
+
+    fn make(&self, number: usize, check: &Check) {
+        // One that is known to be down is not asked.
+        if !self.up().contains(&check.kind.task()) {
+            self.keep(number, check, None);
+            return;
+        }
+        let before = clock::now();
+        let verdict = self.asker.ask(check);
+        let latency = clock::now().mono.saturating_duration_since(before.mono);
+        // A task that went down or is going down in the meantime owes no answer.
+        let probed = self.up().contains(&check.kind.task()).then(|| Probed {
+            kind: check.kind,
+            place: check.place(),
+            verdict,
+            latency,
+            at: before.wall,
+        });
+        self.keep(number, check, probed);
+    }
+
+    fn keep(&self, number: usize, check: &Check, probed: Option<Probed>) {
+        let mut known = self.known();
+        // Somebody may have changed the targets while this one was asked.
+        if known.checks.get(number) != Some(check) {
+            return;
+        }
+        if let Some(Probed { kind, place, verdict, latency, .. }) = &probed {
+            known.histograms.entry(*kind).or_default().add(*latency, verdict.is_fine());
+            let was_fine = known.found[number].as_ref().is_none_or(|before| before.verdict.is_fine());
+            match verdict.error() {
+                Some(error) if was_fine => warn!(probe = kind.as_str(), place, error, "a probe fails"),
+                None if !was_fine => info!(probe = kind.as_str(), place, "a probe succeeds again"),
                 Some(_) | None => {}
             }
-            found.insert(task.name, Probed { error, latency, at: before.wall });
-        }
-        self.found.store(Arc::new(found));
-    }
-
-    /// Asks again and again until `closing` is cancelled.
-    pub(super) fn run(&self, closing: &CancellationToken) {
-        let mut due = clock::now().mono + PROBED_EVERY;
-        while !closing.is_cancelled() {
-            thread::park_timeout(LOOKED_EVERY);
-            if clock::now().mono >= due {
-                self.run_once();
-                due = clock::now().mono + PROBED_EVERY;
+            if !verdict.is_fine() {
+                let due = clock::now().mono + AGAIN_AFTER;
+                let lane = &mut known.lanes[check.lane() as usize];
+                if let Some(place) = lane.numbers.iter().position(|other| *other == number) {
+                    lane.schedule.hasten(place, due);
+                }
             }
         }
+        known.found[number] = probed;
     }
 
-    fn ask(&self, task: TaskName) -> Result<()> {
-        let nowhere = || Failure::operator("there is no address to ask at");
-        let served = self.certificate.current();
-        let fingerprint = || served.as_ref().map(|served| served.fingerprint.as_str()).unwrap_or_default();
-        match task {
-            TaskName::Certs => match &served {
-                Some(served) if served.not_after > clock::now().wall => Ok(()),
-                Some(_) => Err(Failure::operator("the certificate that is served has expired")),
-                None => Err(Failure::operator("no certificate is served")),
-            },
-            TaskName::Turn => probe::stun(self.turn.ok_or_else(nowhere)?),
-            TaskName::Signaling => probe::signaling(self.web.ok_or_else(nowhere)?, fingerprint()),
-            TaskName::Web => probe::web(self.web.ok_or_else(nowhere)?, fingerprint()),
-        }
+    /// The tasks that should answer.
+    fn up(&self) -> Vec<TaskName> {
+        let tasks = self.board.tasks();
+        let is_up = |state| matches!(state, State::Ready | State::Degraded);
+        tasks.iter().filter(|task| is_up(task.state)).map(|task| task.name).collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.state.lock().expect("nothing panics while it holds this lock")
     }
 }

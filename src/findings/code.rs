@@ -193,10 +193,8 @@ mod tests {
         assert_eq!(words.len(), Code::ALL.len());
         let is_kebab = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
         assert!(words.iter().all(|word| is_kebab(word)));
-        let table: Vec<&str> = include_str!("mod.rs")
-            .lines()
-            .filter_map(|line| line.strip_prefix("//! | `")?.split('`').next())
-            .collect();
+        let table: Vec<&str> =
+            include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next()).collect();
         assert_eq!(table, words, "the table in the front page lists all of them, and nothing else");
     }
 }

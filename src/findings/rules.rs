@@ -153,7 +153,9 @@ fn of_probe(probe: &Probe, facts: &Facts) -> Option<Raised> {
         let raised = finding(Code::PortLost, place, Severity::Critical)
             .titled(format!("nothing listens on {place} any more"))
             .seen(error)
-            .hinted(format!("see who has the port by `ss -lpn`, then run `rtcctl{flag} stop` and `rtcctl{flag} start`"));
+            .hinted(format!(
+                "see who has the port by `ss -lpn`, then run `rtcctl{flag} stop` and `rtcctl{flag} start`"
+            ));
         return Some(raised.after_task(task));
     }
     if matches!(verdict, Verdict::Granted(_)) {
@@ -187,11 +189,7 @@ fn of_probe(probe: &Probe, facts: &Facts) -> Option<Raised> {
         Kind::Rooms => raised.after(Code::SignalingUnanswered, None).after(Code::CertificateMismatch, Some(place)),
         Kind::RelayUdp => raised.after(Code::StunUnanswered, None).after(Code::RelayPortsAlmostExhausted, None),
         Kind::RelayTcp => raised.after(Code::RelayPortsAlmostExhausted, None),
-        Kind::Certificate
-        | Kind::Stun
-        | Kind::Fingerprint
-        | Kind::ForbiddenPeers
-        | Kind::ForbiddenLogins => raised,
+        Kind::Certificate | Kind::Stun | Kind::Fingerprint | Kind::ForbiddenPeers | Kind::ForbiddenLogins => raised,
     })
 }
 

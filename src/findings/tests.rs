@@ -63,10 +63,7 @@ fn each_fact_raises_its_code() {
         ("clock-jumped", with(|facts| facts.clock_jump = Some(-7200))),
         ("config-not-applied", with(|facts| facts.config_not_applied = Some("edited at noon".to_owned()))),
         ("connections-turned-away", with(|facts| facts.turned_away = 1)),
-        (
-            "descriptors-almost-exhausted",
-            with(|facts| facts.descriptors = Some(Share { used: 922, limit: 1024 })),
-        ),
+        ("descriptors-almost-exhausted", with(|facts| facts.descriptors = Some(Share { used: 922, limit: 1024 }))),
         ("disk-almost-full", with(|facts| facts.disks[0].free_bytes = 100 << 20)),
         ("log-not-writable", with(|facts| facts.log_error = Some("read-only file system".to_owned()))),
         ("notify-fails", with(|facts| facts.notify_error = Some("no answer".to_owned()))),
@@ -76,10 +73,7 @@ fn each_fact_raises_its_code() {
             "relay-accepts-anyone",
             with(|facts| set_probe(facts, Kind::ForbiddenLogins, Verdict::Granted("a wrong password".to_owned()))),
         ),
-        (
-            "relay-ports-almost-exhausted",
-            with(|facts| facts.relay_ports = Some(Share { used: 1800, limit: 2000 })),
-        ),
+        ("relay-ports-almost-exhausted", with(|facts| facts.relay_ports = Some(Share { used: 1800, limit: 2000 }))),
         (
             "relay-reaches-forbidden",
             with(|facts| set_probe(facts, Kind::ForbiddenPeers, Verdict::Granted("127.0.0.1".to_owned()))),
@@ -123,7 +117,8 @@ fn nearly_is_not_yet() {
         ];
     });
     assert_eq!(codes(&facts), Vec::<&str>::new());
-    let last = with(|facts| facts.disks[0] = Disk { path: "/a".to_owned(), free_bytes: 9 << 20, total_bytes: 40 << 20 });
+    let last =
+        with(|facts| facts.disks[0] = Disk { path: "/a".to_owned(), free_bytes: 9 << 20, total_bytes: 40 << 20 });
     assert_eq!(judge(&last)[0].severity, Severity::Critical);
 }
 
@@ -208,10 +203,13 @@ fn a_root_cause_hides_what_follows_from_it() {
     });
     assert_eq!(sim.hold(&down, 10 * SECOND), ["task-held", "stun-unanswered"]);
     let shown = sim.ledger.shown();
-    let hidden: Vec<_> = shown.iter().map(|one| one.hides.iter().map(|key| key.code.as_str()).collect::<Vec<_>>()).collect();
+    let hidden: Vec<_> =
+        shown.iter().map(|one| one.hides.iter().map(|key| key.code.as_str()).collect::<Vec<_>>()).collect();
     assert_eq!(hidden, [["web-unanswered"], ["relay-udp-fails"]]);
-    assert_eq!(sim.transitions(), [(true, "stun-unanswered"), (true, "task-held")]
-        .iter().rev().copied().collect::<Vec<_>>());
+    assert_eq!(
+        sim.transitions(),
+        [(true, "stun-unanswered"), (true, "task-held")].iter().rev().copied().collect::<Vec<_>>()
+    );
     // The cause is gone, and what followed from it is there still: now it is news.
     let left = with(|facts| set_probe(facts, Kind::Web, Verdict::Failed("no answer".to_owned())));
     assert_eq!(sim.hold(&left, 10 * SECOND), ["web-unanswered"]);
@@ -234,7 +232,8 @@ fn nothing_follows_from_itself_by_a_detour() {
     // Everything that can be wrong at once, whichever way each task is down.
     let mut causes: BTreeMap<Code, BTreeSet<Code>> = BTreeMap::new();
     for state in [State::Ready, State::Degraded, State::Backoff, State::Held, State::Stopped] {
-        for verdict in [Verdict::Failed("x".to_owned()), Verdict::Refused("x".to_owned()), Verdict::Granted("x".to_owned())]
+        for verdict in
+            [Verdict::Failed("x".to_owned()), Verdict::Refused("x".to_owned()), Verdict::Granted("x".to_owned())]
         {
             let facts = with(|facts| {
                 for name in TaskName::ALL {

@@ -44,7 +44,7 @@ pub(super) fn meet(at: Secured<'_>) -> Result<(), Fault> {
     }
     for (sender, receiver, word) in [(0, 1, "offer"), (1, 0, "answer")] {
         let said = json!({ "type": word, "probe": room });
-        let mut peers = [&mut one, &mut two];
+        let peers = [&mut one, &mut two];
         peers[sender].emit(&json!(["message", room, said]), None)?;
         peers[receiver].must_hear("message", Some(&said))?;
     }
@@ -77,7 +77,10 @@ impl Peer {
     /// Gives what the server answers.
     fn join(&mut self, room: &str) -> Result<Value, Fault> {
         self.emit(&json!(["join", room]), Some(ACK))?;
-        self.find("an answer to `join`", |packet| if let Packet::Ack(answer) = packet { Some(answer[0].clone()) } else { None })
+        self.find(
+            "an answer to `join`",
+            |packet| if let Packet::Ack(answer) = packet { Some(answer[0].clone()) } else { None },
+        )
     }
 
     fn emit(&mut self, event: &Value, ack: Option<u32>) -> Result<(), Fault> {

@@ -38,6 +38,13 @@ impl Schedule {
         Some(number)
     }
 
+    /// Has a probe made again soon: what failed may be chance.
+    pub fn hasten(&mut self, number: usize, due: Instant) {
+        if let Some(entry) = self.entries.get_mut(number) {
+            entry.due = entry.due.min(due);
+        }
+    }
+
     /// When [`Schedule::poll_due`] has something.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -130,7 +130,10 @@ fn frame(opcode: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 enum Cut {
     /// A message in one frame, and where its payload lies.
-    Whole { opcode: u8, payload: Range<usize> },
+    Whole {
+        opcode: u8,
+        payload: Range<usize>,
+    },
     More,
     /// A frame that a server does not send, or in several pieces, which short messages are not.
     Foreign,

@@ -12,6 +12,7 @@ pub mod net;
 pub mod notify;
 pub mod ports;
 pub mod process;
+pub mod room;
 pub mod roots;
 pub mod tcp;
 pub mod timed;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::credentials;
+use super::insiders::{Insiders, Route};
 use super::peers::PeerPolicy;
 use super::server::{RelayAddress, Settings};
 use super::sockets::of_family;
-use super::credentials;
-use super::insiders::{Insiders, Route};
 use crate::config::{Latency, Secret, Secrets, TurnConfig};
 use crate::sys::net;
 

@@ -30,7 +30,15 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(wire: Wire, patience: Duration) -> Self {
-        Self { wire, patience, ends_at: None, login: None, challenge: None, data: VecDeque::new(), holds_allocation: false }
+        Self {
+            wire,
+            patience,
+            ends_at: None,
+            login: None,
+            challenge: None,
+            data: VecDeque::new(),
+            holds_allocation: false,
+        }
     }
 
     /// Waits for nothing beyond this moment, whatever it asks.

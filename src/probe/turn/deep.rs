@@ -29,6 +29,8 @@ pub struct OwnRelay<'a> {
     pub at: Secured<'a>,
     /// Its relay addresses as clients are told them.
     pub addresses: &'a [IpAddr],
+    /// The same as this host has them.
+    pub bound: &'a [IpAddr],
 }
 
 /// Relays data between two clients and back, for each family, with each of these credentials.
@@ -75,7 +77,9 @@ pub fn refuses_peers(relay: OwnRelay<'_>, login: &Login) -> Result<(), Denial> {
     for address in relay.addresses {
         let allocate = if address.is_ipv4() { Ask::Allocate } else { Ask::AllocateV6 };
         let (mut client, _) = allocated(relay, login, allocate).map_err(Denial::Broken)?;
-        for peer in forbidden().into_iter().filter(|peer| !relay.addresses.contains(peer)) {
+        // A relay on loopback lets its own clients meet there.
+        let is_own = |peer: &IpAddr| relay.addresses.contains(peer) || relay.bound.contains(peer);
+        for peer in forbidden().into_iter().filter(|peer| !is_own(peer)) {
             let peer = SocketAddr::new(peer, FORBIDDEN_PORT);
             for (wish, what) in
                 [(Ask::Permit(peer), "CreatePermission"), (Ask::Bind { channel: CHANNEL, peer }, "ChannelBind")]

@@ -200,11 +200,8 @@ impl Ask {
             Self::Refresh(seconds) => request.put(kind::LIFETIME, &seconds.to_be_bytes()),
         }
         if let Some((login, challenge)) = signed {
-            let texts = [
-                (kind::USERNAME, &login.username),
-                (kind::REALM, &challenge.realm),
-                (kind::NONCE, &challenge.nonce),
-            ];
+            let texts =
+                [(kind::USERNAME, &login.username), (kind::REALM, &challenge.realm), (kind::NONCE, &challenge.nonce)];
             for (kind, text) in texts {
                 if text.len() > MAX_TEXT {
                     return None;
@@ -247,7 +244,8 @@ impl Ask {
                 kind::REALM => answer.realm = Some(text()),
                 kind::NONCE => answer.nonce = Some(text()),
                 kind::MESSAGE_INTEGRITY => {
-                    let fits = |(login, challenge): (&Login, &Challenge)| is_mac(bytes, at, value, &login.key(challenge));
+                    let fits =
+                        |(login, challenge): (&Login, &Challenge)| is_mac(bytes, at, value, &login.key(challenge));
                     answer.is_signed = signed.is_some_and(fits);
                     // What follows is signed by nobody.
                     break;
