@@ -2,6 +2,7 @@
 
 mod cert;
 mod config;
+mod findings;
 mod frame;
 mod init;
 mod prompt;

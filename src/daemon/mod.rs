@@ -4,6 +4,7 @@
 //! tasks. What fails before the control socket leaves nothing running.
 
 mod checks;
+mod edited;
 mod metrics;
 mod probe_metrics;
 mod probing;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::checks::{Asker, Lane, Targets};
+use self::edited::Loaded;
 use self::probing::Probes;
 use self::relay::Relay;
 use self::status::Sources;
@@ -116,6 +118,8 @@ struct Prepared {
 }
 
 fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
+    // Before they are read: an edit in between is told of rather than missed.
+    let loaded = Loaded::now(home);
     let (config, secrets) = config::load(home)?;
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
@@ -165,6 +169,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         turn_ports: targets.udp.iter().map(SocketAddr::port).collect(),
         connections: edge.counters(),
         hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
+        loaded,
         home: home.clone(),
         has_log_file: log.is_some(),
         name: web_url(&config),

@@ -11,7 +11,9 @@ use crate::probe::histogram::Histogram;
 pub(super) fn render(histograms: &BTreeMap<Kind, Histogram>, findings: &[Finding]) -> String {
     let mut page = String::new();
     // Writing to a string cannot fail.
-    let mut line = |text: std::fmt::Arguments<'_>| drop(writeln!(page, "{text}"));
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        let _ = writeln!(page, "{text}");
+    };
     let name = "rtcctl_probe_duration_seconds";
     line(format_args!("# HELP {name} How long probes took that succeeded."));
     line(format_args!("# TYPE {name} histogram"));

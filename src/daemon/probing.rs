@@ -43,7 +43,6 @@ struct Known {
     checks: Vec<Check>,
     found: Vec<Option<Probed>>,
     lanes: [Timetable; 2],
-    /// Survives a change of targets, and every task.
     histograms: BTreeMap<Kind, Histogram>,
 }
 
@@ -73,13 +72,6 @@ impl Probes {
     pub(super) fn new(targets: &Targets, asker: Asker, board: Board) -> Self {
         let known = Known::new(targets, clock::now().mono);
         Self { asker, board, state: Arc::new(Mutex::new(known)) }
-    }
-
-    /// Asks elsewhere from now on.
-    pub(super) fn set_targets(&self, targets: &Targets) {
-        let mut known = self.known();
-        let histograms = std::mem::take(&mut known.histograms);
-        *known = Known { histograms, ..Known::new(targets, clock::now().mono) };
     }
 
     /// What every probe last found, of tasks that are up: what one answered before it went down is no news.
@@ -153,10 +145,6 @@ impl Probes {
 
     fn keep(&self, number: usize, check: &Check, probed: Option<Probed>) {
         let mut known = self.known();
-        // Somebody may have changed the targets while this one was asked.
-        if known.checks.get(number) != Some(check) {
-            return;
-        }
         if let Some(Probed { kind, place, verdict, latency, .. }) = &probed {
             known.histograms.entry(*kind).or_default().add(*latency, verdict.is_fine());
             let was_fine = known.found[number].as_ref().is_none_or(|before| before.verdict.is_fine());
@@ -185,5 +173,129 @@ impl Probes {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.state.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::certs::CertHandle;
+    use crate::config::{Secret, Secrets, TurnConfig};
+    use crate::findings::{Facts, Ledger, judge};
+    use crate::supervisor::board::TaskView;
+    use crate::supervisor::service::{Context, Service as _};
+    use crate::sys::clock::Now;
+    use crate::sys::marks::Marks;
+    use crate::turn::{self, Control, Counters, Outcome, Turn};
+
+    /// A relay on loopback with sockets and threads, and what probes it.
+    struct Relay {
+        probes: Probes,
+        control: Control,
+        counters: Arc<Counters>,
+        stopping: CancellationToken,
+        running: Option<thread::JoinHandle<()>>,
+    }
+
+    impl Relay {
+        fn start() -> Self {
+            let config = TurnConfig {
+                bind: vec![Ipv4Addr::LOCALHOST.into()],
+                port: 0,
+                // Not the address that no relay may reach.
+                relay_ips: vec![Ipv4Addr::new(127, 0, 0, 2).into()],
+                tcp: false,
+                workers: 2,
+                ..TurnConfig::default()
+            };
+            let turn = vec![Secret::new(vec![7; 32])];
+            let secrets = Secrets { turn, turn_users: BTreeMap::new(), metrics_token: None };
+            let sockets = turn::bind(&config).unwrap();
+            let targets = Targets { udp: sockets.addresses(), ..Targets::default() };
+            let counters = Arc::new(Counters::default());
+            let turn = Turn::new(&config, &secrets, sockets, Arc::clone(&counters));
+            let control = turn.control();
+            let (ready, is_ready) = mpsc::channel();
+            let stopping = CancellationToken::new();
+            let report = move |_| {
+                // It is listened to once.
+                let _ = ready.send(());
+            };
+            let context = Context::new(Arc::new(report), Arc::default(), stopping.clone());
+            let running = thread::Builder::new().spawn(move || turn.run(context).unwrap()).unwrap();
+            is_ready.recv().unwrap();
+            let board = Board::default();
+            let now = clock::now().mono;
+            board.publish(vec![TaskView {
+                name: TaskName::Turn,
+                state: State::Ready,
+                since: now,
+                ready_since: Some(now),
+                restarts: 0,
+                last_error: None,
+                last_error_at: None,
+            }]);
+            let certificate = CertHandle::default();
+            let asker = Asker { certificate, relay: control.clone(), marks: Marks::default() };
+            let probes = Probes::new(&targets, asker, board);
+            Self { probes, control, counters, stopping, running: Some(running) }
+        }
+    }
+
+    impl Drop for Relay {
+        fn drop(&mut self) {
+            self.stopping.cancel();
+            let ended = self.running.take().map(thread::JoinHandle::join);
+            assert!(thread::panicking() || ended.is_some_and(|ended| ended.is_ok()));
+        }
+    }
+
+    #[test]
+    fn a_weakened_peer_filter_is_found_out_within_one_period() {
+        let relay = Relay::start();
+        let start = clock::now();
+        let later = |seconds| {
+            let span = Duration::from_secs(seconds);
+            Now { mono: start.mono + span, wall: start.wall + span }
+        };
+        let mut ledger = Ledger::default();
+        let mut shown = |now: Now| -> Vec<(&'static str, String)> {
+            relay.probes.run_due(Lane::Cheap, now.mono);
+            relay.probes.run_due(Lane::Deep, now.mono);
+            let facts = Facts { probes: relay.probes.facts(), ..Facts::default() };
+            ledger.handle(judge(&facts), now);
+            let told = ledger.shown().into_iter().map(|one| (one.raised.key.code.as_str(), one.raised.evidence));
+            told.collect()
+        };
+        assert_eq!(shown(later(60)), [], "a relay that refuses what it must");
+        let kinds: Vec<Kind> = relay.probes.found().iter().map(|probed| probed.kind).collect();
+        assert_eq!(kinds, [Kind::Stun, Kind::RelayUdp, Kind::ForbiddenPeers, Kind::ForbiddenLogins]);
+        relay.control.weaken(Ipv4Addr::LOCALHOST.into());
+        // A period and what it may be longer.
+        let told = shown(later(60 + 66));
+        let wanted = "CreatePermission for 127.0.0.1 is granted".to_owned();
+        assert_eq!(told, [("relay-reaches-forbidden", wanted)]);
+        relay.control.weaken(Ipv4Addr::new(169, 254, 169, 254).into());
+        let told = shown(later(60 + 66 + 66));
+        assert_eq!(told[0].1, "CreatePermission for 169.254.169.254 is granted");
+        // No probe was taken for a user.
+        let counters = &relay.counters;
+        assert_eq!(Outcome::ALL.map(|outcome| counters.outcome(outcome)), [0; 7]);
+        assert_eq!(turn::Dropped::ALL.map(|why| counters.dropped(why)), [0; 10]);
+        assert_eq!(Counters::read(&counters.relayed_packets), 0);
+    }
+
+    #[test]
+    fn a_task_that_is_down_is_not_asked_and_what_it_once_answered_is_no_news() {
+        let relay = Relay::start();
+        relay.probes.run_once();
+        assert_eq!(relay.probes.found().len(), 1);
+        relay.probes.board.publish(Vec::new());
+        assert_eq!(relay.probes.facts(), []);
+        relay.probes.run_once();
+        assert_eq!(relay.probes.histograms()[&Kind::Stun].count(), 1);
     }
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::edited::Loaded;
 use super::probing::Probes;
 use super::status::rfc3339;
 use crate::certs::CertHandle;
@@ -48,6 +48,8 @@ pub(super) struct Sights {
     pub(super) turn_ports: Vec<u16>,
     pub(super) connections: Arc<edge::Counters>,
     pub(super) hooks: Hooks,
+    /// The configuration that is in force.
+    pub(super) loaded: Loaded,
     pub(super) home: Home,
     /// Whether log lines go to the home's file.
     pub(super) has_log_file: bool,
@@ -60,7 +62,6 @@ pub(super) struct Sights {
 pub(super) struct Watch {
     sights: Arc<Sights>,
     memory: Arc<Mutex<Memory>>,
-    config_not_applied: Arc<ArcSwapOption<String>>,
 }
 
 /// What is known from before.
@@ -80,6 +81,7 @@ struct System {
     disks: Vec<Disk>,
     descriptors: Option<Share>,
     log_error: Option<String>,
+    config_not_applied: Option<String>,
     dropped: u64,
 }
 
@@ -94,12 +96,7 @@ impl Watch {
             system: System::default(),
             asked_at: None,
         };
-        Self { sights: Arc::new(sights), memory: Arc::new(Mutex::new(memory)), config_not_applied: Arc::default() }
-    }
-
-    /// Says that the configuration on disk is not the one in force, and why; `None`: it is.
-    pub(super) fn set_config_not_applied(&self, why: Option<String>) {
-        self.config_not_applied.store(why.map(Arc::new));
+        Self { sights: Arc::new(sights), memory: Arc::new(Mutex::new(memory)) }
     }
 
     /// Judges again and again until `closing` is cancelled.
@@ -150,7 +147,7 @@ impl Watch {
             }
         };
         let tasks: Vec<Task> = tasks.iter().map(task).collect();
-        let (config, served) = (self.config_not_applied.load_full(), sights.certificate.current());
+        let served = sights.certificate.current();
         let certificate = match served {
             None if tasks.is_empty() => Certificate::Unknown,
             None => Certificate::Missing,
@@ -165,7 +162,7 @@ impl Watch {
             tasks,
             probes: sights.probes.facts(),
             certificate,
-            config_not_applied: config.map(|why| (*why).clone()),
+            config_not_applied: memory.system.config_not_applied.clone(),
             clock_jump: memory.clock.handle(now),
             disks: memory.system.disks.clone(),
             descriptors: memory.system.descriptors,
@@ -241,6 +238,7 @@ fn ask_system(sights: &Sights) -> System {
         disks,
         descriptors: room::open_files().map(|used| Share { used, limit: process::open_files_limit() }),
         log_error: log_error.map(|error| format!("`{}`: {error}", home.log_dir().display())),
+        config_not_applied: sights.loaded.difference(),
         dropped: room::dropped_datagrams(&sights.turn_ports),
     }
 }

@@ -8,6 +8,9 @@ use rand::{Rng, RngExt as _};
 /// always misses, what else happens regularly.
 const JITTER: f64 = 0.1;
 
+/// Within what time all of them have been made once.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
+
 /// When each of the probes is due, by its number.
 #[derive(Debug)]
 pub struct Schedule {
@@ -21,11 +24,13 @@ struct Entry {
 }
 
 impl Schedule {
-    /// The first time comes within one period, one after the other: together they would be a burst each time.
+    /// The first time comes soon, since nothing is known yet, one after the other: together they would be a burst.
     #[must_use]
     pub fn new(periods: &[Duration], now: Instant) -> Self {
         let count = u32::try_from(periods.len().max(1)).unwrap_or(u32::MAX);
-        let entry = |(place, period): (u32, &Duration)| Entry { period: *period, due: now + *period * place / count };
+        let spread = |period: Duration| period.min(FIRST_WITHIN);
+        let entry =
+            |(place, period): (u32, &Duration)| Entry { period: *period, due: now + spread(*period) * place / count };
         Self { entries: (1..).zip(periods).map(entry).collect() }
     }
 
@@ -75,7 +80,7 @@ mod tests {
             times[number].push(now);
         }
         for (times, period) in times.iter().zip(periods) {
-            assert!(times[0] <= start + period);
+            assert!(times[0] <= start + FIRST_WITHIN.min(period));
             let gaps: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(gaps.iter().all(|gap| *gap >= period.mul_f64(0.9) && *gap <= period.mul_f64(1.1)));
             assert!(gaps.windows(2).any(|pair| pair[0] != pair[1]), "no jitter");

@@ -34,6 +34,18 @@ impl Control {
         self.live.change(config, secrets);
     }
 
+    /// Makes a hole in the filter of the running relay.
+    #[cfg(test)]
+    pub(crate) fn weaken(&self, hole: IpAddr) {
+        let before = self.live.current();
+        let mut settings = (*before.settings).clone();
+        settings.policy = settings.policy.weakened(hole);
+        let Current { config, secrets, drain, .. } = &*before;
+        let (config, secrets) = (config.clone(), secrets.clone());
+        self.live.current.store(Arc::new(Current { config, secrets, settings: Arc::new(settings), drain: *drain }));
+        self.live.generation.fetch_add(1, Ordering::Release);
+    }
+
     /// A name for a probe, which the relay counts nowhere, and the password that any user of that name would have. It
     /// is good until `expires_at`, in seconds since 1970.
     #[must_use]
