@@ -164,8 +164,9 @@ impl Asker {
     fn with_relay<T>(&self, carrier: Carrier, at: Secured<'_>, ask: impl FnOnce(OwnRelay<'_>) -> T) -> T {
         let relays = self.relay.relay_addresses();
         let told: Vec<_> = relays.iter().map(|relay| relay.told).collect();
-        let bound: Vec<_> = relays.iter().map(|relay| relay.local).collect();
-        ask(OwnRelay { carrier, at, addresses: &told, bound: &bound })
+        let listening = self.relay.listening_addresses();
+        let own: Vec<_> = relays.iter().map(|relay| relay.local).chain(listening).collect();
+        ask(OwnRelay { carrier, at, addresses: &told, own: &own })
     }
 
     fn login(&self, route: Route, expires_at: u64) -> Login {

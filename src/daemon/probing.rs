@@ -94,7 +94,7 @@ impl Probes {
     pub(super) fn run_once(&self) {
         let checks = self.known().checks.clone();
         for (number, check) in checks.into_iter().enumerate().filter(|(_, check)| check.lane() == Lane::Cheap) {
-            self.make(number, &check);
+            self.make(number, &check, clock::now().mono);
         }
     }
 
@@ -117,16 +117,16 @@ impl Probes {
                 number.map(|number| (number, known.checks[number].clone())).ok_or(next)
             };
             match due {
-                Ok((number, check)) => self.make(number, &check),
+                Ok((number, check)) => self.make(number, &check, now),
                 Err(next) => return next.map_or(LOOKED_EVERY, |next| next.saturating_duration_since(now)),
             }
         }
     }
 
-    fn make(&self, number: usize, check: &Check) {
+    fn make(&self, number: usize, check: &Check, now: Instant) {
         // One that is known to be down is not asked.
         if !self.up().contains(&check.kind.task()) {
-            self.keep(number, check, None);
+            self.keep(number, check, None, now);
             return;
         }
         let before = clock::now();
@@ -140,10 +140,10 @@ impl Probes {
             latency,
             at: before.wall,
         });
-        self.keep(number, check, probed);
+        self.keep(number, check, probed, now);
     }
 
-    fn keep(&self, number: usize, check: &Check, probed: Option<Probed>) {
+    fn keep(&self, number: usize, check: &Check, probed: Option<Probed>, now: Instant) {
         let mut known = self.known();
         if let Some(Probed { kind, place, verdict, latency, .. }) = &probed {
             known.histograms.entry(*kind).or_default().add(*latency, verdict.is_fine());
@@ -154,10 +154,9 @@ impl Probes {
                 Some(_) | None => {}
             }
             if !verdict.is_fine() {
-                let due = clock::now().mono + AGAIN_AFTER;
                 let lane = &mut known.lanes[check.lane() as usize];
                 if let Some(place) = lane.numbers.iter().position(|other| *other == number) {
-                    lane.schedule.hasten(place, due);
+                    lane.schedule.hasten(place, now + AGAIN_AFTER);
                 }
             }
         }
@@ -203,7 +202,7 @@ mod tests {
     impl Relay {
         fn start() -> Self {
             let config = TurnConfig {
-                bind: vec![Ipv4Addr::LOCALHOST.into()],
+                bind: vec![Ipv4Addr::new(127, 0, 0, 3).into()],
                 port: 0,
                 // Not the address that no relay may reach.
                 relay_ips: vec![Ipv4Addr::new(127, 0, 0, 2).into()],

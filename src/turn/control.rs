@@ -57,6 +57,13 @@ impl Control {
         (name, password)
     }
 
+    /// Addresses that the relay listens on, wildcards left out. Nobody is reached by a permission for one.
+    #[must_use]
+    pub fn listening_addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.live.listeners.iter().map(SocketAddr::ip);
+        addresses.filter(|address| !address.is_unspecified()).collect()
+    }
+
     /// The local and the told relay addresses that are bound now.
     #[must_use]
     pub fn relay_addresses(&self) -> Vec<RelayAddress> {

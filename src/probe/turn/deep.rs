@@ -29,8 +29,8 @@ pub struct OwnRelay<'a> {
     pub at: Secured<'a>,
     /// Its relay addresses as clients are told them.
     pub addresses: &'a [IpAddr],
-    /// The same as this host has them.
-    pub bound: &'a [IpAddr],
+    /// What else is its own: a permission for it is granted, and reaches no more than live relays.
+    pub own: &'a [IpAddr],
 }
 
 /// Relays data between two clients and back, for each family, with each of these credentials.
@@ -78,7 +78,7 @@ pub fn refuses_peers(relay: OwnRelay<'_>, login: &Login) -> Result<(), Denial> {
         let allocate = if address.is_ipv4() { Ask::Allocate } else { Ask::AllocateV6 };
         let (mut client, _) = allocated(relay, login, allocate).map_err(Denial::Broken)?;
         // A relay on loopback lets its own clients meet there.
-        let is_own = |peer: &IpAddr| relay.addresses.contains(peer) || relay.bound.contains(peer);
+        let is_own = |peer: &IpAddr| relay.addresses.contains(peer) || relay.own.contains(peer);
         for peer in forbidden().into_iter().filter(|peer| !is_own(peer)) {
             let peer = SocketAddr::new(peer, FORBIDDEN_PORT);
             for (wish, what) in
