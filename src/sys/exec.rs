@@ -156,7 +156,7 @@ mod tests {
         let ended = run(&shell("env"), b"", LONG, 10_000).unwrap();
         let names: Vec<&str> = ended.output.lines().filter_map(|line| line.split('=').next()).collect();
         let is_known = |name: &&str| PASSED_ON.contains(name) || matches!(*name, "PWD" | "SHLVL" | "_" | "OLDPWD");
-        assert!(names.iter().all(|name| is_known(name)), "{names:?}");
+        assert!(names.iter().all(is_known), "{names:?}");
     }
 
     #[test]

@@ -176,9 +176,11 @@ fn connected(relay: OwnRelay<'_>, login: &Login) -> Result<Client, Fault> {
         Carrier::Tls => Wire::of_tls(tls::connect(Secured { address, ..relay.at })?),
     };
     let mut client = Client::new(wire, PATIENCE).ending(until);
-    client.challenge().map_err(|trouble| match trouble {
-        Trouble::Io(error) => Fault::of_io(address, relay.carrier.protocol(), &error),
-        trouble => told(&trouble, &format!("the first Allocate to `{address}`")),
+    client.challenge().map_err(|trouble| {
+        if let Trouble::Io(error) = &trouble {
+            return Fault::of_io(address, relay.carrier.protocol(), error);
+        }
+        told(&trouble, &format!("the first Allocate to `{address}`"))
     })?;
     client.log_in(login);
     Ok(client)
