@@ -128,6 +128,12 @@ impl Home {
     pub fn lock_file(&self) -> PathBuf {
         self.state_dir.join("daemon.lock")
     }
+
+    /// The journal of what happened; one that was put aside lies beside it.
+    #[must_use]
+    pub fn events_file(&self) -> PathBuf {
+        self.state_dir.join("events.jsonl")
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +150,7 @@ mod tests {
             home.log_file(),
             home.control_socket(),
             home.lock_file(),
+            home.events_file(),
         ] {
             assert!(path.starts_with("/srv/box"), "{}", path.display());
         }

@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | [`setup`] | what `init` does to the machine | `plan`, `answers` | `facts`, `apply` |
 //! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
-//! | [`supervisor`] | keeps tasks alive | `policy` | `driver` |
+//! | [`supervisor`] | keeps tasks alive | `policy`, `fleet` | `driver`, `watchdog` |
 //! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |
 //! | [`turn`] | STUN and TURN | `server`, `credentials`, `framer`, `peers` | `plane`, `sockets` |
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
@@ -21,7 +21,14 @@
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
 //!
+//! The feature `faults` adds `supervisor::faults` and the hidden command `rtcctl fault`, by which tests plant panics,
+//! hangs and blocked executors in the running service. A build without debug assertions refuses the feature, so no
+//! release has them; `scripts/test` looks that the release binary does not.
+//!
 //! [`daemon`] is the composition root. Arrows between the folders are kept by `tests/architecture.rs`.
+
+#[cfg(all(feature = "faults", not(debug_assertions)))]
+compile_error!("the feature `faults` is for tests: a release must have no requests that plant faults");
 
 pub mod certs;
 pub mod cli;

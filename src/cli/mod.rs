@@ -2,6 +2,8 @@
 
 mod cert;
 mod config;
+#[cfg(feature = "faults")]
+mod fault;
 mod findings;
 mod frame;
 mod init;
@@ -58,6 +60,10 @@ enum Command {
     /// The relay: credentials for it, and a test of this or any other
     #[command(subcommand)]
     Turn(turn::Args),
+    /// Plant a fault in the running service
+    #[cfg(feature = "faults")]
+    #[command(hide = true)]
+    Fault(fault::Args),
     /// Print the version
     Version,
 }
@@ -93,6 +99,8 @@ impl Command {
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Turn(args) => turn::run(frame, args),
+            #[cfg(feature = "faults")]
+            Self::Fault(args) => fault::run(frame, &args),
             Self::Version => {
                 frame.print(&format!("rtcctl {}", env!("CARGO_PKG_VERSION")));
                 Ok(ExitCode::SUCCESS)

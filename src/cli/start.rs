@@ -20,6 +20,7 @@ use crate::daemon::{self, ANSWERED_WITHIN, Mode};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::supervisor::board::State;
+use crate::supervisor::policy::Pace;
 use crate::supervisor::service::TaskName;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::Lock;
@@ -42,6 +43,9 @@ pub(super) struct Args {
     /// Stay in the foreground, as `rtcctl run`
     #[arg(long, conflicts_with = "task")]
     foreground: bool,
+    /// For tests of endurance: restart what fails at once and without bound
+    #[arg(long, conflicts_with = "task")]
+    endurance: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -49,27 +53,31 @@ pub(super) struct RunArgs {
     /// Report to the `start` that waits on standard output
     #[arg(long, hide = true)]
     report: bool,
+    /// For tests of endurance: restart what fails at once and without bound
+    #[arg(long)]
+    endurance: bool,
 }
 
 pub(super) fn run_in_foreground(frame: &Frame, args: &RunArgs) -> Result<ExitCode> {
     let mode = if args.report { Mode::Background } else { Mode::Foreground };
-    daemon::run(&frame.home, mode, frame.verbose)?;
+    let pace = if args.endurance { Pace::Endurance } else { Pace::Normal };
+    daemon::run(&frame.home, mode, frame.verbose, pace)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if args.foreground {
-        return run_in_foreground(frame, &RunArgs { report: false });
+        return run_in_foreground(frame, &RunArgs { report: false, endurance: args.endurance });
     }
     if let Some(task) = args.task {
         ask(&frame.home, &Request::Start { task }, ANSWERED_WITHIN)?;
         return say_done(frame, &format!("{task} is ready"));
     }
-    start(frame)
+    start(frame, args.endurance)
 }
 
 /// Starts the daemon in the background, unless it runs.
-pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
+pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
     if let Some(pid) = Lock::holder(&frame.home.lock_file()) {
         return already_running(frame, pid);
     }
@@ -81,7 +89,7 @@ pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
     let complaints =
         complaints.map_err(|error| Failure::operator(format!("cannot write `{}`", log.display())).caused_by(error))?;
     let begin = complaints.metadata().map_or(0, |data| data.len());
-    let mut child = spawn_self(&arguments(frame), complaints)
+    let mut child = spawn_self(&arguments(frame, endurance), complaints)
         .map_err(|error| Failure::operator("cannot start the daemon").caused_by(error))?;
     match hear(&mut child)? {
         Some(Outcome::Ready { pid }) => {
@@ -148,13 +156,14 @@ fn already_running(frame: &Frame, pid: u32) -> Result<ExitCode> {
     }
 }
 
-fn arguments(frame: &Frame) -> Vec<OsString> {
+fn arguments(frame: &Frame, endurance: bool) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     if let Some(dir) = frame.home.single_dir() {
         arguments.extend(["--home".into(), dir.as_os_str().to_owned()]);
     }
     arguments.extend((0..frame.verbose).map(|_| OsString::from("-v")));
     arguments.extend(["run".into(), "--report".into()]);
+    arguments.extend(endurance.then(|| "--endurance".into()));
     arguments
 }
 

@@ -52,7 +52,7 @@ pub(super) fn restart(frame: &Frame, args: &Args) -> Result<ExitCode> {
     // A configuration that would not start must not end a service that runs.
     config::load(&frame.home)?;
     stop(frame)?;
-    start(frame)
+    start(frame, false)
 }
 
 fn done(frame: &Frame, state: &str, text: &str) -> Result<ExitCode> {

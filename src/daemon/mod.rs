@@ -24,7 +24,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::checks::{Asker, Lane, Targets};
 use self::edited::Loaded;
@@ -42,14 +42,18 @@ use crate::home::Home;
 use crate::hooks::Hooks;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
-use crate::supervisor::driver::{Handle, Order, Supervisor};
+use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
+use crate::supervisor::events::{Event, EventKind, Journal};
 use crate::supervisor::handover::Door;
+use crate::supervisor::panics;
+use crate::supervisor::policy::Pace;
 use crate::supervisor::service::{Service, TaskName};
+use crate::supervisor::watchdog::Fixture;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::LogFile;
 use crate::sys::marks::Marks;
-use crate::sys::notify::notify;
+use crate::sys::notify::{self, notify};
 use crate::sys::{clock, log, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
@@ -64,6 +68,9 @@ pub const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
 /// How long the whole service may take to stop: four tasks and the connections.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a daemon in which something hangs may take to stop.
+const HANGING_STOPS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Who started this daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -76,6 +83,8 @@ pub enum Mode {
 /// What ends or disturbs the daemon.
 enum Wish {
     Stop(&'static str),
+    /// Something hangs that only a new process mends.
+    StartAnew(String),
     ReopenLog,
 }
 
@@ -83,7 +92,7 @@ enum Wish {
 ///
 /// # Errors
 /// `Kind::Config` for a bad configuration, `Kind::Locked` if it runs already, `Kind::Operator` if a port is taken.
-pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
+pub fn run(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<()> {
     process::harden();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
@@ -93,7 +102,7 @@ pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
         let left = process::leave_session();
         left.map_err(|error| Failure::operator("cannot leave the terminal").caused_by(error))?;
     }
-    let running = prepare(home, mode, verbose);
+    let running = prepare(home, mode, verbose, pace);
     let running = match running {
         Ok(running) => running,
         Err(failure) => {
@@ -112,12 +121,13 @@ struct Prepared {
     /// Held until the end.
     _lock: Lock,
     log: Option<LogFile>,
+    journal: Journal,
     edge: Edge,
     supervisor: Supervisor,
     sources: Sources,
 }
 
-fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
+fn prepare(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<Prepared> {
     // Before they are read: an edit in between is told of rather than missed.
     let loaded = Loaded::now(home);
     let (config, secrets) = config::load(home)?;
@@ -134,9 +144,13 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         }
     };
     log::init(log.clone(), verbose);
+    let journal = Journal::open(&home.events_file());
+    panics::watch(journal.clone());
     // One stack for every listener. A second call, as in tests, finds it installed.
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
+    let version = concat!("version ", env!("CARGO_PKG_VERSION"));
+    journal.record(Event::new(EventKind::Daemon, None, version, clock::now()).between("stopped", "starting"));
 
     let listeners = Listeners::bind(&config.web, &config.turn)?;
     let sockets = turn::bind(&config.turn)?;
@@ -169,6 +183,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         turn_ports: targets.udp.iter().map(SocketAddr::port).collect(),
         connections: edge.counters(),
         hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
+        journal: journal.clone(),
         loaded,
         home: home.clone(),
         has_log_file: log.is_some(),
@@ -194,8 +209,11 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
         Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
     ];
-    let supervisor = Supervisor::new(services, board);
-    Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
+    let supervisor = Supervisor::new(services, board)
+        .with_pace(pace)
+        .with_journal(journal.clone())
+        .watching(Fixture { name: "edge", pulses: edge.pulses() });
+    Ok(Prepared { home: home.clone(), _lock: lock, log, journal, edge, supervisor, sources })
 }
 
 fn take_lock(home: &Home) -> Result<Lock> {
@@ -228,12 +246,13 @@ fn web_url(config: &Config) -> String {
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, _lock, log, edge, supervisor, sources } = self;
+        let Self { home, _lock, log, journal, edge, supervisor, sources } = self;
         let control = home.control_socket();
         let listener = server::bind(&control)?;
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone()))?;
+        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone(), journal.clone()))?;
+        let supervisor = supervisor.with_escalation(escalation(wishes.clone()));
         watch_signals(wishes)?;
 
         let closing = CancellationToken::new();
@@ -255,6 +274,8 @@ impl Prepared {
             Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
             Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
         }
+        let entry = Event::new(EventKind::Daemon, None, "every task was started", clock::now());
+        journal.record(entry.between("starting", "running"));
         notify("READY=1");
         if mode == Mode::Background {
             tell(&outcome);
@@ -262,12 +283,18 @@ impl Prepared {
 
         let reason = loop {
             match wished.recv() {
-                Ok(Wish::Stop(reason)) => break reason,
+                Ok(Wish::Stop(reason)) => break (reason.to_owned(), false),
+                Ok(Wish::StartAnew(cause)) => break (cause, true),
                 Ok(Wish::ReopenLog) => reopen(log.as_ref()),
-                Err(mpsc::RecvError) => break "nothing is left to wait for",
+                Err(mpsc::RecvError) => break ("nothing is left to wait for".to_owned(), false),
             }
         };
+        let (reason, is_hanging) = reason;
         info!(reason, "stopping");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("running", "stopping"));
+        if is_hanging {
+            end_within(HANGING_STOPS_WITHIN);
+        }
         notify("STOPPING=1");
         // The second wish to stop is not argued with.
         let _impatient = spawn("impatient", move || {
@@ -285,10 +312,42 @@ impl Prepared {
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
         let _ = std::fs::remove_file(&control);
         info!("stopped");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("stopping", "stopped"));
         match (edge, tasks) {
+            (Ok(result), Ok(())) if is_hanging => result.and(Err(Failure::bug(reason))),
             (Ok(result), Ok(())) => result,
             (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
         }
+    }
+}
+
+/// Asks for a new process where there is somebody to start one. Elsewhere a service that hangs in part is better than
+/// none.
+fn escalation(wishes: mpsc::Sender<Wish>) -> Escalate {
+    // Called by the supervisor's thread alone, and its sender cannot be shared otherwise.
+    let wishes = std::sync::Mutex::new(wishes);
+    Box::new(move |cause| {
+        if !notify::is_listened_to() {
+            error!(cause, "nobody would start the daemon anew; `rtcctl restart` does");
+            return;
+        }
+        // Nobody listens once it is stopping already.
+        let wishes = wishes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = wishes.send(Wish::StartAnew(cause.to_owned()));
+    })
+}
+
+/// Ends the process even if something in it hangs on its way out.
+fn end_within(patience: Duration) {
+    let end = move || {
+        let end = clock::now().mono + patience;
+        while clock::now().mono < end {
+            thread::park_timeout(patience);
+        }
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
+    };
+    if spawn("deadline", end).is_err() {
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
     }
 }
 
@@ -297,7 +356,7 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
 }
 
-fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> server::Answerer {
+fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>, journal: Journal) -> server::Answerer {
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
     Arc::new(move |request| {
@@ -308,6 +367,7 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
         match request {
             Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
             Request::Stop { task: None } => {
+                journal.record(Event::new(EventKind::Order, None, "stop ordered by the operator", clock::now()));
                 let wishes = wishes.lock().expect("nothing panics while it holds this lock");
                 // Nobody listens once it is stopping already.
                 let _ = wishes.send(Wish::Stop("ordered by `rtcctl stop`"));
@@ -316,6 +376,13 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
             Request::Stop { task: Some(task) } => order(task, Order::Stop),
             Request::Start { task } => order(task, Order::Start),
             Request::Restart { task } => order(task, Order::Restart),
+            #[cfg(feature = "faults")]
+            Request::Fault { place, kind } => {
+                let cause = format!("{kind:?} planted at {place:?}");
+                journal.record(Event::new(EventKind::Fault, None, &cause, clock::now()));
+                crate::supervisor::faults::plant(place, kind);
+                Response::Done
+            }
         }
     })
 }

@@ -234,8 +234,12 @@ mod tests {
                 since: now,
                 ready_since: Some(now),
                 restarts: 0,
+                hangs: 0,
+                abandoned: 0,
+                threads: Vec::new(),
                 last_error: None,
                 last_error_at: None,
+                last_panic: None,
             }]);
             let certificate = CertHandle::default();
             let asker = Asker { certificate, relay: control.clone(), marks: Marks::default() };

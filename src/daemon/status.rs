@@ -12,7 +12,8 @@ use super::watching::Watch;
 use super::{metrics, probe_metrics};
 use crate::certs::{CertHandle, Served};
 use crate::control::protocol::{
-    Calls, CertificateStatus, ProbeReport, ProbeStatus, SCHEMA_VERSION, Status, TaskStatus, Urls, UsageStatus,
+    Calls, CertificateStatus, PanicStatus, ProbeReport, ProbeStatus, SCHEMA_VERSION, Status, TaskStatus, Urls,
+    UsageStatus,
 };
 use crate::edge;
 use crate::findings::facts::Kind;
@@ -91,7 +92,13 @@ fn task_status(task: &TaskView, probes: &[ProbeReport], now: Now) -> TaskStatus 
         state: task.state,
         uptime_s: now.mono.saturating_duration_since(up_since).as_secs(),
         restarts: task.restarts,
+        hangs: task.hangs,
         last_error: task.last_error.clone(),
+        last_panic: task.last_panic.as_ref().map(|panic| PanicStatus {
+            at: rfc3339(panic.at),
+            message: panic.message.clone(),
+            place: panic.place.clone(),
+        }),
         probe: probe_status(task.name, probes),
     }
 }

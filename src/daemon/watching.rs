@@ -14,7 +14,7 @@ use super::edited::Loaded;
 use super::probing::Probes;
 use super::status::rfc3339;
 use crate::certs::CertHandle;
-use crate::control::protocol::{Finding, SCHEMA_VERSION};
+use crate::control::protocol::{Finding, SCHEMA_VERSION, Severity};
 use crate::edge;
 use crate::findings::facts::{Certificate, Disk, Share, Task};
 use crate::findings::watch::{ClockWatch, Lately};
@@ -23,6 +23,7 @@ use crate::home::Home;
 use crate::hooks::Hooks;
 use crate::hooks::queue::Event;
 use crate::supervisor::board::{Board, TaskView};
+use crate::supervisor::events::{self, EventKind, Journal};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock::{self, Now};
 use crate::sys::{process, room};
@@ -35,8 +36,6 @@ const ASKED_EVERY: Duration = Duration::from_secs(15);
 /// What counts as lately for what is counted.
 const LATELY: Duration = Duration::from_secs(300);
 const DROPS_LATELY: Duration = Duration::from_secs(60);
-/// What the error of an instance says that was given up for lack of progress.
-const HUNG: &str = "made no progress";
 
 /// What is looked at.
 pub(super) struct Sights {
@@ -48,6 +47,7 @@ pub(super) struct Sights {
     pub(super) turn_ports: Vec<u16>,
     pub(super) connections: Arc<edge::Counters>,
     pub(super) hooks: Hooks,
+    pub(super) journal: Journal,
     /// The configuration that is in force.
     pub(super) loaded: Loaded,
     pub(super) home: Home,
@@ -69,6 +69,7 @@ struct Memory {
     ledger: Ledger,
     clock: ClockWatch,
     restarts: BTreeMap<TaskName, Lately>,
+    hangs: BTreeMap<TaskName, Lately>,
     turned_away: Lately,
     drops: Lately,
     system: System,
@@ -91,6 +92,7 @@ impl Watch {
             ledger: Ledger::default(),
             clock: ClockWatch::default(),
             restarts: TaskName::ALL.map(|name| (name, Lately::within(LATELY))).into(),
+            hangs: TaskName::ALL.map(|name| (name, Lately::within(LATELY))).into(),
             turned_away: Lately::within(LATELY),
             drops: Lately::within(DROPS_LATELY),
             system: System::default(),
@@ -104,6 +106,7 @@ impl Watch {
         while !closing.is_cancelled() {
             self.ask_system(clock::now().mono);
             self.look(clock::now());
+            self.tell_changes(clock::now());
             thread::park_timeout(JUDGED_EVERY);
         }
     }
@@ -113,10 +116,15 @@ impl Watch {
         let mut memory = self.memory.lock().expect("nothing panics while it holds this lock");
         let facts = self.gather(&mut memory, now);
         memory.ledger.handle(judge(&facts), now);
-        while let Some(transition) = memory.ledger.poll_transition() {
+        memory.ledger.shown().iter().map(finding).collect()
+    }
+
+    /// Tells of what has changed since this was last done. It may wait for a disk, so that nobody else is to wait for it.
+    fn tell_changes(&self, now: Now) {
+        let next = || self.memory.lock().expect("nothing panics while it holds this lock").ledger.poll_transition();
+        while let Some(transition) = next() {
             self.tell(&transition, now);
         }
-        memory.ledger.shown().iter().map(finding).collect()
     }
 
     /// Asks the operating system, if that is due. A disk that hangs must not hold up who asks for the status.
@@ -137,13 +145,13 @@ impl Watch {
         let task = |view: &TaskView| {
             let restarts = memory.restarts.get_mut(&view.name);
             let restarts_lately = restarts.map_or(0, |lately| lately.handle(view.restarts, now.mono));
-            let has_hung = view.last_error.as_ref().is_some_and(|error| error.contains(HUNG));
+            let hangs = memory.hangs.get_mut(&view.name);
             Task {
                 name: view.name,
                 state: view.state,
                 last_error: view.last_error.clone(),
                 restarts_lately,
-                hung_lately: has_hung && restarts_lately > 0,
+                hung_lately: hangs.is_some_and(|lately| lately.handle(view.hangs, now.mono) > 0),
             }
         };
         let tasks: Vec<Task> = tasks.iter().map(task).collect();
@@ -188,6 +196,12 @@ impl Watch {
         } else {
             info!(code, "no more: {}", raised.title);
         }
+        let task = TaskName::ALL.into_iter().find(|task| task.as_str() == raised.key.subject);
+        let severity = severity_word(raised.severity);
+        let (from, to) = if is_raised { ("clear", severity) } else { (severity, "clear") };
+        let cause = format!("{code}: {}", raised.title);
+        let event = events::Event::new(EventKind::Finding, task, &cause, now).between(from, to);
+        self.sights.journal.record(event);
         // Who cannot be told of anything cannot be told of that either.
         if raised.key.code == Code::NotifyFails {
             return;
@@ -201,6 +215,15 @@ impl Watch {
         });
         let key = format!("{code} {}", raised.key.subject);
         self.sights.hooks.tell(Event { key, is_raised, body: body.to_string() });
+    }
+}
+
+fn severity_word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+        Severity::Critical => "critical",
     }
 }
 

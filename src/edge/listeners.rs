@@ -70,6 +70,10 @@ impl Listeners {
         self.turn.iter().chain(shared).filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.https.len() + self.http.len() + self.turn.len()
+    }
+
     /// All of them, with what they are for.
     pub(super) fn into_each(self) -> impl Iterator<Item = (Port, TcpListener)> {
         let each = |port, listeners: Vec<TcpListener>| listeners.into_iter().map(move |listener| (port, listener));

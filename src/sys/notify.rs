@@ -2,6 +2,12 @@
 
 use std::os::unix::net::UnixDatagram;
 
+/// Whether somebody looks after this process, and starts it anew when it ends badly.
+#[must_use]
+pub fn is_listened_to() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Tells the service manager `state`, like `READY=1`, if one is listening.
 pub fn notify(state: &str) {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
