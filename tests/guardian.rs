@@ -229,6 +229,20 @@ fn a_daemon_that_hangs_is_written_down_killed_and_started_again() {
     );
 }
 
+/// The process lives and answers most of what it is asked, and nobody within it would end it.
+#[cfg(feature = "faults")]
+#[test]
+fn a_daemon_whose_supervisor_alone_hangs_is_killed_and_started_again() {
+    let service = Service::start(&[]);
+    let pid = daemon(&service);
+    service.run(&["fault", "supervisor", "spin"]);
+    until("the end of the daemon whose supervisor hangs", || is_gone(pid).then_some(()));
+    page(&service).unwrap();
+    let log = log(&service);
+    assert!(log.contains("its supervisor's loop has not turned within 10 s"), "{log}");
+    assert!(log.contains("`supervisor` is running"), "{log}");
+}
+
 #[test]
 fn a_guardian_that_is_paused_kills_nobody_and_holds_nobody_up() {
     let service = Service::start(&[]);
