@@ -17,6 +17,7 @@
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints`, `schedule` | `https`, `rooms`, `stun`, `turn` |
 //! | [`findings`] | what an operator should know | all of it | |
 //! | [`hooks`] | tells others of findings | `queue` | `command`, `webhook` |
+//! | [`guardian`] | keeps the daemon alive where there is no systemd | `core`, `notice`, `store` | `run` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
@@ -38,6 +39,7 @@ pub mod daemon;
 pub mod edge;
 pub mod error;
 pub mod findings;
+pub mod guardian;
 pub mod home;
 pub mod hooks;
 pub mod probe;

@@ -6,6 +6,7 @@ mod config;
 mod fault;
 mod findings;
 mod frame;
+mod guardian;
 mod init;
 mod prompt;
 mod qr;
@@ -43,6 +44,8 @@ enum Command {
     Start(start::Args),
     /// Run the service in the foreground, until SIGTERM or Ctrl-C
     Run(start::RunArgs),
+    #[command(hide = true)]
+    Guardian(start::GuardianArgs),
     /// Stop the service and wait for its end, or one task of it
     Stop(stop::Args),
     /// Stop and start the service, or one task of it
@@ -92,6 +95,7 @@ impl Command {
             Self::Init(args) => init::run(frame, *args),
             Self::Start(args) => start::run(frame, &args),
             Self::Run(args) => start::run_in_foreground(frame, &args),
+            Self::Guardian(args) => start::guard(frame, &args),
             Self::Stop(args) => stop::run(frame, &args),
             Self::Restart(args) => stop::restart(frame, &args),
             Self::Status(args) => status::run(frame, &args),

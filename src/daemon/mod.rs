@@ -5,6 +5,8 @@
 
 mod checks;
 mod edited;
+mod guarded;
+mod heartbeat;
 mod metrics;
 mod probe_metrics;
 mod probing;
@@ -28,6 +30,8 @@ use tracing::{error, info, warn};
 
 use self::checks::{Asker, Lane, Targets};
 use self::edited::Loaded;
+use self::guarded::Guarded;
+use self::heartbeat::Heartbeat;
 use self::probing::Probes;
 use self::relay::Relay;
 use self::status::Sources;
@@ -36,8 +40,10 @@ use crate::certs::{CertHandle, Certs};
 use crate::config::{self, Config, Host};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
+use crate::control::socket::Socket;
 use crate::edge::{Doors, Edge, Listeners};
 use crate::error::{Failure, Kind, Result};
+use crate::guardian::{self, Manner};
 use crate::home::Home;
 use crate::hooks::Hooks;
 use crate::signaling::{self, Signaling};
@@ -46,15 +52,15 @@ use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
 use crate::supervisor::events::{Event, EventKind, Journal};
 use crate::supervisor::handover::Door;
 use crate::supervisor::panics;
-use crate::supervisor::policy::Pace;
 use crate::supervisor::service::{Service, TaskName};
 use crate::supervisor::watchdog::Fixture;
+use crate::sys::fdstore::Inherited;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::LogFile;
 use crate::sys::marks::Marks;
-use crate::sys::notify::{self, notify};
-use crate::sys::{clock, log, process};
+use crate::sys::notify::Manager;
+use crate::sys::{clock, log, memory, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
@@ -76,8 +82,8 @@ const HANGING_STOPS_WITHIN: Duration = Duration::from_secs(10);
 pub enum Mode {
     /// A person or a service manager, who waits for its end: log lines go to standard error.
     Foreground,
-    /// `rtcctl start`, which waits on standard output for one line: log lines go to the home's file.
-    Background,
+    /// A guardian: log lines go to the home's file, and a `start` may wait on standard output for one line.
+    Guarded,
 }
 
 /// What ends or disturbs the daemon.
@@ -92,21 +98,23 @@ enum Wish {
 ///
 /// # Errors
 /// `Kind::Config` for a bad configuration, `Kind::Locked` if it runs already, `Kind::Operator` if a port is taken.
-pub fn run(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<()> {
+pub fn run(home: &Home, mode: Mode, manner: Manner) -> Result<()> {
+    // First of all: there must be no other thread yet.
+    let (manager, inherited) = Manager::take_environment();
     process::harden();
+    memory::give_large_blocks_back();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();
     blocked.map_err(|error| Failure::operator("cannot take over the signals").caused_by(error))?;
-    if mode == Mode::Background {
+    if mode == Mode::Guarded {
         let left = process::leave_session();
         left.map_err(|error| Failure::operator("cannot leave the terminal").caused_by(error))?;
     }
-    let running = prepare(home, mode, verbose, pace);
-    let running = match running {
+    let running = match prepare(home, mode, manner, manager, inherited) {
         Ok(running) => running,
         Err(failure) => {
-            if mode == Mode::Background {
+            if mode == Mode::Guarded {
                 tell(&Outcome::Failed { failure: failure.clone() });
             }
             return Err(failure);
@@ -118,6 +126,9 @@ pub fn run(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<()> {
 /// Everything that is bound and made, nothing of it serving yet.
 struct Prepared {
     home: Home,
+    manner: Manner,
+    manager: Arc<Manager>,
+    inherited: Inherited,
     /// Held until the end.
     _lock: Lock,
     log: Option<LogFile>,
@@ -127,23 +138,23 @@ struct Prepared {
     sources: Sources,
 }
 
-fn prepare(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<Prepared> {
+fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
     // Before they are read: an edit in between is told of rather than missed.
     let loaded = Loaded::now(home);
     let (config, secrets) = config::load(home)?;
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
-    let lock = take_lock(home)?;
+    let lock = take_lock(home, mode)?;
     let log = match mode {
         Mode::Foreground => None,
-        Mode::Background => {
+        Mode::Guarded => {
             let path = home.log_file();
             let opened = LogFile::open(&path);
             Some(opened.map_err(|e| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(e))?)
         }
     };
-    log::init(log.clone(), verbose);
+    log::init(log.clone(), manner.verbose);
     let journal = Journal::open(&home.events_file());
     panics::watch(journal.clone());
     // One stack for every listener. A second call, as in tests, finds it installed.
@@ -152,8 +163,12 @@ fn prepare(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<Prepared>
     let version = concat!("version ", env!("CARGO_PKG_VERSION"));
     journal.record(Event::new(EventKind::Daemon, None, version, clock::now()).between("stopped", "starting"));
 
-    let listeners = Listeners::bind(&config.web, &config.turn)?;
-    let sockets = turn::bind(&config.turn)?;
+    let listeners = Listeners::take_or_bind(&config.web, &config.turn, &mut inherited)?;
+    let sockets = turn::take_or_bind(&config.turn, &mut inherited)?;
+    let kept = listeners.keep_in(&manager).and_then(|()| sockets.keep_in(&manager));
+    kept.map_err(|error| {
+        Failure::operator("cannot hand the listening sockets to the service manager").caused_by(error)
+    })?;
     // Each of them takes both, told apart by the first bytes.
     let streams = listeners.turn_addresses();
     let targets = Targets {
@@ -209,23 +224,33 @@ fn prepare(home: &Home, mode: Mode, verbose: u8, pace: Pace) -> Result<Prepared>
         Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
         Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
     ];
+    let manager = Arc::new(manager);
+    let mut heartbeat = Heartbeat::new(Arc::clone(&manager));
     let supervisor = Supervisor::new(services, board)
-        .with_pace(pace)
+        .with_pace(manner.pace())
         .with_journal(journal.clone())
+        .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
         .watching(Fixture { name: "edge", pulses: edge.pulses() });
-    Ok(Prepared { home: home.clone(), _lock: lock, log, journal, edge, supervisor, sources })
+    let home = home.clone();
+    Ok(Prepared { home, manner, manager, inherited, _lock: lock, log, journal, edge, supervisor, sources })
 }
 
-fn take_lock(home: &Home) -> Result<Lock> {
+fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
     let path = home.lock_file();
-    Lock::take(&path).map_err(|refused| match refused {
-        Refused::Held(pid) => {
-            let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            Failure::new(Kind::Locked, format!("rtcctl runs already for this home{by}"))
-                .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
-        }
+    let held = |what: &str, pid: Option<u32>| {
+        let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        Failure::new(Kind::Locked, format!("{what}{by}"))
+            .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
+    };
+    let lock = Lock::take(&path).map_err(|refused| match refused {
+        Refused::Held(pid) => held("rtcctl runs already for this home", pid),
         Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
-    })
+    })?;
+    // Its daemon may be down just now, and is going to be started again.
+    match guardian::holder(home).filter(|_| mode == Mode::Foreground) {
+        Some(pid) => Err(held("a guardian looks after this home already", Some(pid))),
+        None => Ok(lock),
+    }
 }
 
 /// The first name of this host, as handshakes can say it.
@@ -246,14 +271,28 @@ fn web_url(config: &Config) -> String {
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, _lock, log, journal, edge, supervisor, sources } = self;
-        let control = home.control_socket();
-        let listener = server::bind(&control)?;
+        let Self { home, manner, manager, mut inherited, _lock, log, journal, edge, supervisor, sources } = self;
+        let control = control_socket(&home, &mut inherited)?;
+        keep_control(&manager, &control);
+        for name in inherited.finish() {
+            // The configuration has changed since, and what nobody serves must not be held open.
+            manager.store_anew(&name);
+        }
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone(), journal.clone()))?;
-        let supervisor = supervisor.with_escalation(escalation(wishes.clone()));
+        let answerer = answerer(sources.clone(), handle.clone(), wishes.clone(), journal.clone());
+        let renewing = Arc::clone(&manager);
+        let control = server::serve(control, answerer, move |socket| keep_control(&renewing, socket))?;
+        let supervisor = supervisor.with_escalation(escalation(wishes.clone(), Arc::clone(&manager)));
         watch_signals(wishes)?;
+
+        let guarded = match mode {
+            Mode::Foreground => None,
+            Mode::Guarded => {
+                let watched = Guarded::watch(&home, manner, Arc::clone(&manager));
+                Some(watched.map_err(|error| Failure::operator("cannot watch the guardian").caused_by(error))?)
+            }
+        };
 
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
@@ -276,8 +315,8 @@ impl Prepared {
         }
         let entry = Event::new(EventKind::Daemon, None, "every task was started", clock::now());
         journal.record(entry.between("starting", "running"));
-        notify("READY=1");
-        if mode == Mode::Background {
+        manager.ready();
+        if mode == Mode::Guarded {
             tell(&outcome);
         }
 
@@ -294,8 +333,13 @@ impl Prepared {
         journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("running", "stopping"));
         if is_hanging {
             end_within(HANGING_STOPS_WITHIN);
+            manager.status(&reason);
         }
-        notify("STOPPING=1");
+        if let Some(guarded) = &guarded {
+            guarded.close();
+        }
+        manager.stopping();
+        manager.close_copies();
         // The second wish to stop is not argued with.
         let _impatient = spawn("impatient", move || {
             while let Ok(wish) = wished.recv() {
@@ -310,7 +354,7 @@ impl Prepared {
         closed.cancel();
         let edge = edge.join();
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
-        let _ = std::fs::remove_file(&control);
+        control.close();
         info!("stopped");
         journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("stopping", "stopped"));
         match (edge, tasks) {
@@ -323,11 +367,11 @@ impl Prepared {
 
 /// Asks for a new process where there is somebody to start one. Elsewhere a service that hangs in part is better than
 /// none.
-fn escalation(wishes: mpsc::Sender<Wish>) -> Escalate {
+fn escalation(wishes: mpsc::Sender<Wish>, manager: Arc<Manager>) -> Escalate {
     // Called by the supervisor's thread alone, and its sender cannot be shared otherwise.
     let wishes = std::sync::Mutex::new(wishes);
     Box::new(move |cause| {
-        if !notify::is_listened_to() {
+        if !manager.is_there() {
             error!(cause, "nobody would start the daemon anew; `rtcctl restart` does");
             return;
         }
@@ -348,6 +392,24 @@ fn end_within(patience: Duration) {
     };
     if spawn("deadline", end).is_err() {
         std::process::exit(i32::from(Kind::Bug.exit_code()));
+    }
+}
+
+/// The name by which the service manager keeps the control socket.
+const CONTROL: &str = "control";
+
+/// The control socket of the start before, if it can still be reached, or a new one.
+fn control_socket(home: &Home, inherited: &mut Inherited) -> Result<Socket> {
+    let path = home.control_socket();
+    let kept = inherited.take_unix(CONTROL).and_then(|listener| Socket::take_over(&path, listener));
+    kept.map_or_else(|| server::bind(&path), Ok)
+}
+
+/// Has the service manager keep the control socket, and no other one in its place.
+fn keep_control(manager: &Manager, socket: &Socket) {
+    manager.release_named(CONTROL);
+    if let Err(error) = manager.keep(CONTROL, [socket]) {
+        warn!(%error, "the control socket is not kept for the next start");
     }
 }
 

@@ -125,7 +125,8 @@ impl Edge {
         for ((port, listener), pulse) in self.listeners.into_each().zip(self.pulses) {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
-            let task = accept(listener, port, Arc::clone(&connections), Arc::clone(&caps), tracker.clone(), pulse);
+            let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
+            let task = accept(listener, port, connections, caps, tracker.clone(), pulse);
             accepting.push(tokio::spawn(task));
         }
         closing.cancelled().await;

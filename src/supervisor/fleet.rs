@@ -10,7 +10,7 @@ use std::time::Instant;
 use rand::Rng;
 
 use super::board::State;
-use super::policy::{Change, Command, Pace, Policy};
+use super::policy::{Change, Command, Limits, Pace, Policy};
 use super::service::TaskName;
 
 /// How much a task needs another.
@@ -84,7 +84,11 @@ impl Fleet {
     /// These tasks, to be started in this order.
     #[must_use]
     pub fn new(names: &[TaskName], pace: Pace, now: Instant) -> Self {
-        let member = |name: &TaskName| Member { name: *name, policy: Policy::new(pace, now), has_served: false };
+        let member = |name: &TaskName| Member {
+            name: *name,
+            policy: Policy::new(Limits::of_tasks(pace), now),
+            has_served: false,
+        };
         Self { members: names.iter().map(member).collect(), to_start: (0..names.len()).collect(), is_halting: false }
     }
 

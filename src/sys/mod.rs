@@ -2,13 +2,17 @@
 
 pub mod clock;
 pub mod exec;
+pub mod fdstore;
+pub mod fork;
 pub mod fs;
 pub mod interrupt;
 pub mod lock;
 pub mod log;
 pub mod marks;
+pub mod memory;
 pub mod mmsg;
 pub mod net;
+pub mod notices;
 pub mod notify;
 pub mod ports;
 pub mod process;
@@ -19,4 +23,5 @@ pub mod tcp;
 pub mod threads;
 pub mod timed;
 pub mod udp;
+pub mod unix;
 pub mod usage;

@@ -69,6 +69,24 @@ pub enum Pace {
     Endurance,
 }
 
+/// What differs between the things that are kept alive by these rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long an instance may take to become ready.
+    pub start: Duration,
+    /// How long an instance may take to end once it was asked to.
+    pub drain: Duration,
+    pub pace: Pace,
+}
+
+impl Limits {
+    /// Those of tasks.
+    #[must_use]
+    pub fn of_tasks(pace: Pace) -> Self {
+        Self { start: START_DEADLINE, drain: DRAIN_DEADLINE, pace }
+    }
+}
+
 /// What the driver has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
@@ -92,7 +110,7 @@ pub struct Change {
 /// One task's life.
 #[derive(Debug)]
 pub struct Policy {
-    pace: Pace,
+    limits: Limits,
     state: State,
     since: Instant,
     is_wanted: bool,
@@ -122,11 +140,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A stopped task.
+    /// Something that is stopped.
     #[must_use]
-    pub fn new(pace: Pace, now: Instant) -> Self {
+    pub fn new(limits: Limits, now: Instant) -> Self {
         Self {
-            pace,
+            limits,
             state: State::Stopped,
             since: now,
             is_wanted: false,
@@ -310,12 +328,12 @@ impl Policy {
         match self.state {
             State::Starting => {
                 self.abandon();
-                self.fault(&format!("did not become ready within {} s", START_DEADLINE.as_secs()), now, rng);
+                self.fault(&format!("did not become ready within {} s", self.limits.start.as_secs()), now, rng);
             }
             State::Ready => self.forgive(),
             State::Draining => {
                 self.abandon();
-                let error = format!("did not end within {} s and was cut off", DRAIN_DEADLINE.as_secs());
+                let error = format!("did not end within {} s and was cut off", self.limits.drain.as_secs());
                 self.settle(&error, now);
                 self.last_error = Some(error);
             }
@@ -349,7 +367,7 @@ impl Policy {
         self.instances += 1;
         self.instance = Some(self.instances);
         self.commands.push_back(Command::Spawn(self.instances));
-        self.enter(State::Starting, Some(now + START_DEADLINE), cause, now);
+        self.enter(State::Starting, Some(now + self.limits.start), cause, now);
     }
 
     /// It has no pause that would end: it waits until another task is there.
@@ -361,7 +379,7 @@ impl Policy {
         if let Some(instance) = self.instance {
             self.commands.push_back(Command::Cancel(instance));
         }
-        self.enter(State::Draining, Some(now + DRAIN_DEADLINE), cause, now);
+        self.enter(State::Draining, Some(now + self.limits.drain), cause, now);
     }
 
     fn abandon(&mut self) {
@@ -398,9 +416,14 @@ impl Policy {
 
     fn fault(&mut self, error: &str, now: Instant, rng: &mut impl Rng) {
         self.last_error = Some(error.to_owned());
-        if self.pace == Pace::Endurance {
-            self.restarts += 1;
-            return self.spawn(error, now);
+        if self.limits.pace == Pace::Endurance {
+            if self.ready_since.is_some() {
+                self.restarts += 1;
+                return self.spawn(error, now);
+            }
+            // One that cannot even start would take the whole processor.
+            let pause = FIRST_BACKOFF.mul_f64(rng.random_range(0.0..=1.0));
+            return self.enter(State::Backoff, Some(now + pause), error, now);
         }
         self.faults.push_back(now);
         while self.faults.front().is_some_and(|at| now.saturating_duration_since(*at) > INTENSITY_WINDOW) {

@@ -28,7 +28,7 @@ impl Sim {
     fn at(pace: Pace) -> Self {
         let now = clock::now().mono;
         Self {
-            policy: Policy::new(pace, now),
+            policy: Policy::new(Limits::of_tasks(pace), now),
             rng: StdRng::seed_from_u64(7),
             now,
             running: Vec::new(),
@@ -296,9 +296,13 @@ fn for_a_test_of_endurance_a_task_is_restarted_at_once_and_without_bound() {
     sim.policy.start("test", sim.now);
     sim.obey();
     for round in 1..=1000 {
+        sim.become_ready();
         assert_eq!(sim.fail(), [Command::Spawn(round + 1)]);
     }
     assert_eq!((sim.policy.state(), sim.policy.restarts()), (State::Starting, 1000));
+    assert_eq!(sim.fail(), [], "one that was never ready waits a moment");
+    assert!(sim.policy.poll_timeout().unwrap() <= sim.now + FIRST_BACKOFF);
+    assert_eq!(sim.jump(), [Command::Spawn(1002)]);
 }
 
 #[test]
