@@ -174,3 +174,34 @@ pub(super) fn rfc3339(at: SystemTime) -> String {
     let seconds = OffsetDateTime::from(at).replace_nanosecond(0);
     seconds.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_work_from_outside_degrades_a_service_whose_tasks_are_ready() {
+        let finding = |severity| Finding {
+            code: "port-lost".to_owned(),
+            subject: String::new(),
+            severity,
+            title: String::new(),
+            evidence: String::new(),
+            hint: String::new(),
+            since: String::new(),
+            hides: Vec::new(),
+        };
+        let cases = [
+            (State::Ready, None, State::Ready),
+            (State::Ready, Some(Severity::Info), State::Ready),
+            (State::Ready, Some(Severity::Warning), State::Ready),
+            (State::Ready, Some(Severity::Error), State::Degraded),
+            (State::Ready, Some(Severity::Critical), State::Degraded),
+            (State::Held, Some(Severity::Critical), State::Held),
+        ];
+        for (tasks, severity, wanted) in cases {
+            let findings: Vec<Finding> = severity.map(finding).into_iter().collect();
+            assert_eq!(overall(tasks, &findings), wanted, "{tasks:?} {severity:?}");
+        }
+    }
+}
