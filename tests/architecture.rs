@@ -62,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Files and folders that decide: plain data in, plain data out.
 const PURE: &[&str] = &[
     "certs/leaf.rs",
+    "cli/top/screen.rs",
     "config/clashes.rs",
     "config/edit.rs",
     "config/forms.rs",
@@ -69,6 +70,7 @@ const PURE: &[&str] = &[
     "config/raw.rs",
     "config/resolve.rs",
     "control/protocol.rs",
+    "daemon/changes.rs",
     "edge/demux.rs",
     "edge/redirect.rs",
     "home.rs",
@@ -87,6 +89,8 @@ const PURE: &[&str] = &[
     "signaling/message.rs",
     "signaling/rooms.rs",
     "supervisor/policy.rs",
+    "sys/log/collapse.rs",
+    "sys/log/record.rs",
     "turn/credentials.rs",
     "turn/framer.rs",
     "turn/peers.rs",

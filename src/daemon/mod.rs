@@ -3,29 +3,32 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod changes;
 mod metrics;
 mod probing;
 mod relay;
+mod reload;
 mod status;
 
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::probing::Probes;
-use self::relay::Relay;
-use self::status::Sources;
+use self::probing::{AskedAt, Probes};
+use self::reload::{Controls, InForce, Reloader};
+use self::status::{Outside, Sources};
 use crate::certs::{CertHandle, Certs};
-use crate::config::{self, Config};
+use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
 use crate::edge::{Doors, Edge, Listeners};
@@ -34,19 +37,21 @@ use crate::home::Home;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Handle, Order, Supervisor};
-use crate::supervisor::handover::Door;
+use crate::supervisor::events::Journal;
 use crate::supervisor::service::{Service, TaskName};
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
-use crate::sys::log::LogFile;
 use crate::sys::notify::notify;
 use crate::sys::{clock, log, process};
-use crate::turn::ice::IceIssuer;
+use crate::turn::ice::{IceIssuer, LiveIce};
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
+/// How often it is looked whether the log has something to tell or to put aside.
+const LOG_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one task may take to do what it was ordered to.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// What a command waits for an answer: longer than any order takes.
@@ -66,7 +71,7 @@ pub enum Mode {
 /// What ends or disturbs the daemon.
 enum Wish {
     Stop(&'static str),
-    ReopenLog,
+    Reload,
 }
 
 /// Runs the service until it is told to stop.
@@ -101,66 +106,73 @@ struct Prepared {
     home: Home,
     /// Held until the end.
     _lock: Lock,
-    log: Option<LogFile>,
+    controls: Controls,
     edge: Edge,
     supervisor: Supervisor,
     sources: Sources,
 }
 
 fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
-    let (config, secrets) = config::load(home)?;
+    let in_force = InForce::load(home)?;
+    let (config, secrets) = in_force.config_and_secrets();
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
     let lock = take_lock(home)?;
-    let log = match mode {
-        Mode::Foreground => None,
-        Mode::Background => {
-            let path = home.log_file();
-            let opened = LogFile::open(&path);
-            Some(opened.map_err(|e| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(e))?)
-        }
+    let path = home.log_file();
+    let target = match mode {
+        Mode::Foreground => log::Target::Stderr,
+        Mode::Background => log::Target::File(&path),
     };
-    log::init(log.clone(), verbose);
+    let log = log::init(target, &log_settings(&config.log), verbose)
+        .map_err(|error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error))?;
     // One stack for every listener. A second call, as in tests, finds it installed.
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
 
     let listeners = Listeners::bind(&config.web, &config.turn)?;
     let sockets = turn::bind(&config.turn)?;
-    // Each of them takes both, told apart by the first bytes.
-    let streams = listeners.turn_addresses();
-    let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
+    let (udp, streams) = (sockets.addresses(), listeners.turn_addresses());
+    let asked_at = AskedAt { web: listeners.https_address(), turn: udp.first().copied() };
 
     let board = Board::default();
-    let ice = IceIssuer::new(&config, &secrets);
+    let ice = LiveIce::new(IceIssuer::new(&config, &secrets));
     let certificate = CertHandle::default();
-    let doors = Doors { turn: config.turn.tcp.then(Door::default), ..Doors::default() };
+    let doors = Doors::default();
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
-    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config);
+    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config)?;
     let sources = Sources {
-        probes: Probes::new(asked_at.0, asked_at.1, certificate.clone(), board.clone()),
+        probes: Probes::new(asked_at, certificate.clone(), board.clone()),
         started_at: clock::now().mono,
         board: board.clone(),
         ice: ice.clone(),
         certificate: certificate.clone(),
-        relay: Relay::new(&config.turn, Arc::clone(&turn_counters), &sockets.addresses(), &streams, &streams),
+        outside: Arc::new(ArcSwap::from_pointee(Outside::new(&config, &turn_counters, &udp, &streams))),
+        turn_counters: Arc::clone(&turn_counters),
+        in_force,
+        log: log.clone(),
         connections: edge.counters(),
         calls: Arc::clone(&call_counters),
-        web_url: web_url(&config),
         home: home.clone(),
     };
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
-    let services: Vec<Arc<dyn Service>> = vec![
-        Arc::new(Certs::new(&config, home, certificate)),
-        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn)),
-        Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
-        Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
-    ];
+    let certs = Certs::new(&config, home, certificate);
+    let turn = Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn);
+    let signaling = Signaling::new(&config, doors.signaling, ice.clone(), call_counters);
+    let web = Web::new(&config, home, doors.web, ice, board.clone(), metrics);
+    let controls = Controls {
+        certs: certs.control(),
+        edge: edge.control(),
+        log,
+        signaling: signaling.control(),
+        turn: turn.control(),
+        web: web.control(),
+    };
+    let services: Vec<Arc<dyn Service>> = vec![Arc::new(certs), Arc::new(turn), Arc::new(signaling), Arc::new(web)];
     let supervisor = Supervisor::new(services, board);
-    Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
+    Ok(Prepared { home: home.clone(), _lock: lock, controls, edge, supervisor, sources })
 }
 
 fn take_lock(home: &Home) -> Result<Lock> {
@@ -175,22 +187,40 @@ fn take_lock(home: &Home) -> Result<Lock> {
     })
 }
 
-fn web_url(config: &Config) -> String {
-    let host = config.hosts.first().map(ToString::to_string).unwrap_or_default();
-    match config.web.port {
-        443 => format!("https://{host}/"),
-        port => format!("https://{host}:{port}/"),
+/// What the configuration wants of the log.
+fn log_settings(config: &LogConfig) -> log::Settings {
+    log::Settings {
+        level: match config.level {
+            LogLevel::Error => log::Level::Error,
+            LogLevel::Warn => log::Level::Warn,
+            LogLevel::Info => log::Level::Info,
+            LogLevel::Debug => log::Level::Debug,
+            LogLevel::Trace => log::Level::Trace,
+        },
+        format: match config.format {
+            LogFormat::Text => log::Format::Text,
+            LogFormat::Json => log::Format::Json,
+        },
+        limits: log::Limits {
+            max_size: config.max_size,
+            max_age: config.max_age.map(|days| DAY * days),
+            keep: config.keep,
+        },
     }
 }
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, _lock, log, edge, supervisor, sources } = self;
+        let Self { home, _lock, controls, edge, supervisor, sources } = self;
         let control = home.control_socket();
         let listener = server::bind(&control)?;
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone()))?;
+        let log = controls.log.clone();
+        let in_force = sources.in_force.clone();
+        let journal = Journal::open(&home.events_file());
+        let reloader = Reloader::new(in_force, controls, sources.clone(), handle.clone(), journal, ORDER_PATIENCE);
+        server::serve(listener, answerer(sources.clone(), handle.clone(), reloader.clone(), wishes.clone()))?;
         watch_signals(wishes)?;
 
         let closing = CancellationToken::new();
@@ -205,7 +235,7 @@ impl Prepared {
         let _probing = spawn("probes", move || probes.run(&probes_closing))?;
         let outcome = outcome(&sources.board);
         match &outcome {
-            Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
+            Outcome::Ready { .. } => info!(url = sources.outside.load().web_url, "ready"),
             Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
         }
         notify("READY=1");
@@ -214,10 +244,11 @@ impl Prepared {
         }
 
         let reason = loop {
-            match wished.recv() {
+            match wished.recv_timeout(LOG_LOOKED_AT_EVERY) {
                 Ok(Wish::Stop(reason)) => break reason,
-                Ok(Wish::ReopenLog) => reopen(log.as_ref()),
-                Err(mpsc::RecvError) => break "nothing is left to wait for",
+                Ok(Wish::Reload) => reload(&log, &reloader),
+                Err(RecvTimeoutError::Timeout) => log.tick(),
+                Err(RecvTimeoutError::Disconnected) => break "nothing is left to wait for",
             }
         };
         info!(reason, "stopping");
@@ -238,6 +269,7 @@ impl Prepared {
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
         let _ = std::fs::remove_file(&control);
         info!("stopped");
+        log.finish();
         match (edge, tasks) {
             (Ok(result), Ok(())) => result,
             (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
@@ -250,7 +282,7 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
 }
 
-fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> server::Answerer {
+fn answerer(sources: Sources, handle: Handle, reloader: Reloader, wishes: mpsc::Sender<Wish>) -> server::Answerer {
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
     Arc::new(move |request| {
@@ -269,6 +301,10 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
             Request::Stop { task: Some(task) } => order(task, Order::Stop),
             Request::Start { task } => order(task, Order::Start),
             Request::Restart { task } => order(task, Order::Restart),
+            Request::Reload => match reloader.reload() {
+                Ok(reload) => Response::Reloaded { reload: Box::new(reload) },
+                Err(failure) => Response::Failed { failure },
+            },
         }
     })
 }
@@ -277,7 +313,7 @@ fn watch_signals(wishes: mpsc::Sender<Wish>) -> Result<()> {
     let signals = process::daemon_signals();
     let watch = move || {
         while let Ok(signal) = signals.wait() {
-            let wish = if signal == Signal::SIGHUP { Wish::ReopenLog } else { Wish::Stop(signal.as_str()) };
+            let wish = if signal == Signal::SIGHUP { Wish::Reload } else { Wish::Stop(signal.as_str()) };
             if wishes.send(wish).is_err() {
                 return;
             }
@@ -286,11 +322,22 @@ fn watch_signals(wishes: mpsc::Sender<Wish>) -> Result<()> {
     spawn("signals", watch).map(drop)
 }
 
-/// SIGHUP: the log file may have been moved away. The configuration is read at a start.
-fn reopen(log: Option<&LogFile>) {
-    match log.map(LogFile::reopen) {
-        Some(Err(error)) => warn!(%error, "cannot open the log file anew"),
-        Some(Ok(())) | None => info!("SIGHUP: the log was opened anew; `rtcctl restart` reads the configuration"),
+/// SIGHUP: the log file may have been moved away, and the configuration may be another one.
+fn reload(log: &log::Control, reloader: &Reloader) {
+    match log.reopen() {
+        Ok(()) => info!("SIGHUP: the log was opened anew, and the configuration is read"),
+        Err(error) => warn!(%error, "SIGHUP: cannot open the log file anew"),
+    }
+    let reloader = reloader.clone();
+    let run = move || {
+        notify("RELOADING=1");
+        // Whoever has sent the signal reads the log.
+        let _ = reloader.reload();
+        notify("READY=1");
+    };
+    // A task that takes its time to restart must not keep the next wish waiting.
+    if let Err(failure) = spawn("reload", run) {
+        warn!(%failure, "cannot reload");
     }
 }
 

@@ -30,24 +30,31 @@ pub(super) struct Probed {
     pub(super) at: SystemTime,
 }
 
+/// Where web and turn answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AskedAt {
+    pub(super) web: Option<SocketAddr>,
+    pub(super) turn: Option<SocketAddr>,
+}
+
 /// Where the tasks are asked, and what they answered. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Probes {
-    web: Option<SocketAddr>,
-    turn: Option<SocketAddr>,
+    asked_at: Arc<ArcSwap<AskedAt>>,
     certificate: CertHandle,
     board: Board,
     found: Arc<ArcSwap<BTreeMap<TaskName, Probed>>>,
 }
 
 impl Probes {
-    pub(super) fn new(
-        web: Option<SocketAddr>,
-        turn: Option<SocketAddr>,
-        certificate: CertHandle,
-        board: Board,
-    ) -> Self {
-        Self { web, turn, certificate, board, found: Arc::default() }
+    pub(super) fn new(asked_at: AskedAt, certificate: CertHandle, board: Board) -> Self {
+        let asked_at = Arc::new(ArcSwap::from_pointee(asked_at));
+        Self { asked_at, certificate, board, found: Arc::default() }
+    }
+
+    /// They answer elsewhere from now on.
+    pub(super) fn follow(&self, asked_at: AskedAt) {
+        self.asked_at.store(Arc::new(asked_at));
     }
 
     pub(super) fn of(&self, task: TaskName) -> Option<Probed> {
@@ -90,6 +97,7 @@ impl Probes {
 
     fn ask(&self, task: TaskName) -> Result<()> {
         let nowhere = || Failure::operator("there is no address to ask at");
+        let AskedAt { web, turn } = **self.asked_at.load();
         let served = self.certificate.current();
         let fingerprint = || served.as_ref().map(|served| served.fingerprint.as_str()).unwrap_or_default();
         match task {
@@ -98,9 +106,9 @@ impl Probes {
                 Some(_) => Err(Failure::operator("the certificate that is served has expired")),
                 None => Err(Failure::operator("no certificate is served")),
             },
-            TaskName::Turn => probe::stun(self.turn.ok_or_else(nowhere)?),
-            TaskName::Signaling => probe::signaling(self.web.ok_or_else(nowhere)?, fingerprint()),
-            TaskName::Web => probe::web(self.web.ok_or_else(nowhere)?, fingerprint()),
+            TaskName::Turn => probe::stun(turn.ok_or_else(nowhere)?),
+            TaskName::Signaling => probe::signaling(web.ok_or_else(nowhere)?, fingerprint()),
+            TaskName::Web => probe::web(web.ok_or_else(nowhere)?, fingerprint()),
         }
     }
 }

@@ -1,15 +1,20 @@
 //! The status document, put together from what is published: nothing here waits for a task.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::metrics;
-use super::probing::Probes;
+use super::probing::{AskedAt, Probes};
 use super::relay::Relay;
+use super::reload::InForce;
 use crate::certs::{CertHandle, Served};
+use crate::config::Config;
 use crate::control::protocol::{
     Calls, CertificateStatus, Finding, ProbeStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
 };
@@ -18,9 +23,11 @@ use crate::home::Home;
 use crate::signaling;
 use crate::supervisor::board::{Board, State, TaskView};
 use crate::sys::clock::Now;
-use crate::sys::usage;
-use crate::turn::Counters;
-use crate::turn::ice::IceIssuer;
+use crate::sys::log::record;
+use crate::sys::usage::{self, ThreadUsage};
+use crate::sys::{log, process};
+use crate::turn::ice::LiveIce;
+use crate::turn::{self, Counters};
 
 /// Days before its end at which a certificate that was not renewed is a finding.
 const CERTIFICATE_WARNING_DAYS: f64 = 7.0;
@@ -32,13 +39,45 @@ pub(super) struct Sources {
     pub(super) probes: Probes,
     pub(super) started_at: Instant,
     pub(super) board: Board,
-    pub(super) ice: IceIssuer,
+    pub(super) ice: LiveIce,
     pub(super) certificate: CertHandle,
-    pub(super) relay: Relay,
+    pub(super) outside: Arc<ArcSwap<Outside>>,
+    pub(super) turn_counters: Arc<Counters>,
+    pub(super) in_force: InForce,
+    pub(super) log: log::Control,
     pub(super) connections: Arc<edge::Counters>,
     pub(super) calls: Arc<signaling::Counters>,
-    pub(super) web_url: String,
     pub(super) home: Home,
+}
+
+/// What is known outside of this service, and changes with its configuration.
+pub(super) struct Outside {
+    relay: Relay,
+    pub(super) web_url: String,
+}
+
+impl Outside {
+    pub(super) fn new(config: &Config, counters: &Arc<Counters>, udp: &[SocketAddr], streams: &[SocketAddr]) -> Self {
+        // Each listener of streams takes both kinds, told apart by the first bytes.
+        Self { relay: Relay::new(&config.turn, Arc::clone(counters), udp, streams, streams), web_url: web_url(config) }
+    }
+}
+
+fn web_url(config: &Config) -> String {
+    let host = config.hosts.first().map(ToString::to_string).unwrap_or_default();
+    match config.web.port {
+        443 => format!("https://{host}/"),
+        port => format!("https://{host}:{port}/"),
+    }
+}
+
+impl Sources {
+    /// Another configuration is in force.
+    pub(super) fn follow(&self, config: &Config, edge: &edge::Control, turn: &turn::Control) {
+        let (udp, streams) = (turn.addresses(), edge.turn_addresses());
+        self.probes.follow(AskedAt { web: edge.https_address(), turn: udp.first().copied() });
+        self.outside.store(Arc::new(Outside::new(config, &self.turn_counters, &udp, &streams)));
+    }
 }
 
 /// Reads the status of this moment.
@@ -49,17 +88,19 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
     findings.extend(tasks.iter().filter_map(|task| probe_finding(task, sources)));
     findings.extend(certificate.as_deref().and_then(|served| certificate_finding(served, sources, now)));
     let count = Counters::read;
+    let threads = usage::threads();
+    let outside = sources.outside.load();
     Status {
         schema_version: SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         state: sources.board.overall(),
         uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
-        usage: usage::own().map(|usage| UsageStatus { memory_bytes: usage.memory_bytes, cpu_ms: usage.cpu_ms }),
-        tasks: tasks.iter().map(|task| task_status(task, sources, now)).collect(),
-        urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
+        usage: usage_status(&threads, sources),
+        tasks: tasks.iter().map(|task| task_status(task, sources, &threads, now)).collect(),
+        urls: Urls { web: outside.web_url.clone(), ice: sources.ice.current().urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
-        turn: sources.relay.status(),
+        turn: outside.relay.status(),
         connections: edge::Class::ALL
             .iter()
             .map(|class| (class.as_str().to_owned(), sources.connections.of(*class)))
@@ -72,6 +113,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
             fingerprint_sha256: served.fingerprint.clone(),
         }),
         findings,
+        pending: sources.in_force.pending(),
     }
 }
 
@@ -82,7 +124,31 @@ pub(super) fn metrics(sources: &Sources, now: Now) -> String {
     metrics::render(&read(sources, now), not_after.map(|since| since.as_secs()))
 }
 
-fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {
+fn usage_status(threads: &[ThreadUsage], sources: &Sources) -> Option<UsageStatus> {
+    let usage = usage::own()?;
+    let mut cpu_ms_by_part: BTreeMap<String, u64> = BTreeMap::new();
+    for thread in threads {
+        *cpu_ms_by_part.entry(part_of(thread).to_owned()).or_default() += thread.cpu_ms;
+    }
+    Some(UsageStatus {
+        memory_bytes: usage.memory_bytes,
+        cpu_ms: usage.cpu_ms,
+        threads: threads.len() as u64,
+        descriptors: usage::descriptors(),
+        descriptors_limit: process::open_files_limit(),
+        cpu_ms_by_part,
+        log_lines_lost: sources.log.lost(),
+    })
+}
+
+/// The kernel calls the first thread by the name of the program.
+fn part_of(thread: &ThreadUsage) -> &str {
+    record::part(Some(thread.name.as_str()).filter(|name| *name != "rtcctl"))
+}
+
+fn task_status(task: &TaskView, sources: &Sources, threads: &[ThreadUsage], now: Now) -> TaskStatus {
+    let own: Vec<u64> =
+        threads.iter().filter(|thread| part_of(thread) == task.name.as_str()).map(|own| own.cpu_ms).collect();
     let up_since = task.ready_since.unwrap_or(now.mono);
     // What a task answered before it went down is no news.
     let probed = task.ready_since.and_then(|_| sources.probes.of(task.name));
@@ -97,6 +163,8 @@ fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {
             latency_ms: (probed.latency.as_secs_f64() * 1e6).round() / 1e3,
             at: rfc3339(probed.at),
         }),
+        cpu_ms: (!threads.is_empty()).then(|| own.iter().sum()),
+        threads: own.len() as u64,
     }
 }
 
@@ -172,7 +240,7 @@ fn days_left(served: &Served, now: Now) -> f64 {
     (seconds / SECONDS_A_DAY * 10.0).floor() / 10.0
 }
 
-fn rfc3339(at: SystemTime) -> String {
+pub(super) fn rfc3339(at: SystemTime) -> String {
     let seconds = OffsetDateTime::from(at).replace_nanosecond(0);
     seconds.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }

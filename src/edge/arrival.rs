@@ -72,9 +72,7 @@ impl Connections {
             Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client).await,
             Ok(Arrived::PlainWeb(stream)) => self.serve_http(stream, client).await,
             Ok(Arrived::Turn(stream)) => {
-                if let Some(door) = &self.doors.turn
-                    && door.hand(stream, TAKEN_WITHIN).await.is_err()
-                {
+                if self.doors.turn.hand(stream, TAKEN_WITHIN).await.is_err() {
                     debug!(%client, "no turn task took its stream in time");
                 }
             }
@@ -154,7 +152,7 @@ impl Connections {
         received: Vec<u8>,
         client: SocketAddr,
     ) -> Result<Arrived, Class> {
-        if self.doors.turn.is_none() {
+        if !self.live.takes_turn() {
             return Err(Class::Unknown);
         }
         let Held { stream, place, .. } = held;

@@ -21,7 +21,8 @@ use tracing::debug;
 use super::Doors;
 use super::counters::Counters;
 use super::held::{Held, Rewound};
-use super::redirect::{OwnNames, Way};
+use super::live::Live;
+use super::redirect::Way;
 use super::tls::Tls;
 use crate::supervisor::handover::HttpJob;
 
@@ -48,7 +49,7 @@ const SIGNALING: &str = "/socket.io";
 pub(super) struct Connections {
     pub(super) tls: Tls,
     pub(super) doors: Doors,
-    pub(super) names: OwnNames,
+    pub(super) live: Arc<Live>,
     pub(super) counters: Arc<Counters>,
     pub(super) closing: CancellationToken,
 }
@@ -100,7 +101,7 @@ impl Connections {
         let authority = request.uri().authority().map(ToString::to_string);
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let host = host.or(authority);
-        let mut response = match self.names.way(request.uri().path_and_query(), host.as_deref(), local) {
+        let mut response = match self.live.names().way(request.uri().path_and_query(), host.as_deref(), local) {
             Way::Web => return self.answer(request, client).await,
             Way::Nothing => plain(StatusCode::NOT_FOUND, "not found\n"),
             Way::Https(target) => {

@@ -1,12 +1,13 @@
 //! The listening TCP sockets: bound before anything starts, kept until everything has ended.
 
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use super::arrival::Port;
 use crate::config::{TurnConfig, WebConfig, any_address};
 use crate::error::{Failure, Result};
 use crate::sys::ports::{Transport, bind_failure};
-use crate::sys::tcp::open;
+use crate::sys::tcp::{open, open_shared, share_port};
 
 /// Sockets for HTTPS, for the redirect beside it, and for TURN.
 #[derive(Debug)]
@@ -24,6 +25,16 @@ impl Listeners {
     /// # Errors
     /// If a port is taken, naming its holder, or may not be had.
     pub fn bind(web: &WebConfig, turn: &TurnConfig) -> Result<Self> {
+        Self::bind_beside(web, turn, &mut Vec::new())
+    }
+
+    /// As [`Listeners::bind`], but takes those of `held` that are on an address that is wanted.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub fn bind_beside(web: &WebConfig, turn: &TurnConfig, held: &mut Vec<TcpListener>) -> Result<Self> {
+        let mut bind_all =
+            |addresses: &[IpAddr], may_lack, port, what, key| bind_all(addresses, may_lack, port, what, key, held);
         let https = bind_all(&web.bind, is_default(&web.bind), web.port, "web", "web.port")?;
         let http = match web.http_port {
             Some(port) => bind_all(&web.bind, is_default(&web.bind), port, "the redirect to HTTPS", "web.http_port")?,
@@ -64,6 +75,21 @@ impl Listeners {
         self.turn.iter().chain(shared).filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    /// The same listeners under other descriptors.
+    ///
+    /// # Errors
+    /// If there are none to be had.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        let clone = |listeners: &[TcpListener]| listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>();
+        let (https, http, turn) = (clone(&self.https)?, clone(&self.http)?, clone(&self.turn)?);
+        Ok(Self { https, http, turn, shares_https: self.shares_https })
+    }
+
+    /// Whether TURN is served by TCP at all.
+    pub(super) fn takes_turn(&self) -> bool {
+        self.shares_https
+    }
+
     /// All of them, with what they are for.
     pub(super) fn into_each(self) -> impl Iterator<Item = (Port, TcpListener)> {
         let each = |port, listeners: Vec<TcpListener>| listeners.into_iter().map(move |listener| (port, listener));
@@ -87,11 +113,35 @@ fn not_served(addresses: &[IpAddr], port: u16, web: &WebConfig) -> Vec<IpAddr> {
 }
 
 /// Binds `port` of each address. A family that the host lacks `may_lack`.
-fn bind_all(addresses: &[IpAddr], may_lack: bool, port: u16, what: &str, key: &str) -> Result<Vec<TcpListener>> {
+///
+/// Those of `held` that are there already are taken. Where another one of them is in the way, by the same port of an
+/// address that overlaps, both share it for the moment in which they are both there.
+fn bind_all(
+    addresses: &[IpAddr],
+    may_lack: bool,
+    port: u16,
+    what: &str,
+    key: &str,
+    held: &mut Vec<TcpListener>,
+) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let wanted = SocketAddr::new(*address, port);
-        match open(wanted) {
+        let is_wanted = |listener: &TcpListener| listener.local_addr().is_ok_and(|address| address == wanted);
+        if let Some(found) = held.iter().position(is_wanted) {
+            listeners.push(held.swap_remove(found));
+            continue;
+        }
+        let is_near = |listener: &&TcpListener| listener.local_addr().is_ok_and(|address| address.port() == port);
+        let opened = open(wanted).or_else(|error| {
+            let near: Vec<&TcpListener> = held.iter().filter(is_near).collect();
+            if error.kind() != ErrorKind::AddrInUse || near.is_empty() {
+                return Err(error);
+            }
+            near.into_iter().try_for_each(share_port)?;
+            open_shared(wanted)
+        });
+        match opened {
             Ok(listener) => listeners.push(listener),
             // A host without IPv6 serves IPv4; an address somebody wrote down is a different matter.
             Err(error) if lacks_family(&error) && address.is_unspecified() && may_lack => {}
@@ -105,7 +155,7 @@ fn bind_all(addresses: &[IpAddr], may_lack: bool, port: u16, what: &str, key: &s
     Ok(listeners)
 }
 
-fn lacks_family(error: &std::io::Error) -> bool {
+fn lacks_family(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(nix::libc::EAFNOSUPPORT | nix::libc::EADDRNOTAVAIL))
 }
 

@@ -11,19 +11,21 @@ mod counters;
 pub mod demux;
 mod held;
 mod listeners;
+mod live;
 mod redirect;
 mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, error};
 
 use self::accept::{Caps, accept};
 use self::connection::Connections;
-use self::redirect::OwnNames;
+use self::live::Live;
 use self::tls::Tls;
 use crate::certs::CertHandle;
 use crate::config::Config;
@@ -32,6 +34,7 @@ use crate::supervisor::handover::{Door, HttpJob, TurnStream};
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
+pub use live::{Control, Moving};
 
 /// Threads for TLS and HTTP. What they hand on is computed elsewhere.
 const THREADS: usize = 2;
@@ -43,25 +46,28 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 pub struct Doors {
     pub web: Door<HttpJob>,
     pub signaling: Door<HttpJob>,
-    /// `None`: TURN is served over UDP only.
-    pub turn: Option<Door<TurnStream>>,
+    pub turn: Door<TurnStream>,
 }
 
 /// Everything that listens on TCP.
 pub struct Edge {
-    listeners: Listeners,
+    live: Arc<Live>,
     certificate: CertHandle,
     doors: Doors,
-    names: OwnNames,
     counters: Arc<Counters>,
 }
 
 impl Edge {
+    /// # Errors
+    /// If there are no descriptors to be had.
+    pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Result<Self> {
+        Ok(Self { live: Arc::new(Live::new(listeners, config)?), certificate, doors, counters: Arc::default() })
+    }
+
+    /// Changes what is listened on, and under which names, while it serves.
     #[must_use]
-    pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
-        let https_port = listeners.https_port().unwrap_or(config.web.port);
-        let names = OwnNames { hosts: config.hosts.clone(), https_port };
-        Self { listeners, certificate, doors, names, counters: Arc::default() }
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.live))
     }
 
     /// What it counts, for as long as the process lives.
@@ -94,23 +100,37 @@ impl Edge {
         let connections = Arc::new(Connections {
             tls: Tls::new(self.certificate)?,
             doors: self.doors,
-            names: self.names,
+            live: Arc::clone(&self.live),
             counters: self.counters,
             closing: closing.clone(),
         });
         let tracker = TaskTracker::new();
-        let mut accepting = Vec::new();
-        for (port, listener) in self.listeners.into_each() {
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
-            let task = accept(listener, port, Arc::clone(&connections), Arc::clone(&caps), tracker.clone());
-            accepting.push(tokio::spawn(task));
+        let mut accepting = JoinSet::new();
+        let mut accepts: Option<CancellationToken> = None;
+        let mut sets = self.live.sets();
+        loop {
+            let set = tokio::select! {
+                () = closing.cancelled() => break,
+                Some(set) = sets.recv() => set,
+            };
+            let stopping = closing.child_token();
+            for (port, listener) in set {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener)
+                    .inspect_err(|error| error!(%error, "cannot watch a listener; nobody is served by it"))
+                else {
+                    continue;
+                };
+                let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
+                accepting.spawn(accept(listener, port, connections, caps, tracker.clone(), stopping.clone()));
+            }
+            // Only now: a port that stays is accepted from without a gap.
+            if let Some(before) = accepts.replace(stopping) {
+                before.cancel();
+            }
+            while accepting.try_join_next().is_some() {}
         }
-        closing.cancelled().await;
-        for task in accepting {
-            // It ends by the same token.
-            let _ = task.await;
-        }
+        // They end by the same token.
+        while accepting.join_next().await.is_some() {}
         tracker.close();
         if tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await.is_err() {
             debug!(left = tracker.len(), "connections did not finish in time");

@@ -5,6 +5,7 @@ mod counters;
 pub mod credentials;
 pub mod framer;
 pub mod ice;
+mod listening;
 pub mod peers;
 mod plane;
 mod relay_ports;
@@ -14,5 +15,6 @@ mod task;
 
 pub use control::Control;
 pub use counters::{Counters, Counts, Dropped, Outcome, Path};
+pub use listening::Moving;
 pub use sockets::{TurnSockets, bind};
 pub use task::Turn;

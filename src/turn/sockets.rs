@@ -1,17 +1,47 @@
 //! The listening sockets: bound once by the daemon, used by one instance of the task after the other.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{TurnConfig, any_address};
 use crate::error::{Failure, Result};
 use crate::sys::ports::{Transport, bind_failure};
 use crate::sys::udp::{Purpose, open};
 
-/// A listening socket of one worker.
-#[derive(Debug)]
+/// A listening socket of one worker. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(super) struct Listener {
-    pub(super) socket: UdpSocket,
+    pub(super) socket: Arc<UdpSocket>,
     pub(super) address: SocketAddr,
+    /// It has been moved away from, and goes when nobody uses it any more.
+    pub(super) drains: bool,
+    /// Said by its worker of a listener that drains: no allocation uses it.
+    is_idle: Arc<AtomicBool>,
+}
+
+impl Listener {
+    pub(super) fn new(socket: UdpSocket, address: SocketAddr) -> Self {
+        Self { socket: Arc::new(socket), address, drains: false, is_idle: Arc::default() }
+    }
+
+    /// The same listener, moved away from or not.
+    pub(super) fn draining(&self, drains: bool) -> Self {
+        Self { drains, ..self.clone() }
+    }
+
+    pub(super) fn say_idle(&self, is_idle: bool) {
+        self.is_idle.store(is_idle, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle.load(Ordering::Relaxed)
+    }
+
+    /// Whether both are the same socket.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.socket, &other.socket)
+    }
 }
 
 /// All listening sockets, by worker.
@@ -33,25 +63,44 @@ impl TurnSockets {
 /// # Errors
 /// If a port is taken, naming its holder, or may not be had.
 pub fn bind(config: &TurnConfig) -> Result<TurnSockets> {
-    let mut workers: Vec<Vec<Listener>> = (0..config.workers.max(1)).map(|_| Vec::new()).collect();
+    let count = config.workers.max(1);
+    let mut workers: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
     for address in &config.bind {
-        let mut wanted = SocketAddr::new(*address, config.port);
+        let opened = open_each(config, *address, count, false)?;
+        workers.iter_mut().zip(opened).for_each(|(listeners, listener)| listeners.push(listener));
+    }
+    if workers.iter().all(Vec::is_empty) {
+        return Err(nowhere());
+    }
+    Ok(TurnSockets { workers })
+}
+
+pub(super) fn nowhere() -> Failure {
+    Failure::operator("there is no address to listen on for turn").hinted("list one as `turn.bind`")
+}
+
+/// Binds the TURN port of one address, once for each worker. None at all, if the host lacks the family of an address
+/// that nobody wrote down. `is_shared`: another socket of ours has the port already, on an address that overlaps.
+pub(super) fn open_each(
+    config: &TurnConfig,
+    address: IpAddr,
+    workers: usize,
+    is_shared: bool,
+) -> Result<Vec<Listener>> {
+    let mut wanted = SocketAddr::new(address, config.port);
+    let failed = |wanted, error| bind_failure(Transport::Udp, wanted, "turn", "turn.port", error);
+    if !is_shared {
         match probe(wanted) {
             Ok(found) => wanted = found,
             // A host without IPv6 serves IPv4; an address somebody wrote down is a different matter.
-            Err(error) if lacks_family(&error) && address.is_unspecified() && config.bind == any_address() => continue,
-            Err(error) => return Err(bind_failure(Transport::Udp, wanted, "turn", "turn.port", error)),
-        }
-        for listeners in &mut workers {
-            let socket = open(wanted, Purpose::Listener)
-                .map_err(|error| bind_failure(Transport::Udp, wanted, "turn", "turn.port", error))?;
-            listeners.push(Listener { socket, address: wanted });
+            Err(error) if lacks_family(&error) && address.is_unspecified() && config.bind == any_address() => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(failed(wanted, error)),
         }
     }
-    if workers.iter().all(Vec::is_empty) {
-        return Err(Failure::operator("there is no address to listen on for turn").hinted("list one as `turn.bind`"));
-    }
-    Ok(TurnSockets { workers })
+    let open_one = |_| open(wanted, Purpose::Listener).map(|socket| Listener::new(socket, wanted));
+    (0..workers).map(open_one).map(|opened| opened.map_err(|error| failed(wanted, error))).collect()
 }
 
 /// Binds the address alone for a moment: a shared bind would succeed beside any other program that shares.
