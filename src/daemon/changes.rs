@@ -123,7 +123,7 @@ mod tests {
                     turn: {peers: self, public_ips: [203.0.113.1], user_quota: 3, drain: 1, icmp: off}\n\
                     log: {level: warn, keep: 1}\n";
         let hows = hows("", text);
-        assert_eq!(hows.len(), 11, "{hows:?}");
+        assert_eq!(hows.len(), 12, "{hows:?}");
         assert!(hows.iter().all(|(_, how)| *how == How::Live), "{hows:?}");
     }
 

@@ -81,6 +81,8 @@ impl Service for Turn {
         if let Some(door) = streams {
             workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, Entrance::open(door)?, &stop)?)));
         }
+        // It has listeners, which must end when they have drained.
+        drop(current);
         let pulses: Vec<AtomicU64> = workers.iter().map(|_| AtomicU64::new(0)).collect();
         let result = thread::scope(|scope| {
             let mut threads = Vec::new();

@@ -41,7 +41,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         let sample = sample(frame);
         let size = terminal.size();
         terminal.draw(&screen(before.as_ref(), &sample, size, frame.colour))?;
-        let code = sample.status.as_ref().map_or(Kind::NotRunning.exit_code().into(), |status| exit_code(status));
+        let code = sample.status.as_ref().map_or(Kind::NotRunning.exit_code().into(), exit_code);
         // A daemon that has ended is waited for: what it showed last is no base for rates.
         before = sample.status.is_some().then_some(sample);
         if terminal.wait(DRAWN_EVERY)? == Some(Key::Leave) {

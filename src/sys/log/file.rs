@@ -268,7 +268,7 @@ mod tests {
         log.write("first\n", now);
         log.tick(now + DAY - Duration::from_secs(1));
         assert!(!folder.path().join("rtcctl.log.1").exists());
-        log.tick(now + DAY);
+        log.tick(now + DAY + Duration::from_secs(1));
         assert_eq!(read(&folder, "rtcctl.log.1"), "first\n");
         log.tick(now + 2 * DAY);
         assert!(folder.path().join("rtcctl.log.1").exists(), "an empty file is not put aside");
