@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Frame;
 use super::qr::qr_code;
-use super::words::{bytes, count, span};
+use super::words::{bytes, columns_of_output, count, fitted, span};
 use crate::control::client::ask;
 use crate::control::protocol::{Pending, Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus};
 use crate::error::{Failure, Kind, Result};
@@ -32,7 +32,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&status);
     } else {
-        frame.print(&table(&status, frame.colour));
+        frame.print(&fitted_table(&status, frame.colour));
         frame.print(&summary(&status, frame.colour));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);
@@ -48,7 +48,7 @@ pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
         let document = json!({ "schema_version": SCHEMA_VERSION, "tasks": status.tasks });
         frame.print_json(&document);
     } else {
-        frame.print(&table(&status, frame.colour));
+        frame.print(&fitted_table(&status, frame.colour));
     }
     Ok(exit_code(&status))
 }
@@ -91,6 +91,13 @@ pub(super) fn exit_code(status: &Status) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// A line a task also where an error is long.
+fn fitted_table(status: &Status, colour: bool) -> String {
+    let columns = columns_of_output();
+    let lines: Vec<String> = table(status, colour).lines().map(|line| fitted(line, columns)).collect();
+    lines.join("\n")
 }
 
 fn table(status: &Status, colour: bool) -> String {

@@ -3,7 +3,6 @@
 mod screen;
 mod terminal;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use self::screen::{Sample, Size, screen};
 use self::terminal::{Key, Terminal};
 use super::Frame;
 use super::status::{exit_code, read};
+use super::words::columns_of_output;
 use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
 
@@ -61,19 +61,10 @@ fn once(frame: &Frame) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(status);
     } else {
-        let size = Size { rows: usize::MAX, columns: width_of_output().unwrap_or(usize::MAX) };
+        let size = Size { rows: usize::MAX, columns: columns_of_output() };
         frame.print(&screen(Some(&before), &after, size, frame.colour).join("\n"));
     }
     Ok(exit_code(status))
-}
-
-/// The columns of the terminal that standard output is, if it is one.
-fn width_of_output() -> Option<usize> {
-    let term = dialoguer::console::Term::stdout();
-    if !std::io::stdout().is_terminal() {
-        return None;
-    }
-    term.size_checked().map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0)
 }
 
 fn sample(frame: &Frame) -> Sample {

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use dialoguer::console::{measure_text_width, truncate_str};
-
 use crate::cli::status::{painted, probe_word};
-use crate::cli::words::{bytes, count, span};
+use crate::cli::words::{bytes, count, fitted, span};
 use crate::control::protocol::Status;
 use crate::error::Failure;
 use crate::supervisor::board::State;
@@ -166,13 +164,10 @@ fn bit_rate(bits: f64) -> String {
     }
 }
 
-/// No wider than the terminal: symbols of East Asia take two columns, and escape codes none.
-fn fitted(line: &str, columns: usize) -> String {
-    if measure_text_width(line) <= columns { line.to_owned() } else { truncate_str(line, columns, "~").into_owned() }
-}
-
 #[cfg(test)]
 mod tests {
+    use dialoguer::console::measure_text_width;
+
     use super::*;
     use crate::cli::status::tests::status;
     use crate::sys::clock;

@@ -54,8 +54,9 @@ pub(super) struct LogFile {
     limits: Limits,
     swept_at: SystemTime,
     /// Lines that could not be written since the last one that could.
+    missing: u64,
+    /// The same since the start.
     lost: u64,
-    lost_in_all: u64,
     /// The file ends within a line.
     is_torn: bool,
 }
@@ -74,8 +75,8 @@ impl LogFile {
             began_at: now,
             limits,
             swept_at: now,
+            missing: 0,
             lost: 0,
-            lost_in_all: 0,
             is_torn: false,
         };
         this.measure(now)?;
@@ -99,15 +100,15 @@ impl LogFile {
 
     /// Lines that were lost since the start.
     pub(super) fn lost(&self) -> u64 {
-        self.lost_in_all
+        self.lost
     }
 
     /// Writes a line, which has its end. One that cannot be written is lost, and counted.
     pub(super) fn write(&mut self, line: &str, now: SystemTime) {
         // Why is not told: there is no place to tell it.
         if self.try_write(line, now).is_err() {
+            self.missing += 1;
             self.lost += 1;
-            self.lost_in_all += 1;
         }
     }
 
@@ -132,15 +133,15 @@ impl LogFile {
         if self.is_torn {
             text.push('\n');
         }
-        if self.lost > 0 {
-            let message = format!("{} lines before this could not be written; is the disk full?", self.lost);
+        if self.missing > 0 {
+            let message = format!("{} lines before this could not be written; is the disk full?", self.missing);
             let told = Record { at: now, level: Level::Warn, task: "log".to_owned(), message, fields: Vec::new() };
             let is_json = line.starts_with('{');
             text.push_str(&told.line(if is_json { super::Format::Json } else { super::Format::Text }));
         }
         text.push_str(line);
         self.append(text.as_bytes())?;
-        self.lost = 0;
+        self.missing = 0;
         Ok(())
     }
 
