@@ -123,6 +123,24 @@ impl Home {
         self.run_dir.join("control.sock")
     }
 
+    /// Where the guardian listens for commands.
+    #[must_use]
+    pub fn guardian_socket(&self) -> PathBuf {
+        self.run_dir.join("guardian.sock")
+    }
+
+    /// Where the guardian hears the daemon.
+    #[must_use]
+    pub fn notify_socket(&self) -> PathBuf {
+        self.run_dir.join("notify.sock")
+    }
+
+    /// Held by the guardian for as long as it lives.
+    #[must_use]
+    pub fn guardian_lock_file(&self) -> PathBuf {
+        self.state_dir.join("guardian.lock")
+    }
+
     /// Held by the daemon for as long as it lives.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {
@@ -151,6 +169,9 @@ mod tests {
             home.control_socket(),
             home.lock_file(),
             home.events_file(),
+            home.guardian_socket(),
+            home.notify_socket(),
+            home.guardian_lock_file(),
         ] {
             assert!(path.starts_with("/srv/box"), "{}", path.display());
         }

@@ -19,7 +19,7 @@ use crate::sys::clock;
 const CHECKED_EVERY: Duration = Duration::from_secs(3600);
 /// How often the loop turns. Short, because monotonic clocks stop while a machine is suspended, and because a loop that
 /// turns once an hour cannot be told from one that hangs.
-const TURN_EVERY: Duration = Duration::from_secs(5);
+const TURN_EVERY: Duration = Duration::from_secs(1);
 
 /// Loads or makes the certificate, swaps it in, and renews it in time.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ impl Service for Certs {
     fn run(&self, context: Context) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
+            .on_thread_start(context.adopter())
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for certs").caused_by(error))?;
         self.refresh()?;
@@ -142,23 +143,23 @@ impl Service for Certs {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc;
 
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::config::{HostFacts, resolve};
+    use crate::supervisor::instance::Pulse;
     use crate::supervisor::service::Report;
 
     /// Runs an instance on a thread; gives what it reports, and how to stop it.
-    fn run(home: &Home, handle: &CertHandle) -> (mpsc::Receiver<Report>, CancellationToken, Arc<AtomicU64>, Joined) {
+    fn run(home: &Home, handle: &CertHandle) -> (mpsc::Receiver<Report>, CancellationToken, Arc<Pulse>, Joined) {
         let facts = HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 1 };
         let config = resolve("hosts: [call.example]\n", &facts).unwrap().config;
         let certs = Certs::new(&config, home, handle.clone());
         let (sender, reports) = mpsc::channel();
         let report = Arc::new(move |report| drop(sender.send(report)));
-        let (progress, stopping) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let (progress, stopping) = (Arc::new(Pulse::default()), CancellationToken::new());
         let context = Context::new(report, Arc::clone(&progress), stopping.clone());
         let joined = std::thread::spawn(move || certs.run(context));
         (reports, stopping, progress, joined)
@@ -175,7 +176,7 @@ mod tests {
         assert!(handle.current().unwrap().names.iter().any(|name| name == "call.example"));
         stopping.cancel();
         assert_eq!(joined.join().unwrap(), Ok(()));
-        assert!(progress.load(Ordering::Relaxed) > 0);
+        assert!(progress.count() > 0);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::Frame;
 use super::qr::qr_code;
 use super::words::{bytes, columns_of_output, count, fitted, span};
+use super::{Frame, findings, guardian};
 use crate::control::client::ask;
-use crate::control::protocol::{Pending, Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus};
+use crate::control::protocol::{Pending, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::supervisor::board::State;
@@ -28,12 +28,16 @@ pub(super) struct Args {
 
 /// Everything at a glance. Exit code 0: ready; 10: with a finding; 11: a task is down; 3: not running.
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    if let Some(down) = guardian::waits(frame) {
+        return Ok(guardian::tell_down(frame, &down));
+    }
     let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
+    let guardian = guardian::report(&frame.home);
     if frame.json {
-        frame.print_json(&status);
+        frame.print_json(&guardian::with_report(&status, guardian.as_ref()));
     } else {
         frame.print(&fitted_table(&status, frame.colour));
-        frame.print(&summary(&status, frame.colour));
+        frame.print(&summary(&status, &guardian::line(guardian.as_ref()), frame.colour));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);
         }
@@ -43,6 +47,9 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 
 /// The tasks alone.
 pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
+    if let Some(down) = guardian::waits(frame) {
+        return Ok(guardian::tell_down(frame, &down));
+    }
     let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
     if frame.json {
         let document = json!({ "schema_version": SCHEMA_VERSION, "tasks": status.tasks });
@@ -83,10 +90,9 @@ pub(super) fn read(frame: &Frame) -> Result<Option<Status>> {
 
 pub(super) fn exit_code(status: &Status) -> ExitCode {
     let has = |wanted: &[State]| status.tasks.iter().any(|task| wanted.contains(&task.state));
-    let is_bad = |severity| matches!(severity, Severity::Warning | Severity::Error | Severity::Critical);
     if has(&[State::Stopped, State::Backoff, State::Held]) || status.tasks.is_empty() {
         Kind::TaskDown.exit_code().into()
-    } else if status.state != State::Ready || status.findings.iter().any(|finding| is_bad(finding.severity)) {
+    } else if status.state != State::Ready || findings::are_bad(&status.findings) {
         Kind::Degraded.exit_code().into()
     } else {
         ExitCode::SUCCESS
@@ -201,7 +207,7 @@ fn turned_away(connections: &BTreeMap<String, u64>) -> Option<String> {
     Some(format!("connections  {times} turned away for lack of room"))
 }
 
-fn summary(status: &Status, colour: bool) -> String {
+fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     let mut lines = vec![
         String::new(),
         format!("page         {}", status.urls.web),
@@ -233,16 +239,11 @@ fn summary(status: &Status, colour: bool) -> String {
     });
     let up = span(status.uptime_s);
     lines.push(format!("process      pid {}, version {}, up {up}{usage}", status.pid, status.version));
+    lines.push(guardian.to_owned());
     if let Some(pending) = &status.pending {
         lines.push(format!("\n{}", pending_line(pending)));
     }
-    for finding in &status.findings {
-        let severity = format!("{:?}", finding.severity).to_lowercase();
-        let severity = if colour { format!("\x1b[33m{severity}\x1b[0m") } else { severity };
-        lines.push(format!("\n{severity}: {} [{}]", finding.title, finding.code));
-        lines.push(format!("  {}", finding.evidence));
-        lines.push(format!("  hint: {}", finding.hint));
-    }
+    lines.extend(findings::lines(&status.findings, colour));
     lines.join("\n")
 }
 
@@ -250,7 +251,8 @@ fn summary(status: &Status, colour: bool) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::control::protocol::{
-        Calls, CertificateStatus, Finding, ProbeStatus, TurnLimits, TurnListening, TurnPath, Urls, UsageStatus,
+        Calls, CertificateStatus, Finding, ProbeStatus, Severity, TurnLimits, TurnListening, TurnPath, Urls,
+        UsageStatus,
     };
     use crate::supervisor::service::TaskName;
 
@@ -261,8 +263,17 @@ pub(super) mod tests {
             state,
             uptime_s: 3660,
             restarts,
+            hangs: 0,
+            last_panic: None,
             last_error: error.map(str::to_owned),
-            probe: latency.map(|latency_ms| ProbeStatus { ok: true, latency_ms, at: String::new() }),
+            probe: latency.map(|latency_ms| ProbeStatus {
+                ok: true,
+                latency_ms,
+                at: String::new(),
+                p50_ms: None,
+                p90_ms: None,
+                max_ms: None,
+            }),
             cpu_ms: Some(1500),
             threads: if state == State::Ready { 1 + restarts } else { 0 },
         };
@@ -308,12 +319,15 @@ pub(super) mod tests {
             }),
             findings: vec![Finding {
                 code: "task-held".to_owned(),
+                subject: String::new(),
+                hides: Vec::new(),
                 severity: Severity::Critical,
                 title: "web is down".to_owned(),
                 evidence: "it broke".to_owned(),
                 hint: "start it".to_owned(),
                 since: String::new(),
             }],
+            probes: Vec::new(),
             pending: Some(Pending { since: String::new(), keys: vec!["turn.port".to_owned()], complaints: Vec::new() }),
         }
     }
@@ -327,7 +341,7 @@ certs       ready           1h 1m         0     0.1 ms      1.5s  -
 turn        ready           1h 1m         2     0.2 ms      1.5s  it broke: 没有内存
 web         backoff             -         9          -      1.5s  it broke";
         assert_eq!(lines, wanted);
-        assert!(summary(&status(), false).contains("edited and not reloaded: turn.port"));
+        assert!(summary(&status(), "", false).contains("edited and not reloaded: turn.port"));
         let bad =
             Pending { complaints: vec!["a mistake".to_owned(), "line 3: x".to_owned()], ..status().pending.unwrap() };
         assert_eq!(pending_line(&bad), "files were edited, and a reload would be refused: a mistake; line 3: x");

@@ -72,6 +72,8 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("log.max_size", json!(log.max_size)),
         ("log.max_age", or_off(log.max_age)),
         ("log.keep", json!(log.keep)),
+        ("notify.command", json!(config.notify.command)),
+        ("notify.webhook", json!(config.notify.webhook.as_ref().map(ToString::to_string))),
     ]
 }
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::supervisor::board::State;
+#[cfg(feature = "faults")]
+use crate::supervisor::faults;
 use crate::supervisor::service::TaskName;
 
 /// Raised when a field of a `--json` answer changes its meaning; adding a field does not raise it.
@@ -30,6 +32,12 @@ pub enum Request {
     },
     /// Reads the configuration anew and applies what changed.
     Reload,
+    /// Plants a fault: in builds for tests only.
+    #[cfg(feature = "faults")]
+    Fault {
+        place: faults::Place,
+        kind: faults::Kind,
+    },
 }
 
 /// What the daemon answers.
@@ -137,6 +145,9 @@ pub struct Status {
     #[serde(default)]
     pub connections: BTreeMap<String, u64>,
     pub certificate: Option<CertificateStatus>,
+    /// Every probe of a task that is up.
+    #[serde(default)]
+    pub probes: Vec<ProbeReport>,
     pub findings: Vec<Finding>,
     /// Edited files that were not reloaded; `null`: none.
     #[serde(default)]
@@ -169,7 +180,13 @@ pub struct TaskStatus {
     pub state: State,
     pub uptime_s: u64,
     pub restarts: u64,
+    /// How often it was replaced because it stood still; those count as restarts, too.
+    #[serde(default)]
+    pub hangs: u64,
     pub last_error: Option<String>,
+    /// The last panic in short; `rtcctl events --json` has all of it.
+    #[serde(default)]
+    pub last_panic: Option<PanicStatus>,
     /// What the last probe found; `null` for a task that is not up, which is not asked.
     pub probe: Option<ProbeStatus>,
     /// Processor time of its threads that live now; `null` where the system does not tell.
@@ -179,11 +196,47 @@ pub struct TaskStatus {
     pub threads: u64,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicStatus {
+    pub at: String,
+    pub message: String,
+    /// Source file, line and column.
+    pub place: Option<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeStatus {
+    /// Whether all probes of the task succeed.
     pub ok: bool,
     pub latency_ms: f64,
     pub at: String,
+    /// Of the last ones that succeeded.
+    #[serde(default)]
+    pub p50_ms: Option<f64>,
+    #[serde(default)]
+    pub p90_ms: Option<f64>,
+    #[serde(default)]
+    pub max_ms: Option<f64>,
+}
+
+/// What one probe last found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// What it is for, like `relay_udp`.
+    pub name: String,
+    /// Where it asks; empty: nowhere in particular.
+    pub place: String,
+    pub task: TaskName,
+    pub ok: bool,
+    pub error: Option<String>,
+    pub latency_ms: f64,
+    pub at: String,
+    /// Of the last probes of this name that succeeded, at whatever place.
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+    /// Probes of this name that failed since the start.
+    pub failures: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,11 +314,17 @@ pub struct CertificateStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub code: String,
+    /// What it is about besides: a task, an address; often empty.
+    #[serde(default)]
+    pub subject: String,
     pub severity: Severity,
     pub title: String,
     pub evidence: String,
     pub hint: String,
     pub since: String,
+    /// The codes of findings that follow from this one and are not shown for that.
+    #[serde(default)]
+    pub hides: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

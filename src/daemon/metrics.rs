@@ -78,7 +78,9 @@ mod tests {
             state,
             uptime_s: 1,
             restarts: 0,
+            hangs: 0,
             last_error: None,
+            last_panic: None,
             probe: None,
             cpu_ms: None,
             threads: 0,
@@ -106,6 +108,7 @@ mod tests {
             turn,
             connections: [("turned_away".to_owned(), 0), ("web".to_owned(), 7)].into(),
             certificate: None,
+            probes: Vec::new(),
             findings: Vec::new(),
             pending: None,
         };

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
 use super::changes::{Change, How, changes};
+use super::edited;
 use super::status::{Sources, rfc3339};
 use crate::config::{self, Config, Secrets};
 use crate::control::protocol::{Effect, Pending, Reload, ReloadChange, ReloadTask, SCHEMA_VERSION};
@@ -21,12 +22,10 @@ use crate::supervisor::board::State;
 use crate::supervisor::driver::{Handle, Order};
 use crate::supervisor::events::{Event, EventKind, Journal};
 use crate::supervisor::service::TaskName;
+use crate::sys::notify::Manager;
 use crate::sys::{clock, log, net};
 use crate::turn::ice::IceIssuer;
 use crate::{certs, edge, signaling, turn, web};
-
-/// A file as it was when it was read: whether it was edited since is told by these.
-type Stamp = Option<(SystemTime, u64)>;
 
 /// The configuration that is in force. Cheap to clone.
 #[derive(Clone)]
@@ -38,7 +37,7 @@ pub(super) struct InForce {
 struct Loaded {
     config: Config,
     secrets: Secrets,
-    stamps: [Stamp; 2],
+    files: edited::Loaded,
 }
 
 /// Changes everything that can be changed while it runs.
@@ -60,6 +59,7 @@ pub(super) struct Reloader {
     sources: Sources,
     tasks: Handle,
     journal: Journal,
+    manager: Arc<Manager>,
     patience: Duration,
     running: Arc<Mutex<()>>,
 }
@@ -90,11 +90,10 @@ impl InForce {
     /// What a reload would do, if a file was edited since the last one.
     pub(super) fn pending(&self) -> Option<Pending> {
         let current = self.current.load();
-        let stamps = stamps(&self.home);
-        if stamps == current.stamps {
-            return None;
-        }
-        let since = stamps.iter().flatten().map(|(at, _)| *at).max().map(rfc3339).unwrap_or_default();
+        current.files.difference()?;
+        let written_at = |path: PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+        let files = [self.home.config_file(), self.home.secrets_file()];
+        let since = files.into_iter().filter_map(written_at).max().map(rfc3339).unwrap_or_default();
         match Loaded::read(&self.home, Some(&current)) {
             Ok(new) => {
                 let keys: Vec<String> = current.changes(&new).iter().map(|change| change.key.to_owned()).collect();
@@ -113,7 +112,7 @@ impl Loaded {
     /// Addresses that were looked up stay those of `before` as long as this host has them.
     fn read(home: &Home, before: Option<&Self>) -> Result<Self> {
         // Before the files: what is written in between is pending then, not lost.
-        let stamps = stamps(home);
+        let files = edited::Loaded::now(home);
         let (resolved, secrets) = config::load_resolved(home)?;
         let mut config = resolved.config;
         if let Some(before) = before.filter(|_| resolved.detects_relay_ips) {
@@ -123,7 +122,7 @@ impl Loaded {
                 config.turn.relay_ips.clone_from(bound);
             }
         }
-        Ok(Self { config, secrets, stamps })
+        Ok(Self { config, secrets, files })
     }
 
     fn changes(&self, new: &Self) -> Vec<Change> {
@@ -134,14 +133,15 @@ impl Loaded {
 impl Reloader {
     /// `patience` is how long a task may take to be restarted.
     pub(super) fn new(
-        in_force: InForce,
         controls: Controls,
         sources: Sources,
         tasks: Handle,
         journal: Journal,
+        manager: Arc<Manager>,
         patience: Duration,
     ) -> Self {
-        Self { in_force, controls, sources, tasks, journal, patience, running: Arc::default() }
+        let in_force = sources.in_force.clone();
+        Self { in_force, controls, sources, tasks, journal, manager, patience, running: Arc::default() }
     }
 
     /// Reads the files anew, and brings everything into force that changed, or nothing at all.
@@ -180,6 +180,10 @@ impl Reloader {
         self.apply(new, &changes, ready);
         let restarts: BTreeSet<TaskName> = changes.iter().filter_map(Change::restart).collect();
         let tasks = TaskName::ALL.into_iter().map(|task| self.finish(task, &changes, &restarts)).collect::<Vec<_>>();
+        // After the restarts: an instance with more workers has more sockets.
+        if moves(&changes) {
+            self.keep_sockets();
+        }
         let effect_of = |change: &Change| {
             let task = change.restart().and_then(|name| tasks.iter().find(|task| task.name == name));
             task.map_or(Effect::Applied, |task| task.effect)
@@ -194,6 +198,14 @@ impl Reloader {
         let told: Vec<ReloadChange> = told.collect();
         let result = told.iter().map(|change| change.effect).max().unwrap_or(Effect::Unchanged);
         Ok(Reload { schema_version: SCHEMA_VERSION, result, changes: told, tasks })
+    }
+
+    /// Has the service manager keep what is listened on now.
+    fn keep_sockets(&self) {
+        let Controls { edge, turn, .. } = &self.controls;
+        if let Err(error) = edge.keep_in(&self.manager).and_then(|()| turn.keep_in(&self.manager)) {
+            warn!(%error, "the listening sockets are not kept for the next start");
+        }
     }
 
     /// Everything that can fail.
@@ -233,8 +245,9 @@ impl Reloader {
             controls.web.apply(ready.root, secrets.metrics_token.clone());
             controls.signaling.apply(&config.signaling);
             controls.log.apply(&super::log_settings(&config.log));
-            self.sources.follow(config, &controls.edge, &controls.turn);
         }
+        let files = new.files.clone();
+        self.sources.follow(&new.config, files, &self.controls.edge, &self.controls.turn);
         self.in_force.current.store(Arc::new(new));
     }
 
@@ -253,6 +266,14 @@ impl Reloader {
             Err(failure) => ReloadTask { name, effect: Effect::Failed, error: Some(failure.to_string()) },
         }
     }
+}
+
+/// Whether other sockets are listened on than before.
+fn moves(changes: &[Change]) -> bool {
+    let is_moved = |change: &Change| {
+        matches!(change.how, How::Listeners | How::TurnListeners) || ["turn.tcp", "turn.workers"].contains(&change.key)
+    };
+    changes.iter().any(is_moved)
 }
 
 /// The outcome for the journal: a word, and what there is to say.
@@ -276,12 +297,4 @@ impl Change {
             How::Live | How::Listeners | How::TurnListeners => None,
         }
     }
-}
-
-fn stamps(home: &Home) -> [Stamp; 2] {
-    let stamp = |path: PathBuf| {
-        let data = std::fs::metadata(path).ok()?;
-        Some((data.modified().ok()?, data.len()))
-    };
-    [stamp(home.config_file()), stamp(home.secrets_file())]
 }

@@ -18,6 +18,7 @@ use super::arrival::Port;
 use super::connection::Connections;
 use super::counters::Class;
 use super::held::Held;
+use crate::supervisor::instance::Pulse;
 use crate::sys::clock;
 
 /// Connections at a time; each is a descriptor and some ten kilobytes. All sockets of signaling fit in twice over.
@@ -26,6 +27,8 @@ const MAX_CONNECTIONS: usize = 10_240;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Connections that are taken from the queue of a listener that ends: as many as wait there by default.
 const MAX_LATE: usize = 1024;
+/// The longest the loop rests, so that one without connections still shows that it lives.
+const TURN_EVERY: Duration = Duration::from_secs(1);
 /// After so long without such a failure, the next one is news.
 const CALM: Duration = Duration::from_secs(60);
 
@@ -118,16 +121,26 @@ pub(super) async fn accept(
     caps: Arc<Caps>,
     tracker: TaskTracker,
     stopping: CancellationToken,
+    pulses: Vec<Arc<Pulse>>,
 ) {
     let mut last_shortage = None;
-    let take = |stream, client: SocketAddr| match caps.enter(client.ip()) {
-        Some(place) => drop(tracker.spawn(Arc::clone(&connections).serve(port, Held::new(stream, place), client))),
-        None => connections.counters.count(Class::TurnedAway),
+    let take = |stream, client: SocketAddr| {
+        // A probe of ours is nobody's connection: it takes no place and is not counted.
+        let place = if connections.marks.take(client) {
+            None
+        } else {
+            let Some(place) = caps.enter(client.ip()) else { return connections.counters.count(Class::TurnedAway) };
+            Some(place)
+        };
+        let connections = Arc::clone(&connections);
+        tracker.spawn(connections.serve(port, Held::new(stream, place), client));
     };
     loop {
+        pulses.iter().for_each(|pulse| pulse.beat());
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopping.cancelled() => break,
+            () = tokio::time::sleep(TURN_EVERY) => continue,
         };
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,

@@ -8,10 +8,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::arrival::Port;
-use super::listeners::Listeners;
+use super::listeners::{Listeners, NAMES};
 use super::redirect::OwnNames;
 use crate::config::Config;
 use crate::error::{Failure, Result};
+use crate::sys::notify::Manager;
 
 /// Listeners that are accepted from in place of all before them.
 type Set = Vec<(Port, TcpListener)>;
@@ -93,8 +94,8 @@ impl Control {
     pub fn bind(&self, config: &Config) -> Result<Moving> {
         let cloned = self.live.held().try_clone();
         let cloned = cloned.map_err(|error| Failure::operator("cannot keep a listener").caused_by(error))?;
-        let mut held = cloned.into_each().map(|(_, listener)| listener).collect();
-        Moving::new(Listeners::bind_beside(&config.web, &config.turn, &mut held)?)
+        let held = cloned.into_each().map(|(_, listener)| listener).collect();
+        Moving::new(Listeners::bind_beside(&config.web, &config.turn, held)?)
     }
 
     /// Serves by the names of `config` from now on, and by what was bound for it. A listener that is not wanted any
@@ -110,10 +111,19 @@ impl Control {
         self.live.names.store(Arc::new(names(&held, config)));
     }
 
-    /// The first address of HTTPS.
+    /// All addresses of HTTPS.
     #[must_use]
-    pub fn https_address(&self) -> Option<SocketAddr> {
-        self.live.held().https_address()
+    pub fn https_addresses(&self) -> Vec<SocketAddr> {
+        self.live.held().https_addresses()
+    }
+
+    /// Has the service manager keep what is listened on now for the next start, and nothing else.
+    ///
+    /// # Errors
+    /// If there is no descriptor to be had.
+    pub fn keep_in(&self, manager: &Manager) -> std::io::Result<()> {
+        NAMES.into_iter().for_each(|name| manager.release_named(name));
+        self.live.held().keep_in(manager)
     }
 
     /// Where TURN is served by TCP and by TLS.
@@ -208,7 +218,7 @@ mod tests {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = web("127.0.0.1", other.local_addr().unwrap().port());
         assert!(control.bind(&taken).err().unwrap().message().contains("/tcp` for web"));
-        assert_eq!(control.https_address(), Some(SocketAddr::from(([127, 0, 0, 1], port))));
+        assert_eq!(control.https_addresses(), [SocketAddr::from(([127, 0, 0, 1], port))]);
         assert!(live.sets().try_recv().is_ok());
     }
 }

@@ -8,6 +8,7 @@ mod accept;
 mod arrival;
 mod connection;
 mod counters;
+mod cut;
 pub mod demux;
 mod held;
 mod listeners;
@@ -31,6 +32,8 @@ use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob, TurnStream};
+use crate::supervisor::instance::Pulse;
+use crate::sys::marks::Marks;
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
@@ -55,19 +58,37 @@ pub struct Edge {
     certificate: CertHandle,
     doors: Doors,
     counters: Arc<Counters>,
+    marks: Marks,
+    /// One for each listener.
+    pulses: Vec<Arc<Pulse>>,
 }
 
 impl Edge {
     /// # Errors
     /// If there are no descriptors to be had.
     pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Result<Self> {
-        Ok(Self { live: Arc::new(Live::new(listeners, config)?), certificate, doors, counters: Arc::default() })
+        let pulses = (0..listeners.count()).map(|number| Arc::new(pulse(number))).collect();
+        let live = Arc::new(Live::new(listeners, config)?);
+        Ok(Self { live, certificate, doors, counters: Arc::default(), marks: Marks::default(), pulses })
     }
 
     /// Changes what is listened on, and under which names, while it serves.
     #[must_use]
     pub fn control(&self) -> Control {
         Control::new(Arc::clone(&self.live))
+    }
+
+    /// Knows the connections that this process makes to itself by `marks`, and counts them nowhere.
+    #[must_use]
+    pub fn with_marks(mut self, marks: Marks) -> Self {
+        self.marks = marks;
+        self
+    }
+
+    /// The pulses of its loops, each of which beats at least once a second.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Arc<Pulse>> {
+        self.pulses.clone()
     }
 
     /// What it counts, for as long as the process lives.
@@ -102,6 +123,7 @@ impl Edge {
             doors: self.doors,
             live: Arc::clone(&self.live),
             counters: self.counters,
+            marks: self.marks,
             closing: closing.clone(),
         });
         let tracker = TaskTracker::new();
@@ -114,14 +136,16 @@ impl Edge {
                 Some(set) = sets.recv() => set,
             };
             let stopping = closing.child_token();
-            for (port, listener) in set {
+            let loops = set.len();
+            for (number, (port, listener)) in set.into_iter().enumerate() {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener)
                     .inspect_err(|error| error!(%error, "cannot watch a listener; nobody is served by it"))
                 else {
                     continue;
                 };
                 let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
-                accepting.spawn(accept(listener, port, connections, caps, tracker.clone(), stopping.clone()));
+                let pulses = shared_out(&self.pulses, number, loops);
+                accepting.spawn(accept(listener, port, connections, caps, tracker.clone(), stopping.clone(), pulses));
             }
             // Only now: a port that stays is accepted from without a gap.
             if let Some(before) = accepts.replace(stopping) {
@@ -138,4 +162,18 @@ impl Edge {
         closed.cancelled().await;
         Ok(())
     }
+}
+
+/// The pulses that one of so many loops beats: there are as many as there were listeners at the start, and each of them
+/// is somebody's, however many there are now.
+fn shared_out(pulses: &[Arc<Pulse>], number: usize, loops: usize) -> Vec<Arc<Pulse>> {
+    let own: Vec<Arc<Pulse>> = pulses.iter().skip(number).step_by(loops.max(1)).cloned().collect();
+    if own.is_empty() { pulses.get(number % pulses.len().max(1)).cloned().into_iter().collect() } else { own }
+}
+
+fn pulse(number: usize) -> Pulse {
+    let pulse = Pulse::new(&format!("edge-{number}"));
+    #[cfg(feature = "faults")]
+    pulse.set_place(Some(crate::supervisor::faults::Place::Edge));
+    pulse
 }

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::credentials;
+use super::insiders::{Insiders, Route};
 use super::listening::{Listening, Moving};
 use super::peers::PeerPolicy;
 use super::server::{RelayAddress, Settings};
 use super::sockets::{Listener, TurnSockets, of_family};
-use crate::config::{Latency, Secrets, TurnConfig};
+use crate::config::{Latency, Secret, Secrets, TurnConfig};
 use crate::error::{Failure, Result};
+use crate::sys::notify::Manager;
 use crate::sys::udp::{Purpose, open};
 use crate::sys::{clock, net};
 
@@ -56,6 +59,14 @@ impl Control {
         self.live.current().listening.addresses()
     }
 
+    /// Has the service manager keep the listeners for the next start, without those that drain.
+    ///
+    /// # Errors
+    /// If there is no descriptor to be had.
+    pub fn keep_in(&self, manager: &Manager) -> std::io::Result<()> {
+        self.live.current().listening.keep_in(manager)
+    }
+
     /// Whether another instance could bind the relay addresses of `config`.
     ///
     /// # Errors
@@ -69,6 +80,43 @@ impl Control {
             })
         })
     }
+
+    /// Makes a hole in the filter of the running relay.
+    #[cfg(test)]
+    pub(crate) fn weaken(&self, hole: IpAddr) {
+        let before = self.live.current();
+        let mut settings = (*before.settings).clone();
+        settings.policy = settings.policy.weakened(hole);
+        let Current { config, secrets, listening, drain, .. } = &*before;
+        let (config, secrets, listening) = (config.clone(), secrets.clone(), listening.clone());
+        let settings = Arc::new(settings);
+        self.live.current.store(Arc::new(Current { config, secrets, settings, listening, drain: *drain }));
+        self.live.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// A name for a probe, which the relay counts nowhere, and the password that any user of that name would have. It
+    /// is good until `expires_at`, in seconds since 1970.
+    #[must_use]
+    pub fn probe_credentials(&self, route: Route, expires_at: u64) -> (String, String) {
+        let name = Insiders::new(&self.live.probe_key).name(route, expires_at);
+        let current = self.live.current();
+        let secret = current.secrets.turn.first().expect("`Secrets::turn` is never empty");
+        let password = credentials::password(secret, &name);
+        (name, password)
+    }
+
+    /// Addresses that the relay listens on, wildcards left out. Nobody is reached by a permission for one.
+    #[must_use]
+    pub fn listening_addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.live.current().listening.all_addresses();
+        addresses.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified()).collect()
+    }
+
+    /// The local and the told relay addresses that are bound now.
+    #[must_use]
+    pub fn relay_addresses(&self) -> Vec<RelayAddress> {
+        self.live.current().settings.relays.clone()
+    }
 }
 
 /// What an instance of the task reads.
@@ -79,6 +127,8 @@ pub(super) struct Live {
     generation: AtomicU64,
     /// The same for as long as the daemon lives: clients need not ask for another nonce after a change.
     nonce_key: [u8; 32],
+    /// The same for as long as the daemon lives, and known to nobody else.
+    probe_key: Secret,
 }
 
 /// One configuration.
@@ -121,12 +171,15 @@ impl Current {
 impl Live {
     pub(super) fn new(config: &TurnConfig, secrets: &Secrets, sockets: TurnSockets) -> Self {
         let nonce_key = rand::random();
-        let current = current(config, secrets, &config.relay_ips, Listening::new(sockets), nonce_key);
+        let probe_key = Secret::new(rand::random::<[u8; 32]>().to_vec());
+        let listening = Listening::new(sockets);
+        let current = current(config, secrets, &config.relay_ips, listening, nonce_key, probe_key.clone());
         Self {
             current: ArcSwap::from_pointee(current),
             changing: Mutex::default(),
             generation: AtomicU64::new(0),
             nonce_key,
+            probe_key,
         }
     }
 
@@ -175,7 +228,8 @@ impl Live {
     }
 
     fn set(&self, config: &TurnConfig, secrets: &Secrets, bound: &[IpAddr], listening: Listening) {
-        self.current.store(Arc::new(current(config, secrets, bound, listening, self.nonce_key)));
+        let probe_key = self.probe_key.clone();
+        self.current.store(Arc::new(current(config, secrets, bound, listening, self.nonce_key, probe_key)));
         self.generation.fetch_add(1, Ordering::Release);
     }
 }
@@ -209,6 +263,7 @@ fn current(
     bound: &[IpAddr],
     listening: Listening,
     nonce_key: [u8; 32],
+    probe_key: Secret,
 ) -> Current {
     let relays = bound
         .iter()
@@ -231,6 +286,7 @@ fn current(
         total_bandwidth: config.total_bandwidth,
         dont_fragment: true,
         nonce_key,
+        probe_key,
     };
     Current {
         config: config.clone(),
@@ -247,7 +303,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::config::Secret;
 
     fn secrets() -> Secrets {
         Secrets { turn: vec![Secret::new(vec![7; 32])], turn_users: BTreeMap::new(), metrics_token: None }

@@ -3,12 +3,15 @@
 //! A listener has a number, which is the same for all workers and part of what an allocation is known by. So a moved
 //! port adds listeners under new numbers, and the old ones are served on under theirs until no allocation uses them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::sockets::{Listener, TurnSockets, nowhere, open_each};
+use super::sockets::{Listener, TurnSockets, keep, nowhere, open_each};
 use crate::config::TurnConfig;
 use crate::error::{Failure, Result};
+use crate::sys::fdstore::Inherited;
+use crate::sys::notify::Manager;
 
 /// How long a port that was moved away from is served at most: as long as the longest lifetime that a client may ask
 /// for, after which it has asked for another page, or hangs.
@@ -76,6 +79,12 @@ impl Listening {
         self.live().map(|slot| slot.address).collect()
     }
 
+    /// Has the service manager keep what is served for the next start, and nothing else.
+    pub(super) fn keep_in(&self, manager: &Manager) -> io::Result<()> {
+        let served = self.live().filter(|slot| slot.ends_at.is_none());
+        keep(manager, served.flat_map(|slot| &slot.listeners))
+    }
+
     fn live(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().flatten()
     }
@@ -85,6 +94,7 @@ impl Listening {
     /// # Errors
     /// If a port is taken, naming its holder, or may not be had.
     pub(super) fn bind(&self, config: &TurnConfig) -> Result<Moving> {
+        let mut nothing = Inherited::default();
         let mut moving = Moving { kept: Vec::new(), opened: Vec::new() };
         for address in &config.bind {
             let wanted = SocketAddr::new(*address, config.port);
@@ -93,7 +103,7 @@ impl Listening {
                 continue;
             }
             let is_ours = self.live().any(|slot| slot.address.port() == wanted.port());
-            let listeners = open_each(config, *address, self.workers().max(1), is_ours)?;
+            let listeners = open_each(config, *address, self.workers().max(1), (!is_ours).then_some(&mut nothing))?;
             let Some(address) = listeners.first().map(|listener| listener.address) else { continue };
             moving.opened.push(Slot { address, listeners, ends_at: None });
         }
@@ -155,7 +165,7 @@ impl Listening {
             let mut listeners = slot.listeners.clone();
             listeners.truncate(workers);
             let at = TurnConfig { port: slot.address.port(), ..config.clone() };
-            listeners.extend(open_each(&at, slot.address.ip(), workers - listeners.len(), true)?);
+            listeners.extend(open_each(&at, slot.address.ip(), workers - listeners.len(), None)?);
             slots.push(Some(Slot { listeners, ..slot.clone() }));
         }
         Ok(Self { slots })

@@ -23,6 +23,7 @@ use self::collapse::Collapse;
 use self::file::LogFile;
 use self::journal::Journal;
 use super::clock;
+use super::tail::TailLayer;
 pub use file::{Limits, numbered};
 pub use record::{Format, Level, Record};
 
@@ -78,12 +79,8 @@ pub fn init(target: Target<'_>, settings: &Settings, verbose: u8) -> io::Result<
     let inner = Arc::new(Mutex::new(Inner { sink, format: settings.format, collapse: Collapse::default() }));
     let (layer, filter) = reload::Layer::new(filter(settings.level, verbose));
     // A second call, as in tests, changes nothing.
-    let _ = tracing_subscriber::registry().with(layer).with(Records { inner: Arc::clone(&inner) }).try_init();
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let text = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(place, "panic: {text}");
-    }));
+    let records = Records { inner: Arc::clone(&inner) };
+    let _ = tracing_subscriber::registry().with(layer).with(records).with(TailLayer).try_init();
     Ok(Control { inner, filter, verbose })
 }
 
