@@ -69,6 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Files and folders that decide: plain data in, plain data out.
 const PURE: &[&str] = &[
     "certs/leaf.rs",
+    "cli/top/screen.rs",
     "config/clashes.rs",
     "config/edit.rs",
     "config/forms.rs",
@@ -77,6 +78,7 @@ const PURE: &[&str] = &[
     "config/raw.rs",
     "config/resolve.rs",
     "control/protocol.rs",
+    "daemon/changes.rs",
     "edge/demux.rs",
     "edge/redirect.rs",
     "findings",
@@ -106,6 +108,8 @@ const PURE: &[&str] = &[
     "supervisor/fleet.rs",
     "supervisor/policy",
     "supervisor/silence.rs",
+    "sys/log/collapse.rs",
+    "sys/log/record.rs",
     "turn/credentials.rs",
     "turn/framer.rs",
     "turn/insiders.rs",
