@@ -1,7 +1,7 @@
 // A person with a browser in a network of their own, who trusts the server's certificate authority.
 
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -19,8 +19,22 @@ const FLAGS = [
   "--use-fake-device-for-media-stream",
   "--use-fake-ui-for-media-stream",
 ];
+const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
+/** What the service says of its own pages; see src/web/page.rs. */
+const POLICY = "default-src 'self'; base-uri 'none'; connect-src 'self' wss:; form-action 'none'; frame-ancestors 'none'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'";
+
 /** Milliseconds for anything that a person waits for. */
 export const PATIENCE = 45000;
+
+/** Takes the pages from a folder instead of from the service: who works on them need not build it each time. */
+async function servePages(context, folder) {
+  await context.route(/^https:\/\/[^/]+\/(rtcctl\/[^?]*|ice-test)?(\?.*)?$/, (route) => {
+    const { pathname } = new URL(route.request().url());
+    const name = { "/": "index.html", "/ice-test": "ice-test.html" }[pathname] ?? pathname.replace("/rtcctl/", "");
+    const path = join(folder, name);
+    return existsSync(path) ? route.fulfill({ path, headers: { "content-security-policy": POLICY, "content-type": TYPES[name.split(".").at(-1)] } }) : route.continue();
+  });
+}
 
 export class Person {
   /** What went wrong on the page, and requests to anywhere else. */
@@ -44,13 +58,17 @@ export class Person {
     person.context = await chromium.launchPersistentContext(join(person.home, "profile"), {
       executablePath: start,
       headless: true,
-      args: [...FLAGS, `--use-file-for-fake-video-capture=${camera}`],
+      // Pages that came from nowhere may not speak to a local network.
+      args: [...FLAGS, ...(process.env.RTCCTL_PAGES ? ["--disable-features=LocalNetworkAccessChecks"] : []), `--use-file-for-fake-video-capture=${camera}`],
       env: { ...process.env, HOME: person.home },
       locale,
       viewport,
       colorScheme: scheme,
       timeout: PATIENCE,
     });
+    if (process.env.RTCCTL_PAGES) {
+      await servePages(person.context, process.env.RTCCTL_PAGES);
+    }
     person.page = await person.context.newPage();
     person.page.setDefaultTimeout(PATIENCE);
     const { origin } = new URL(url);

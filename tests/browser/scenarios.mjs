@@ -98,13 +98,14 @@ const scenarios = {
     const [anna, bo] = await pair("会议 room 1");
     const told = await seeEachOther(anna, bo);
     check(`no relay is used: ${JSON.stringify(told)}`, told.every(({ local, remote }) => ![local, remote].includes("relay")));
-    await anna.page.click("#panel-toggle");
-    await bo.page.click("#panel-toggle");
+    await anna.page.click("#chat-toggle");
+    await bo.page.click("#chat-toggle");
     await bo.page.fill("#chat-text", "你好 <b>");
     await bo.page.click("#chat-send");
     await anna.page.waitForFunction(() => globalThis.rtcctl.chat.some(({ from, text }) => from === "other" && text === "你好 <b>"));
     check("a line of chat arrives as it was typed", (await anna.page.textContent("#chat-log")).includes("你好 <b>"));
-    await anna.page.waitForFunction(() => document.getElementById("facts").children.length > 0);
+    await anna.page.click("#panel-toggle");
+    await anna.page.waitForFunction(() => document.getElementById("facts")?.children.length > 0);
     await anna.screenshot("in-call");
     await bo.page.click("#screen");
     await anna.page.waitForFunction(() => document.getElementById("remote").videoWidth > 640, null, { polling: 200 });
@@ -128,7 +129,7 @@ const scenarios = {
     const [anna, bo] = await pair("tls");
     areRelayed(await seeEachOther(anna, bo), "tls");
     await anna.page.click("#panel-toggle");
-    await anna.page.waitForFunction(() => document.getElementById("facts").children.length > 0);
+    await anna.page.waitForFunction(() => document.getElementById("facts")?.children.length > 0);
     await anna.screenshot("relayed-by-tls");
     const servers = await anna.page.evaluate(async () => (await (await fetch("/api/ice")).json()).iceServers);
     const relay = servers.find(({ username }) => username);

@@ -1,0 +1,19 @@
+// The key of an invite link: exchanged for a cookie, so that it is in no request and no log after that.
+
+/**
+ * Takes the key out of the address, where a fragment `#key=..` has one, and shows it to the server.
+ * Gives "keyWrong" if the server does not take it, null otherwise.
+ */
+export async function takeKey() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (!key) {
+    return null;
+  }
+  history.replaceState(null, "", location.pathname + location.search);
+  try {
+    const answer = await fetch("/api/session", { method: "POST", headers: { authorization: `Bearer ${key}` }, cache: "no-store" });
+    return [401, 403].includes(answer.status) ? "keyWrong" : null;
+  } catch {
+    return null;
+  }
+}
