@@ -173,6 +173,9 @@ export class Transfers extends EventTarget {
     } catch {
       return;
     }
+    if (typeof message?.type !== "string") {
+      return;
+    }
     const own = this.#find(message.id, "out");
     const other = this.#find(message.id, "in");
     switch (message.type) {
