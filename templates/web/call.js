@@ -120,6 +120,8 @@ export class Call extends EventTarget {
   }
 
   leave() {
+    // Heard even while the server is away.
+    this.#sendStatus({ left: true });
     this.#signaling.leave();
     this.#end("left");
   }
@@ -187,7 +189,11 @@ export class Call extends EventTarget {
     await this.#offer();
   }
 
+  /** Told by the other itself, by the server, or by both. */
   #otherLeft() {
+    if (!this.peer) {
+      return;
+    }
     this.#hangUp();
     this.#enter("waiting");
     this.#problem("otherLeft");
@@ -469,7 +475,10 @@ export class Call extends EventTarget {
     status.onopen = () => this.#sayStatus();
     status.onmessage = ({ data }) => {
       try {
-        const { muted, hidden, sharing } = JSON.parse(data);
+        const { muted, hidden, sharing, left } = JSON.parse(data);
+        if (left === true) {
+          return this.#then(() => this.#statusChannel === status && this.#otherLeft());
+        }
         this.other = { muted: muted === true, hidden: hidden === true, sharing: sharing === true };
         this.dispatchEvent(new Event("status"));
       } catch {
@@ -480,8 +489,12 @@ export class Call extends EventTarget {
   }
 
   #sayStatus() {
+    this.#sendStatus(this.#media.status);
+  }
+
+  #sendStatus(status) {
     if (this.#statusChannel?.readyState === "open") {
-      this.#statusChannel.send(JSON.stringify(this.#media.status));
+      this.#statusChannel.send(JSON.stringify(status));
     }
   }
 

@@ -118,7 +118,9 @@ function ended(state) {
   call = null;
   show(state === "left" ? "lobby" : state);
   document.title = "rtcctl";
-  if (state !== "left") {
+  if (state === "left") {
+    notice(null);
+  } else {
     notice(state, { act: ENDS[state] && { key: ENDS[state], run: join } });
   }
 }

@@ -63,8 +63,11 @@ export class Signaling extends EventTarget {
 
   leave() {
     if (this.#room !== null) {
-      this.#note("out", "leave", this.#room);
-      this.#socket.emit("leave", this.#room);
+      if (this.#socket.connected) {
+        // Kept for a later connection it would undo a later join.
+        this.#note("out", "leave", this.#room);
+        this.#socket.emit("leave", this.#room);
+      }
       this.#room = null;
       this.#socket.disconnect();
     }

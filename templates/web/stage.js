@@ -57,8 +57,10 @@ export class Stage {
   showOwn() {
     const media = this.#media;
     const local = element("local");
-    if (local.srcObject !== media.stream) {
-      local.srcObject = media.stream;
+    // A stream without a picture would keep the page from ever being loaded.
+    const stream = media.video ? media.stream : null;
+    if (local.srcObject !== stream) {
+      local.srcObject = stream;
     }
     local.hidden = media.status.hidden;
     local.classList.toggle("mirrored", !media.isSharing);

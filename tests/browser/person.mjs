@@ -143,13 +143,75 @@ export class Person {
     });
   }
 
-  /** Fails unless the other's camera of this colour is seen, and moves. */
+  /** Fails unless the other's camera of this colour comes to be seen, and moves. */
   async seesColour(colour) {
-    const { mean, moved } = await this.looks();
-    const distance = Math.hypot(...mean.map((value, channel) => value - COLOURS[colour][channel]));
-    if (distance > 60 || moved < 50) {
-      throw new Error(`not the ${colour} camera: colour ${mean}, ${moved} values moved`);
+    const end = performance.now() + PATIENCE / 4;
+    for (;;) {
+      const { mean, moved } = await this.looks();
+      const distance = Math.hypot(...mean.map((value, channel) => value - COLOURS[colour][channel]));
+      if (distance <= 60 && moved >= 50) {
+        return;
+      }
+      if (performance.now() > end) {
+        throw new Error(`not the ${colour} camera: colour ${mean}, ${moved} values moved`);
+      }
     }
+  }
+
+  /** Opens one of the panels beside a call, "chat" or "panel". */
+  async opens(side) {
+    if (await this.page.isHidden(`#${side}`)) {
+      await this.page.click(`#${side}-toggle`);
+    }
+  }
+
+  /** Waits until the page says this. */
+  async notices(key) {
+    await this.page.waitForFunction((key) => {
+      const notice = document.getElementById("notice");
+      return !notice.hidden && notice.dataset.key === key;
+    }, key);
+  }
+
+  /** From the next page on, devices fail like this. */
+  async fails(name, message) {
+    await this.page.addInitScript(([name, message]) => {
+      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException(message, name));
+    }, [name, message]);
+  }
+
+  /** Takes complaints back that belong to what was done to this person's network. */
+  forgives(pattern) {
+    this.complaints = this.complaints.filter((complaint) => !pattern.test(complaint));
+  }
+
+  /** Notes from now on when frames of the other's picture are shown. */
+  async watches() {
+    await this.page.evaluate(() => {
+      globalThis.frameTimes = [];
+      const video = document.getElementById("remote");
+      const note = () => {
+        globalThis.frameTimes.push(performance.now());
+        video.requestVideoFrameCallback(note);
+      };
+      video.requestVideoFrameCallback(note);
+    });
+  }
+
+  /** Waits until the picture has stood still and moves again; gives for how many milliseconds it did not. */
+  async stoodStill() {
+    return this.page.evaluate(async (patience) => {
+      const [end, still, frames] = [performance.now() + patience, 500, 30];
+      while (performance.now() < end) {
+        const times = globalThis.frameTimes;
+        const at = times.findIndex((time, index) => index > 0 && time - times[index - 1] > still);
+        if (at > 0 && times.length > at + frames) {
+          return Math.max(...times.slice(1).map((time, index) => time - times[index]));
+        }
+        await new Promise((done) => requestAnimationFrame(done));
+      }
+      throw new Error("the picture did not come back");
+    }, PATIENCE);
   }
 
   /** Whether this browser trusts the certificate of a TURN server: only then it gets a relay from it by TLS. */
