@@ -184,6 +184,10 @@ export class Call extends EventTarget {
   async #begin() {
     clearTimeout(this.#timer);
     await this.#connect();
+    for (const kind of ["audio", "video"]) {
+      this.#offerTrack(kind);
+    }
+    this.#applyCodec();
     this.#ownChannels();
     this.#useChat(this.peer.createDataChannel("chat"));
     await this.#offer();
@@ -308,8 +312,6 @@ export class Call extends EventTarget {
       }
     });
     peer.onconnectionstatechange = isCurrent(() => this.#connectionChanged(peer));
-    this.#sendTracks();
-    this.#applyCodec();
   }
 
   #hangUp() {
@@ -430,26 +432,34 @@ export class Call extends EventTarget {
     return this.peer?.getTransceivers().find((one) => one.receiver.track.kind === kind && one.currentDirection !== "stopped");
   }
 
+  /** Makes a place for a kind of track, even without one, so that it can be sent later. */
+  #offerTrack(kind) {
+    this.peer.addTransceiver(this.#media[kind] ?? kind, { direction: "sendrecv", streams: [this.#media.stream] });
+  }
+
   /** Sends the tracks that there are now, without a new negotiation where one is not needed. */
   #sendTracks() {
-    if (!this.peer || this.peer.signalingState === "closed") {
+    // Before the first description, an offer has its places and an answer takes those of the other.
+    if (!this.peer?.remoteDescription) {
       return;
     }
     for (const kind of ["audio", "video"]) {
       const track = this.#media[kind];
       const transceiver = this.#transceiver(kind);
-      if (transceiver) {
-        if (transceiver.sender.track !== track) {
-          // Old pages look for the stream that a track belongs to.
-          transceiver.sender.setStreams?.(this.#media.stream);
-          transceiver.sender.replaceTrack(track);
+      if (!transceiver) {
+        // Some old pages offer one kind only.
+        if (track) {
+          this.#offerTrack(kind);
         }
-        if (track && transceiver.direction === "recvonly") {
-          transceiver.direction = "sendrecv";
-        }
-      } else if (!this.peer.remoteDescription) {
-        // The place is made even without a track, so that one can be sent later.
-        this.peer.addTransceiver(track ?? kind, { direction: "sendrecv", streams: [this.#media.stream] });
+        continue;
+      }
+      if (transceiver.direction === "recvonly") {
+        transceiver.direction = "sendrecv";
+        // Old pages look for the stream that a track belongs to, and look once.
+        transceiver.sender.setStreams?.(this.#media.stream);
+      }
+      if (transceiver.sender.track !== track) {
+        transceiver.sender.replaceTrack(track);
       }
     }
     this.#sayStatus();

@@ -94,6 +94,7 @@ function join() {
   window.history.replaceState(null, "", link());
   element("link").textContent = link();
   document.title = `${room} · rtcctl`;
+  element("call-title").textContent = room;
   notice(null);
   times.join = now();
   call = new Call({ room, signaling, media, journal, transfers, way: element("way").value });
