@@ -5,7 +5,7 @@
 
 import { Call } from "./call.js";
 import { Chat } from "./chat.js";
-import { takeKey } from "./access.js";
+import { knownKey, takeKey } from "./access.js";
 import { Journal } from "./journal.js";
 import { Lobby, suggestion } from "./lobby.js";
 import { Media } from "./media.js";
@@ -21,7 +21,7 @@ import { Transfers } from "./transfer.js";
 /** Milliseconds between two readings of the figures. */
 const MEASURED_EVERY = 1000;
 /** What ends a call, and what can be done about it on this page. */
-const ENDS = { full: "tryAgain", kicked: "joinAgain", tooMany: "tryAgain", roomRefused: null, keyMissing: null, keyWrong: null };
+const ENDS = { full: "tryAgain", kicked: "joinAgain", serverFull: "tryAgain", tooMany: "tryAgain", roomRefused: null, keyMissing: null, keyWrong: null };
 /** Problems that pass by themselves. */
 const PASSING = ["signalingLost", "serverRestarting", "mediaLost", "otherLeft", "unavailable"];
 
@@ -76,11 +76,15 @@ function show(state) {
   }
 }
 
-function link() {
+/** The address of the room, with the key in it where it is for somebody else. */
+function link(key = null) {
   const url = new URL("/", location.href);
   url.searchParams.set("room", element("room").value.trim());
+  url.hash = key ? new URLSearchParams({ key }).toString() : "";
   return url.href;
 }
+
+const invitation = () => link(knownKey());
 
 function join() {
   const room = element("room").value.trim();
@@ -92,7 +96,7 @@ function join() {
   journal = new Journal(now);
   transfers = new Transfers(openSink, now);
   window.history.replaceState(null, "", link());
-  element("link").textContent = link();
+  element("link").textContent = invitation();
   document.title = `${room} · rtcctl`;
   element("call-title").textContent = room;
   notice(null);
@@ -178,10 +182,12 @@ function listen() {
   click("panel-toggle", openPanel);
   click("panel-close", openPanel);
   click("leave", () => call?.leave());
-  click("copy", () => copyLink(link()));
-  click("share", () => navigator.share({ url: link() }).catch(() => {}));
+  click("copy", () => copyLink(invitation()));
+  click("share", () => navigator.share({ url: invitation() }).catch(() => {}));
   element("share").hidden = typeof navigator.share !== "function";
-  element("at-once").addEventListener("change", () => remember("at-once", element("at-once").checked ? "1" : "0"));
+  for (const id of ["at-once", "keys"]) {
+    element(id).addEventListener("change", () => remember(id, element(id).checked ? "1" : "0"));
+  }
   media.addEventListener("problem", ({ detail }) => notice(detail));
   addEventListener("pagehide", () => call?.leave());
   languageListeners.add(() => learn?.translate());
@@ -194,6 +200,7 @@ async function start() {
   startShell();
   element("room").value = query.get("room") ?? remembered("room") ?? suggestion();
   element("at-once").checked = remembered("at-once") === "1";
+  element("keys").checked = remembered("keys") !== "0";
   const way = query.get("relay") === "1" ? "relay" : query.get("way");
   element("way").value = WAYS.includes(way) ? way : "any";
   element("screen-instead").disabled = !media.canShare;

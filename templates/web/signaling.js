@@ -20,6 +20,7 @@ export class Signaling extends EventTarget {
   #journal = null;
   #room = null;
   #isLost = false;
+  #isFull = false;
 
   constructor() {
     super();
@@ -40,7 +41,8 @@ export class Signaling extends EventTarget {
     socket.on("kicked", () => this.#over("kicked"));
     socket.on("error", (why) => {
       this.#note("in", "error", why);
-      this.#problem(/full/.test(why) ? "serverFull" : "roomRefused", why);
+      this.#isFull = /full/.test(why);
+      this.#problem(this.#isFull ? "serverFull" : "roomRefused", this.#isFull ? "" : why);
     });
     this.#hear("otherjoin", (id) => this.#tell("other", id));
     this.#hear("rejoined", (id) => this.#tell("returned", id));
@@ -53,7 +55,7 @@ export class Signaling extends EventTarget {
 
   /** Enters a room, and comes back into it after each interruption until `leave`. */
   join(room, journal) {
-    [this.#room, this.#journal, this.#isLost] = [room, journal, false];
+    [this.#room, this.#journal, this.#isLost, this.#isFull] = [room, journal, false, false];
     if (this.#socket.connected) {
       this.#join();
     } else {
@@ -138,7 +140,7 @@ export class Signaling extends EventTarget {
     }
     this.#note("own", "disconnect", reason);
     if (reason === "io server disconnect") {
-      return this.#over("kicked");
+      return this.#over(this.#isFull ? "serverFull" : "kicked");
     }
     this.#isLost = true;
     this.#problem("signalingLost");

@@ -98,10 +98,16 @@ export class Stage {
     }
   }
 
-  /** One letter each, as in other calls, unless somebody is typing. */
+  /** One letter each, as in other calls, unless somebody is typing or wants none of it. */
   #key({ key, target, ctrlKey, metaKey, altKey }) {
     const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || target.isContentEditable;
-    if (element("call").hidden || isTyping || ctrlKey || metaKey || altKey) {
+    if (element("call").hidden || ctrlKey || metaKey || altKey) {
+      return;
+    }
+    if (key === "Escape") {
+      return ["chat", "panel"].filter((side) => !element(side).hidden).forEach((side) => element(`${side}-close`).click());
+    }
+    if (isTyping || !element("keys").checked) {
       return;
     }
     const id = { m: "mute", v: "hide", s: "screen", c: "chat-toggle", d: "panel-toggle" }[key.toLowerCase()];

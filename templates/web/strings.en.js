@@ -26,6 +26,7 @@ export const en = {
   screenInstead: "Share my screen instead of a camera",
   advanced: "Advanced",
   atOnce: "Join at once when I open an invite link",
+  keys: "Letters work as keys in a call: M, V, S, C, D",
   way: "Route of the media",
   wayAny: "The best one there is",
   wayRelay: "Through the relay only (hides my address)",

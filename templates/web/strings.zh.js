@@ -26,6 +26,7 @@ export const zh = {
   screenInstead: "不用摄像头，共享我的屏幕",
   advanced: "高级",
   atOnce: "打开邀请链接时直接加入",
+  keys: "通话中可用字母键操作：M、V、S、C、D",
   way: "媒体路径",
   wayAny: "自动选择最好的",
   wayRelay: "只走中继（隐藏我的地址）",

@@ -1,4 +1,4 @@
-// A person with a browser in a network of their own, who trusts the server's certificate authority.
+// A person with a browser in a network of their own (or in the one of the test, if it has no name), who trusts the server's certificate authority.
 
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -53,7 +53,7 @@ export class Person {
     const camera = join(person.home, "camera.y4m");
     writeCamera(camera, colour);
     const start = join(person.home, "chromium");
-    writeFileSync(start, `#!/bin/sh\nexec ip netns exec ${network} chromium "$@"\n`);
+    writeFileSync(start, `#!/bin/sh\nexec ${network ? `ip netns exec ${network} ` : ""}chromium "$@"\n`);
     chmodSync(start, 0o755);
     person.context = await chromium.launchPersistentContext(join(person.home, "profile"), {
       executablePath: start,

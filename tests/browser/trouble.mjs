@@ -36,8 +36,8 @@ export const trouble = {
     check("it is the same call", await anna.page.evaluate(() => globalThis.rtcctl.journal.events.filter(({ name }) => name === "offer").length > 1));
   },
 
-  async relays() {
-    const [anna, bo] = await pair("relays", { relay: true });
+  async ways() {
+    const [anna, bo] = await pair("ways", { relay: true });
     await seeEachOther(anna, bo, 40);
     await comesBack([anna, bo], "turn restarts", () => rtcctl("restart", "turn"));
     await anna.seesColour("blue");

@@ -34,6 +34,13 @@ test("the first view of a page is light", () => {
   }
 });
 
+test("a page names all scripts that it needs, so that they come at once and not one after the other", () => {
+  for (const page of ["index.html", "ice-test.html"]) {
+    const named = [...read(page).toString().matchAll(/(?:src|href)="\/rtcctl\/([^"]+\.js)"/g)].map(([, name]) => name);
+    assert.deepEqual(named.sort(), loaded(page).filter((name) => name.endsWith(".js")).sort(), page);
+  }
+});
+
 test("scripts import only their neighbours, and nothing is fetched from elsewhere", () => {
   for (const name of readdirSync(folder)) {
     const source = read(name).toString().replace(/^ *\/\/.*$/gm, "");
