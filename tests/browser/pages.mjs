@@ -24,7 +24,9 @@ export const pages = {
     check("the ICE test finds a relay candidate", (await anna.page.textContent("#candidates")).includes("relay"));
     await anna.screenshot("ice-test");
     await anna.page.click("#loop");
-    await anna.page.waitForFunction(() => document.documentElement.dataset.verdict === "loopWorks");
+    await anna.page.waitForFunction(() => document.documentElement.dataset.verdict === "loopWorks", null, { timeout: 0 });
+    check("by each transport", (await anna.page.locator("#loop-list [data-grade=good]").count()) === 3);
+    await anna.screenshot("ice-loop");
     check(`data goes round: ${await anna.page.textContent("#verdict")}`, true);
   },
 };

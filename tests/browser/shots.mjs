@@ -32,7 +32,7 @@ const overflow = (page) =>
       const box = node.getBoundingClientRect();
       return box.width > 0 && box.right > width + 1 && !isScrolled(node);
     });
-    const cut = [...document.body.querySelectorAll("button, h1, h2, a, label, dd")].filter((node) => node.scrollWidth > node.clientWidth + 1 && node.clientWidth > 0 && getComputedStyle(node).display !== "inline");
+    const cut = [...document.body.querySelectorAll("button, h1, h2, a, label, dd")].filter((node) => node.scrollWidth > node.clientWidth + 1 && node.clientWidth > 0 && getComputedStyle(node).display !== "inline" && !node.classList.contains("unseen"));
     return [...out.map((node) => `sticks out: ${node.outerHTML.slice(0, 100)}`), ...cut.map((node) => `cut off: ${node.outerHTML.slice(0, 100)}`)];
   });
 
@@ -62,6 +62,8 @@ async function walk(anna, bo, room, look) {
   await anna.page.goto(`${url}/?room=${encodeURIComponent(room)}`);
   await anna.page.waitForFunction(() => document.getElementById("preview").videoWidth > 0 && document.getElementById("camera").options.length > 1);
   await look("lobby");
+  await anna.page.evaluate(() => document.querySelectorAll("details").forEach((node) => (node.open = true)));
+  await look("lobby-open");
   await anna.page.click("#join");
   await anna.becomes("waiting");
   await look("waiting");
@@ -103,4 +105,13 @@ async function walk(anna, bo, room, look) {
   await anna.page.click("#gather");
   await anna.page.waitForFunction(() => (document.documentElement.dataset.verdict ?? "").startsWith("iceTurn"));
   await look("ice-done");
+  await anna.page.click("summary");
+  await anna.page.fill("#urls", "stun:127.0.0.1:9\nturn:nowhere.invalid:3478\nturn:127.0.0.1:9?transport=tcp\nhttps://example");
+  await anna.page.click("#gather");
+  await anna.page.waitForFunction(() => document.documentElement.dataset.verdict === "iceHostOnly");
+  await look("ice-bad");
+  await anna.fails("NotAllowedError", "Permission denied");
+  await anna.page.goto(`${url}/?room=${encodeURIComponent(room)}`);
+  await anna.notices("denied");
+  await look("denied");
 }
