@@ -98,7 +98,9 @@ pub(super) async fn fallback(request: Request<Body>) -> Response<Body> {
 pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response<Body> {
     match path.split_once('/') {
         // A page of another version that is still open gets what there is, but does not keep it under that name.
-        Some((version, name)) if version.len() == PAGES.version.len() => serve(name, &headers, version == PAGES.version),
+        Some((version, name)) if version.len() == PAGES.version.len() => {
+            serve(name, &headers, version == PAGES.version)
+        }
         _ => serve(&path, &headers, false),
     }
 }
@@ -208,7 +210,8 @@ mod tests {
         assert!(compressed("gzip, deflate, br") && compressed("br;q=1, GZIP;q=0.5"));
         assert!(!compressed("identity") && !compressed("gzip;q=0"));
         // More than a first view loads: the panel and the ICE test are in it.
-        let all: usize = PAGES.files.values().map(|file| file.compressed.as_ref().map_or(file.plain.len(), Bytes::len)).sum();
+        let all: usize =
+            PAGES.files.values().map(|file| file.compressed.as_ref().map_or(file.plain.len(), Bytes::len)).sum();
         assert!(all < 100_000, "{all}");
     }
 
