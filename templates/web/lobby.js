@@ -115,7 +115,7 @@ export class Lobby {
       element("preview").srcObject = stream;
     }
     element("preview").hidden = !isSeen;
-    element("preview").classList.toggle("mirrored", !media.isSharing);
+    element("preview").classList.toggle("mirrored", media.isMirrored);
     element("preview-hint").hidden = isSeen;
     showSwitch(element("preview-mute"), !media.audio || media.isMuted, MUTE);
     showSwitch(element("preview-hide"), !media.video || media.isHidden, HIDE);

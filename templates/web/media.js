@@ -26,6 +26,11 @@ export class Media extends EventTarget {
     return typeof navigator.mediaDevices?.getDisplayMedia === "function";
   }
 
+  /** Whether the own picture is shown as in a mirror: people expect it of themselves, not of a screen or a view. */
+  get isMirrored() {
+    return !this.isSharing && this.video?.getSettings().facingMode !== "environment";
+  }
+
   /** What the other person should know. */
   get status() {
     return { muted: !this.audio || this.isMuted, hidden: !this.isSharing && (!this.video || this.isHidden), sharing: this.isSharing };

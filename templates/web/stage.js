@@ -63,7 +63,7 @@ export class Stage {
       local.srcObject = stream;
     }
     local.hidden = media.status.hidden;
-    local.classList.toggle("mirrored", !media.isSharing);
+    local.classList.toggle("mirrored", media.isMirrored);
     showSwitch(element("mute"), !media.audio || media.isMuted, MUTE);
     showSwitch(element("hide"), !media.isSharing && (!media.video || media.isHidden), HIDE);
     showSwitch(element("screen"), media.isSharing, SCREEN);

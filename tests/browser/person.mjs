@@ -180,6 +180,16 @@ export class Person {
     }, [name, message]);
   }
 
+  /** Waits until the other's picture comes by this codec, and negotiations are over. */
+  async decodes(codec) {
+    await this.page.waitForFunction(async (codec) => {
+      const { peer } = globalThis.rtcctl;
+      const report = await peer.getStats();
+      const picture = [...report.values()].find((one) => one.type === "inbound-rtp" && one.kind === "video");
+      return report.get(picture?.codecId)?.mimeType === codec && peer.signalingState === "stable";
+    }, codec, { polling: 200 });
+  }
+
   /** Takes complaints back that belong to what was done to this person's network. */
   forgives(pattern) {
     this.complaints = this.complaints.filter((complaint) => !pattern.test(complaint));

@@ -54,12 +54,15 @@ export const trouble = {
     }, null, { polling: 200 });
     check("in the middle of a call the relay can be forced to TCP", true);
     await anna.page.selectOption("#codec", "VP9");
-    await bo.page.waitForFunction(async () => {
-      const report = await globalThis.rtcctl.peer.getStats();
-      const picture = [...report.values()].find((one) => one.type === "inbound-rtp" && one.kind === "video");
-      return report.get(picture?.codecId)?.mimeType === "video/VP9";
-    }, null, { polling: 200 });
+    await bo.decodes("video/VP9");
     check("and the codec to VP9", true);
+    await bo.opens("panel");
+    await bo.page.click("#tab-tabTune");
+    await Promise.all([anna, bo].map((one) => one.page.selectOption("#codec", "VP8")));
+    await Promise.all([anna, bo].map((one) => one.decodes("video/VP8")));
+    const [before] = await Promise.all([anna, bo].map((one) => one.sees(0)));
+    await Promise.all([anna, bo].map((one) => one.sees(before.frames + 20)));
+    check("offers from both sides at once are sorted out", true);
     await anna.page.click("#tab-tabSdp");
     await anna.page.waitForSelector(".sdp .added");
     await anna.screenshot("sdp");
