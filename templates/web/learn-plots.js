@@ -1,7 +1,10 @@
 // Live plots of a call, both directions in each.
 
 import { Plot } from "./plot.js";
-import { make, number, text } from "./shell.js";
+import { make, number, say, text } from "./shell.js";
+
+/** Seconds that a plot shows; it gets a value a second. */
+const SHOWN = 120;
 
 /** Each plot: its name, unit, the least height, digits, and what it reads from the figures for both lines. */
 const PLOTS = [
@@ -19,8 +22,11 @@ export class PlotsView {
   #drawn;
 
   constructor() {
+    const span = make("p", "faint");
+    say(span, "plotSpan");
+    this.node.append(span);
     this.#drawn = PLOTS.map((what) => {
-      const plot = new Plot(what.read.length === 2 ? ["up", "down"] : ["both"], 120, what.floor);
+      const plot = new Plot(what.read.length === 2 ? ["up", "down"] : ["both"], SHOWN, what.floor);
       const [title, now, top] = [make("span"), make("span", "now"), make("span", "top")];
       this.node.append(make("figure", "figure", make("figcaption", "", title, now), make("div", "frame", plot.element, top)));
       return { ...what, plot, title, now, top };

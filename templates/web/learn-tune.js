@@ -8,17 +8,41 @@ const LIMITS = [0, 4000, 2000, 1000, 500, 250, 100];
 const WAY_NAMES = { any: "wayAny", relay: "wayRelay", udp: "wayUdp", tcp: "wayTcp", tls: "wayTls" };
 
 function choice(key, hint, id) {
-  const [label, select, words] = [make("label"), make("select"), make("p", "faint")];
+  const [label, select, words] = [make("label"), make("select"), hint && make("p", "faint")];
   Object.assign(select, { id });
   label.htmlFor = id;
   say(label, key);
-  say(words, hint);
+  if (hint) {
+    say(words, hint);
+  }
   return { select, node: make("div", "choice", label, select, words) };
+}
+
+/** A second way to a choice of the lobby, in the middle of a call. */
+function deviceChoice(id) {
+  const { select, node } = choice(id, null, `${id}-now`);
+  select.addEventListener("change", () => {
+    element(id).value = select.value;
+    element(id).dispatchEvent(new Event("change"));
+  });
+  let shown = "";
+  const show = () => {
+    const options = [...element(id).options];
+    const words = options.map((option) => `${option.value} ${option.text}`).join("\n");
+    // An open list must not change under somebody's finger.
+    if (words !== shown) {
+      shown = words;
+      select.replaceChildren(...options.map((option) => option.cloneNode(true)));
+    }
+    select.value = element(id).value;
+  };
+  return { node, show };
 }
 
 export class TuneView {
   node = make("div");
   #subject = null;
+  #devices = ["camera", "microphone"].map(deviceChoice);
 
   constructor() {
     const [limit, codec, way] = [choice("tuneLimit", "tuneLimitHint", "bandwidth"), choice("tuneCodec", "tuneCodecHint", "codec"), choice("way", "wayHint", "force")];
@@ -53,6 +77,7 @@ export class TuneView {
       way.node,
       limit.node,
       codec.node,
+      ...this.#devices.map(({ node }) => node),
       make("div", "row", button("restartIce", () => this.#subject?.call.restart()), button("exportReport", () => this.#export())),
     );
     Object.assign(this, { way: way.select, limit: limit.select, codec: codec.select });
@@ -64,7 +89,9 @@ export class TuneView {
     [this.way.value, this.limit.value, this.codec.value] = [element("way").value, "0", ""];
   }
 
-  show() {}
+  show() {
+    this.#devices.forEach((device) => device.show());
+  }
 
   async #export() {
     const { call, journal, history } = this.#subject ?? {};

@@ -26,6 +26,8 @@ export class Learn {
   #views = new Map();
   #tabs = new Map();
   #shown = "tabPath";
+  #subject = null;
+  #pending = null;
 
   constructor(root) {
     const list = make("div", "tabs");
@@ -88,9 +90,6 @@ export class Learn {
       });
     });
   }
-
-  #subject = null;
-  #pending = null;
 
   update(report, way) {
     for (const [key, view] of this.#views) {

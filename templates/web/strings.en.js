@@ -143,6 +143,7 @@ export const en = {
   limitOther: "the browser",
 
   // Plots and log.
+  plotSpan: "The last two minutes; ↑ sent, ↓ received.",
   plotRate: "Bit rate",
   plotLoss: "Packets lost",
   plotDelay: "Round trip",

@@ -143,6 +143,7 @@ export const zh = {
   limitOther: "浏览器",
 
   // Plots and log.
+  plotSpan: "最近两分钟；↑ 发送，↓ 接收。",
   plotRate: "码率",
   plotLoss: "丢包",
   plotDelay: "往返时延",
