@@ -7,6 +7,8 @@
 // States: joining, waiting, connecting, connected, left, and the keys of what ended it (full, kicked, keyMissing, ..).
 // Events: state, problem (a key of the strings), track, chat, description, status (of the other).
 
+import { Channels } from "./channels.js";
+import { limitRate, offerTrack, preferCodec, sendTracks } from "./senders.js";
 import { configuration } from "./servers.js";
 import { PAGE } from "./signaling.js";
 import { Watch } from "./watch.js";
@@ -19,20 +21,14 @@ const RESUMED_WITHIN = 2000;
 const RESTARTED_WITHIN = 4000;
 /** Milliseconds between two looks at whether anything arrives. */
 const WATCHED_EVERY = 400;
-/** Numbers of the channels that both pages make by themselves; old pages never see them. */
-const CHANNELS = { status: 10, files: 11 };
-const MAX_LINE = 4000;
 
 export class Call extends EventTarget {
   state = "joining";
   peer = null;
-  chat = [];
-  /** What the other tells of itself: {muted, hidden, sharing}; null of an old page. */
-  other = null;
   #signaling;
   #media;
   #journal;
-  #transfers;
+  #channels;
   #way;
   #maxKbits = 0;
   #codec = "";
@@ -41,8 +37,6 @@ export class Call extends EventTarget {
   #isPolite = false;
   #makesOffer = false;
   #ignoresOffer = false;
-  #chatChannel = null;
-  #statusChannel = null;
   #early = [];
   #timer = null;
   #watch = null;
@@ -56,11 +50,15 @@ export class Call extends EventTarget {
   constructor({ room, signaling, media, journal, transfers, way }) {
     super();
     Object.assign(this, { room });
-    [this.#signaling, this.#media, this.#journal, this.#transfers, this.#way] = [signaling, media, journal, transfers, way];
+    [this.#signaling, this.#media, this.#journal, this.#way] = [signaling, media, journal, way];
+    this.#channels = new Channels(media, transfers);
     const { signal } = this.#listening;
     const on = (target, event, act) => target.addEventListener(event, act, { signal });
     on(media, "change", () => this.#sendTracks());
-    on(media, "status", () => this.#sayStatus());
+    on(media, "status", () => this.#channels.sayStatus());
+    on(this.#channels, "chat", ({ detail }) => this.dispatchEvent(new CustomEvent("chat", { detail })));
+    on(this.#channels, "status", () => this.dispatchEvent(new Event("status")));
+    on(this.#channels, "left", () => this.#then(() => this.#otherLeft()));
     on(signaling, "problem", ({ detail }) => this.#problem(detail.key, detail.detail));
     on(signaling, "refused", ({ detail }) => this.#end(detail));
     on(signaling, "fresh", ({ detail }) => this.#keepIce(detail));
@@ -77,23 +75,26 @@ export class Call extends EventTarget {
     signaling.join(room, journal);
   }
 
+  /** The lines of chat: {from: "you" | "other", text}. */
+  get chat() {
+    return this.#channels.lines;
+  }
+
+  /** What the other tells of itself: {muted, hidden, sharing}; null of an old page. */
+  get other() {
+    return this.#channels.other;
+  }
+
   /** Limits what is sent, in kbit/s; 0 is no limit. */
-  async limit(kbits) {
+  limit(kbits) {
     this.#maxKbits = kbits;
-    const sender = this.#transceiver("video")?.sender;
-    const parameters = sender?.getParameters();
-    if (parameters?.encodings?.length) {
-      for (const encoding of parameters.encodings) {
-        kbits > 0 ? (encoding.maxBitrate = kbits * 1000) : delete encoding.maxBitrate;
-      }
-      await sender.setParameters(parameters);
-    }
+    return limitRate(this.peer, kbits);
   }
 
   /** Prefers a codec for video, like "VP9"; an empty name leaves it to the browser. Where it can, it negotiates anew. */
   prefer(codec) {
     this.#codec = codec;
-    if (this.#applyCodec() && this.peer?.remoteDescription) {
+    if (preferCodec(this.peer, codec) && this.peer?.remoteDescription) {
       this.#then(() => this.#offer());
     }
   }
@@ -111,17 +112,11 @@ export class Call extends EventTarget {
 
   /** Sends a line of text. Gives whether there was somebody to send it to. */
   say(text) {
-    if (this.#chatChannel?.readyState !== "open") {
-      return false;
-    }
-    this.#chatChannel.send(text);
-    this.#line("you", text);
-    return true;
+    return this.#channels.say(text);
   }
 
   leave() {
-    // Heard even while the server is away.
-    this.#sendStatus({ left: true });
+    this.#channels.sayLeft();
     this.#signaling.leave();
     this.#end("left");
   }
@@ -185,11 +180,11 @@ export class Call extends EventTarget {
     clearTimeout(this.#timer);
     await this.#connect();
     for (const kind of ["audio", "video"]) {
-      this.#offerTrack(kind);
+      offerTrack(this.peer, kind, this.#media);
     }
-    this.#applyCodec();
-    this.#ownChannels();
-    this.#useChat(this.peer.createDataChannel("chat"));
+    preferCodec(this.peer, this.#codec);
+    this.#channels.open(this.peer);
+    this.#channels.useChat(this.peer.createDataChannel("chat"));
     await this.#offer();
   }
 
@@ -239,7 +234,7 @@ export class Call extends EventTarget {
       await this.#connect();
       this.#early = early;
       if (data.page) {
-        this.#ownChannels();
+        this.#channels.open(this.peer);
       }
     }
     const collides = this.#makesOffer || this.peer.signalingState !== "stable";
@@ -251,7 +246,7 @@ export class Call extends EventTarget {
     await this.peer.setRemoteDescription({ type: "offer", sdp: data.sdp });
     this.#described("other");
     this.#sendTracks();
-    this.#applyCodec();
+    preferCodec(this.peer, this.#codec);
     await this.peer.setLocalDescription();
     this.#signaling.send({ type: "answer", sdp: this.peer.localDescription.sdp, page: PAGE });
     this.#described("own");
@@ -304,7 +299,7 @@ export class Call extends EventTarget {
     peer.oniceconnectionstatechange = isCurrent(() => this.#journal.event("own", "iceConnection", peer.iceConnectionState));
     peer.onsignalingstatechange = isCurrent(() => this.#journal.event("own", "signalingState", peer.signalingState));
     peer.ontrack = isCurrent(({ track }) => this.dispatchEvent(new CustomEvent("track", { detail: track })));
-    peer.ondatachannel = isCurrent(({ channel }) => this.#useChat(channel));
+    peer.ondatachannel = isCurrent(({ channel }) => this.#channels.useChat(channel));
     peer.onnegotiationneeded = isCurrent(() => {
       // The first offer is made on purpose; these are for what changes later.
       if (peer.remoteDescription && peer.signalingState === "stable") {
@@ -316,9 +311,8 @@ export class Call extends EventTarget {
 
   #hangUp() {
     clearTimeout(this.#timer);
-    [this.#chatChannel, this.#statusChannel, this.#otherPage, this.#watch, this.other] = [null, null, null, null, null];
-    this.#early = [];
-    this.#transfers.use(null);
+    [this.#otherPage, this.#watch, this.#early] = [null, null, []];
+    this.#channels.close();
     this.peer?.close();
     this.peer = null;
   }
@@ -428,94 +422,9 @@ export class Call extends EventTarget {
     return this.#ice?.servers ?? [];
   }
 
-  #transceiver(kind) {
-    return this.peer?.getTransceivers().find((one) => one.receiver.track.kind === kind && one.currentDirection !== "stopped");
-  }
-
-  /** Makes a place for a kind of track, even without one, so that it can be sent later. */
-  #offerTrack(kind) {
-    this.peer.addTransceiver(this.#media[kind] ?? kind, { direction: "sendrecv", streams: [this.#media.stream] });
-  }
-
-  /** Sends the tracks that there are now, without a new negotiation where one is not needed. */
   #sendTracks() {
-    // Before the first description, an offer has its places and an answer takes those of the other.
-    if (!this.peer?.remoteDescription) {
-      return;
-    }
-    for (const kind of ["audio", "video"]) {
-      const track = this.#media[kind];
-      const transceiver = this.#transceiver(kind);
-      if (!transceiver) {
-        // Some old pages offer one kind only.
-        if (track) {
-          this.#offerTrack(kind);
-        }
-        continue;
-      }
-      if (transceiver.direction === "recvonly") {
-        transceiver.direction = "sendrecv";
-        // Old pages look for the stream that a track belongs to, and look once.
-        transceiver.sender.setStreams?.(this.#media.stream);
-      }
-      if (transceiver.sender.track !== track) {
-        transceiver.sender.replaceTrack(track);
-      }
-    }
-    this.#sayStatus();
-  }
-
-  /** Gives whether anything was set. */
-  #applyCodec() {
-    const transceiver = this.#transceiver("video");
-    const known = globalThis.RTCRtpReceiver?.getCapabilities?.("video")?.codecs;
-    if (!transceiver?.setCodecPreferences || !known) {
-      return false;
-    }
-    const isWanted = ({ mimeType }) => mimeType.toLowerCase() === `video/${this.#codec.toLowerCase()}`;
-    transceiver.setCodecPreferences(this.#codec ? [...known.filter(isWanted), ...known.filter((codec) => !isWanted(codec))] : []);
-    return true;
-  }
-
-  /** The channels that both of our pages have, under the same numbers. */
-  #ownChannels() {
-    const open = (label) => this.peer.createDataChannel(label, { negotiated: true, id: CHANNELS[label] });
-    const status = open("status");
-    this.#statusChannel = status;
-    status.onopen = () => this.#sayStatus();
-    status.onmessage = ({ data }) => {
-      try {
-        const { muted, hidden, sharing, left } = JSON.parse(data);
-        if (left === true) {
-          return this.#then(() => this.#statusChannel === status && this.#otherLeft());
-        }
-        this.other = { muted: muted === true, hidden: hidden === true, sharing: sharing === true };
-        this.dispatchEvent(new Event("status"));
-      } catch {
-        // Nothing that one of our pages would say.
-      }
-    };
-    this.#transfers.use(open("files"));
-  }
-
-  #sayStatus() {
-    this.#sendStatus(this.#media.status);
-  }
-
-  #sendStatus(status) {
-    if (this.#statusChannel?.readyState === "open") {
-      this.#statusChannel.send(JSON.stringify(status));
-    }
-  }
-
-  #useChat(channel) {
-    this.#chatChannel = channel;
-    channel.onmessage = ({ data }) => typeof data === "string" && this.#line("other", data.slice(0, MAX_LINE));
-  }
-
-  #line(from, text) {
-    this.chat.push({ from, text });
-    this.dispatchEvent(new CustomEvent("chat", { detail: { from, text } }));
+    sendTracks(this.peer, this.#media);
+    this.#channels.sayStatus();
   }
 
   #described(side) {

@@ -21,6 +21,7 @@ export class Signaling extends EventTarget {
   #room = null;
   #isLost = false;
   #isFull = false;
+  #isRestarting = false;
 
   constructor() {
     super();
@@ -36,6 +37,7 @@ export class Signaling extends EventTarget {
     socket.on("connect_error", (error) => this.#notConnected(error));
     socket.on("restarting", () => {
       this.#note("in", "restarting");
+      this.#isRestarting = true;
       this.#problem("serverRestarting");
     });
     socket.on("kicked", () => this.#over("kicked"));
@@ -125,7 +127,7 @@ export class Signaling extends EventTarget {
       }
       const problem = joinProblem(answer);
       if (problem === null) {
-        this.#isLost = false;
+        [this.#isLost, this.#isRestarting] = [false, false];
         this.#problem(null);
         this.#tell("joined", answer ?? {});
       } else if (problem !== "full") {
@@ -143,7 +145,7 @@ export class Signaling extends EventTarget {
       return this.#over(this.#isFull ? "serverFull" : "kicked");
     }
     this.#isLost = true;
-    this.#problem("signalingLost");
+    this.#problem(this.#isRestarting ? "serverRestarting" : "signalingLost");
   }
 
   async #notConnected(error) {
@@ -154,7 +156,7 @@ export class Signaling extends EventTarget {
     if (/key|unauthori[sz]ed|forbidden/i.test(`${error?.message} ${error?.data?.code ?? ""}`)) {
       return this.#over("keyWrong");
     }
-    this.#problem(this.#isLost ? "signalingLost" : "unavailable");
+    this.#problem(this.#isRestarting ? "serverRestarting" : this.#isLost ? "signalingLost" : "unavailable");
     // A refused handshake looks like any other failure; asked by HTTP, the server says why.
     const answer = await fetch("/api/ice", { cache: "no-store" }).catch(() => null);
     if (answer?.status === 401 && this.#room !== null) {

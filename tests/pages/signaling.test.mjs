@@ -81,6 +81,19 @@ test("a room is joined as soon as there is a connection, and again after each in
   assert.deepEqual(names(), ["problem", "joined [object Object]", "problem signalingLost", "problem", "joined [object Object]"]);
 });
 
+test("a restart that was announced is not told as a loss", () => {
+  const { signaling, socket, names } = start();
+  signaling.join("room", journal());
+  socket.comesUp();
+  socket.answer({ ok: true });
+  socket.hear("restarting");
+  socket.goesDown("transport close");
+  socket.comesUp("two");
+  socket.answer({ ok: true });
+  socket.goesDown("transport close");
+  assert.deepEqual(names().slice(2), ["problem serverRestarting", "problem serverRestarting", "problem", "joined [object Object]", "problem signalingLost"]);
+});
+
 test("what concerns another room is not heard", () => {
   const { signaling, socket, told } = start();
   signaling.join("room", journal());
