@@ -208,20 +208,20 @@ export class Person {
     });
   }
 
-  /** Waits until the picture has stood still and moves again; gives for how many milliseconds it did not. */
-  async stoodStill() {
-    return this.page.evaluate(async (patience) => {
-      const [end, still, frames] = [performance.now() + patience, 500, 30];
-      while (performance.now() < end) {
+  /** Watches for a while, until the picture moves; gives the longest time in milliseconds that it stood still. */
+  async stoodStill(watched) {
+    return this.page.evaluate(async ([watched, patience]) => {
+      const [start, fresh, frames] = [performance.now(), 500, 30];
+      while (performance.now() < start + patience) {
         const times = globalThis.frameTimes;
-        const at = times.findIndex((time, index) => index > 0 && time - times[index - 1] > still);
-        if (at > 0 && times.length > at + frames) {
+        const isMoving = times.length > frames && performance.now() - times.at(-frames) < frames * fresh / 5;
+        if (performance.now() > start + watched && isMoving) {
           return Math.max(...times.slice(1).map((time, index) => time - times[index]));
         }
         await new Promise((done) => requestAnimationFrame(done));
       }
       throw new Error("the picture did not come back");
-    }, PATIENCE);
+    }, [watched, PATIENCE]);
   }
 
   /** Whether this browser trusts the certificate of a TURN server: only then it gets a relay from it by TLS. */

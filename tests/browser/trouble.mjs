@@ -11,7 +11,7 @@ const BACK_WITHIN = 5000;
 async function comesBack(people, what, act) {
   await Promise.all(people.map((one) => one.watches()));
   act();
-  const gaps = await Promise.all(people.map((one) => one.stoodStill()));
+  const gaps = await Promise.all(people.map((one) => one.stoodStill(BACK_WITHIN)));
   check(`${what}: pictures stand still for ${gaps.map((gap) => Math.round(gap)).join(" and ")} ms`, gaps.every((gap) => gap < BACK_WITHIN));
 }
 
@@ -33,6 +33,12 @@ export const trouble = {
     anna.forgives(/ERR_(INTERNET_DISCONNECTED|NETWORK_CHANGED|ADDRESS_UNREACHABLE)/);
     await anna.seesColour("blue");
     await bo.seesColour("red");
+    const address = await anna.page.evaluate(async () => {
+      const report = await globalThis.rtcctl.peer.getStats();
+      const pair = report.get([...report.values()].find((one) => one.type === "transport").selectedCandidatePairId);
+      return report.get(pair.localCandidateId).address;
+    });
+    check(`the call goes by ${address}`, address === next);
     check("it is the same call", await anna.page.evaluate(() => globalThis.rtcctl.journal.events.filter(({ name }) => name === "offer").length > 1));
   },
 
