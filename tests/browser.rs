@@ -260,6 +260,16 @@ fn every_state_of_the_pages_fits_and_is_accessible() {
 }
 
 #[test]
+fn a_relayed_call_goes_on_while_the_configuration_changes() {
+    play("reload");
+}
+
+#[test]
+fn a_direct_call_outlives_kills_of_the_daemon_and_of_its_guardian() {
+    play("killed");
+}
+
+#[test]
 fn pages_of_the_tutorial_call_our_page_and_are_called_by_it() {
     play("old");
 }

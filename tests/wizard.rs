@@ -9,6 +9,8 @@ use std::time::Duration;
 use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 use expectrl::{Eof, Expect as _, Regex, Session};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const CTRL_C: &str = "\x03";
 const ENTER: &str = "\r";
@@ -44,6 +46,11 @@ impl Wizard {
 
     fn types(&mut self, keys: &str) {
         self.session.send(keys).unwrap();
+    }
+
+    fn interrupt(&self) {
+        let pid = Pid::from_raw(self.session.get_process().pid().as_raw());
+        kill(pid, Signal::SIGINT).unwrap();
     }
 
     /// Reads to the end; gives what was shown and the exit code.
@@ -136,6 +143,23 @@ fn ctrl_c_at_each_question_gives_the_cursor_back_and_leaves_nothing() {
         assert!(shown.contains(CURSOR_SHOWN), "at {question}: {shown:?}");
         assert!(shown.contains("nothing was changed"), "at {question}: {shown}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "at {question}");
+    }
+}
+
+/// The signal comes while the question is being shown, up to when the answer is read.
+#[test]
+fn an_interrupt_while_a_question_is_shown_waits_for_no_key() {
+    for round in 0..60_u32 {
+        let (dir, home, turn_port) = scene();
+        let mut wizard = Wizard::start(&home, &["--http-port", "off", "--turn-port", turn_port.as_str()]);
+        wizard.sees(REACH);
+        for _ in 0..round * 4 {
+            std::thread::yield_now();
+        }
+        wizard.interrupt();
+        let (shown, code) = wizard.ends();
+        assert_eq!(code, 130, "in round {round}: {shown}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "in round {round}");
     }
 }
 

@@ -12,7 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 pub use store::load_or_issue;
-pub use task::Certs;
+pub use task::{Certs, Control, Issued};
 
 /// The certificate all listeners serve at this moment. Swapping it touches no connection.
 #[derive(Debug, Clone, Default)]

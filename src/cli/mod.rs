@@ -2,13 +2,23 @@
 
 mod cert;
 mod config;
+mod events;
+#[cfg(feature = "faults")]
+mod fault;
+mod findings;
+mod follow;
 mod frame;
+mod guardian;
 mod init;
+mod logs;
 mod prompt;
 mod qr;
+mod reload;
+mod since;
 mod start;
 mod status;
 mod stop;
+mod top;
 mod turn;
 mod turn_test;
 mod words;
@@ -40,14 +50,24 @@ enum Command {
     Start(start::Args),
     /// Run the service in the foreground, until SIGTERM or Ctrl-C
     Run(start::RunArgs),
+    #[command(hide = true)]
+    Guardian(start::GuardianArgs),
     /// Stop the service and wait for its end, or one task of it
     Stop(stop::Args),
     /// Stop and start the service, or one task of it
     Restart(stop::Args),
+    /// Take up the edited configuration while the service runs; exit code 78: it is bad, nothing was changed
+    Reload,
     /// Show how everything is; exit code 0 ready, 10 with a finding, 11 a task is down, 3 not running
     Status(status::Args),
-    /// Show the tasks
+    /// Show the tasks, a line each
     List,
+    /// Show everything, drawn anew every second
+    Top(top::Args),
+    /// Show what the service has logged
+    Logs(logs::Args),
+    /// Show every change of state with its cause
+    Events(events::Args),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Args),
@@ -57,6 +77,10 @@ enum Command {
     /// The relay: credentials for it, and a test of this or any other
     #[command(subcommand)]
     Turn(turn::Args),
+    /// Plant a fault in the running service
+    #[cfg(feature = "faults")]
+    #[command(hide = true)]
+    Fault(fault::Args),
     /// Print the version
     Version,
 }
@@ -85,13 +109,20 @@ impl Command {
             Self::Init(args) => init::run(frame, *args),
             Self::Start(args) => start::run(frame, &args),
             Self::Run(args) => start::run_in_foreground(frame, &args),
+            Self::Guardian(args) => start::guard(frame, &args),
             Self::Stop(args) => stop::run(frame, &args),
             Self::Restart(args) => stop::restart(frame, &args),
             Self::Status(args) => status::run(frame, &args),
+            Self::Reload => reload::run(frame),
             Self::List => status::list(frame),
+            Self::Top(args) => top::run(frame, &args),
+            Self::Logs(args) => logs::run(frame, &args),
+            Self::Events(args) => events::run(frame, &args),
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Turn(args) => turn::run(frame, args),
+            #[cfg(feature = "faults")]
+            Self::Fault(args) => fault::run(frame, &args),
             Self::Version => {
                 frame.print(&format!("rtcctl {}", env!("CARGO_PKG_VERSION")));
                 Ok(ExitCode::SUCCESS)

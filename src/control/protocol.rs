@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::supervisor::board::State;
+#[cfg(feature = "faults")]
+use crate::supervisor::faults;
 use crate::supervisor::service::TaskName;
 
 /// Raised when a field of a `--json` answer changes its meaning; adding a field does not raise it.
@@ -28,15 +30,89 @@ pub enum Request {
     Restart {
         task: TaskName,
     },
+    /// Reads the configuration anew and applies what changed.
+    Reload,
+    /// Plants a fault: in builds for tests only.
+    #[cfg(feature = "faults")]
+    Fault {
+        place: faults::Place,
+        kind: faults::Kind,
+    },
 }
 
 /// What the daemon answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
 pub enum Response {
-    Status { status: Box<Status> },
+    Status {
+        status: Box<Status>,
+    },
     Done,
-    Refused { message: String, hint: Option<String> },
+    Refused {
+        message: String,
+        hint: Option<String>,
+    },
+    Reloaded {
+        reload: Box<Reload>,
+    },
+    /// As `Refused`, with everything there is to say and an exit code.
+    Failed {
+        failure: Failure,
+    },
+}
+
+/// What a reload has done: everything that changed, each with how it was applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reload {
+    pub schema_version: u32,
+    /// The worst of all changes; `unchanged` if there are none.
+    pub result: Effect,
+    pub changes: Vec<ReloadChange>,
+    pub tasks: Vec<ReloadTask>,
+}
+
+/// A key whose value is another one now. Values of secrets are `null`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadChange {
+    pub key: String,
+    pub from: serde_json::Value,
+    pub to: serde_json::Value,
+    pub effect: Effect,
+    /// What is noticed of it, where something is.
+    pub note: Option<String>,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadTask {
+    pub name: TaskName,
+    pub effect: Effect,
+    /// Why it is not ready after its restart.
+    pub error: Option<String>,
+}
+
+/// How a change came into force, from what nobody notices to what failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    Unchanged,
+    /// While everything went on.
+    Applied,
+    /// By restarting one task.
+    Restarted,
+    /// The task that was restarted is not ready.
+    Failed,
+}
+
+/// Files that were edited and not reloaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When the newest of them was written.
+    pub since: String,
+    /// The keys that a reload would change.
+    pub keys: Vec<String>,
+    /// Why a reload would be refused, all complaints.
+    pub complaints: Vec<String>,
 }
 
 /// What a daemon tells the `start` that made it, in one line.
@@ -69,7 +145,13 @@ pub struct Status {
     #[serde(default)]
     pub connections: BTreeMap<String, u64>,
     pub certificate: Option<CertificateStatus>,
+    /// Every probe of a task that is up.
+    #[serde(default)]
+    pub probes: Vec<ProbeReport>,
     pub findings: Vec<Finding>,
+    /// Edited files that were not reloaded; `null`: none.
+    #[serde(default)]
+    pub pending: Option<Pending>,
 }
 
 /// What the daemon takes from the machine.
@@ -77,6 +159,19 @@ pub struct Status {
 pub struct UsageStatus {
     pub memory_bytes: u64,
     pub cpu_ms: u64,
+    #[serde(default)]
+    pub threads: u64,
+    /// Files and sockets.
+    #[serde(default)]
+    pub descriptors: u64,
+    #[serde(default)]
+    pub descriptors_limit: u64,
+    /// Processor time by the part of the daemon whose threads had it, tasks included.
+    #[serde(default)]
+    pub cpu_ms_by_part: BTreeMap<String, u64>,
+    /// Log lines that could not be written since the start.
+    #[serde(default)]
+    pub log_lines_lost: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,16 +180,63 @@ pub struct TaskStatus {
     pub state: State,
     pub uptime_s: u64,
     pub restarts: u64,
+    /// How often it was replaced because it stood still; those count as restarts, too.
+    #[serde(default)]
+    pub hangs: u64,
     pub last_error: Option<String>,
+    /// The last panic in short; `rtcctl events --json` has all of it.
+    #[serde(default)]
+    pub last_panic: Option<PanicStatus>,
     /// What the last probe found; `null` for a task that is not up, which is not asked.
     pub probe: Option<ProbeStatus>,
+    /// Processor time of its threads that live now; `null` where the system does not tell.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
+    #[serde(default)]
+    pub threads: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicStatus {
+    pub at: String,
+    pub message: String,
+    /// Source file, line and column.
+    pub place: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeStatus {
+    /// Whether all probes of the task succeed.
     pub ok: bool,
     pub latency_ms: f64,
     pub at: String,
+    /// Of the last ones that succeeded.
+    #[serde(default)]
+    pub p50_ms: Option<f64>,
+    #[serde(default)]
+    pub p90_ms: Option<f64>,
+    #[serde(default)]
+    pub max_ms: Option<f64>,
+}
+
+/// What one probe last found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// What it is for, like `relay_udp`.
+    pub name: String,
+    /// Where it asks; empty: nowhere in particular.
+    pub place: String,
+    pub task: TaskName,
+    pub ok: bool,
+    pub error: Option<String>,
+    pub latency_ms: f64,
+    pub at: String,
+    /// Of the last probes of this name that succeeded, at whatever place.
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+    /// Probes of this name that failed since the start.
+    pub failures: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,11 +314,17 @@ pub struct CertificateStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub code: String,
+    /// What it is about besides: a task, an address; often empty.
+    #[serde(default)]
+    pub subject: String,
     pub severity: Severity,
     pub title: String,
     pub evidence: String,
     pub hint: String,
     pub since: String,
+    /// The codes of findings that follow from this one and are not shown for that.
+    #[serde(default)]
+    pub hides: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,7 +73,18 @@ mod tests {
 
     #[test]
     fn every_counter_has_help_and_type_and_a_line_for_each_word() {
-        let task = |name, state| TaskStatus { name, state, uptime_s: 1, restarts: 0, last_error: None, probe: None };
+        let task = |name, state| TaskStatus {
+            name,
+            state,
+            uptime_s: 1,
+            restarts: 0,
+            hangs: 0,
+            last_error: None,
+            last_panic: None,
+            probe: None,
+            cpu_ms: None,
+            threads: 0,
+        };
         let turn = TurnStatus {
             allocations: 3,
             relayed_bytes: 2000,
@@ -97,7 +108,9 @@ mod tests {
             turn,
             connections: [("turned_away".to_owned(), 0), ("web".to_owned(), 7)].into(),
             certificate: None,
+            probes: Vec::new(),
             findings: Vec::new(),
+            pending: None,
         };
         let wanted = "\
 # HELP rtcctl_turn_allocations Live relay allocations.

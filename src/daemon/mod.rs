@@ -3,50 +3,73 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod changes;
+mod checks;
+mod edited;
+mod guarded;
+mod heartbeat;
 mod metrics;
+mod probe_metrics;
 mod probing;
 mod relay;
+mod reload;
 mod status;
+mod watching;
 
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use self::checks::{Asker, Lane, Targets};
+use self::edited::Loaded;
+use self::guarded::Guarded;
+use self::heartbeat::Heartbeat;
 use self::probing::Probes;
-use self::relay::Relay;
-use self::status::Sources;
+use self::reload::{Controls, InForce, Reloader};
+use self::status::{Outside, Sources, host_name};
+use self::watching::{GoesBy, Sights, Watch};
 use crate::certs::{CertHandle, Certs};
-use crate::config::{self, Config};
+use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
+use crate::control::socket::Socket;
 use crate::edge::{Doors, Edge, Listeners};
 use crate::error::{Failure, Kind, Result};
+use crate::guardian::{self, Manner};
 use crate::home::Home;
+use crate::hooks::Hooks;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
-use crate::supervisor::driver::{Handle, Order, Supervisor};
-use crate::supervisor::handover::Door;
+use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
+use crate::supervisor::events::{Event, EventKind, Journal};
+use crate::supervisor::panics;
 use crate::supervisor::service::{Service, TaskName};
+use crate::supervisor::watchdog::Fixture;
+use crate::sys::fdstore::Inherited;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
-use crate::sys::log::LogFile;
-use crate::sys::notify::notify;
-use crate::sys::{clock, log, process};
-use crate::turn::ice::IceIssuer;
+use crate::sys::marks::Marks;
+use crate::sys::notify::Manager;
+use crate::sys::{clock, log, memory, process};
+use crate::turn::ice::{IceIssuer, LiveIce};
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
+/// How often it is looked whether the log has something to tell or to put aside.
+const LOG_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one task may take to do what it was ordered to.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// What a command waits for an answer: longer than any order takes.
@@ -54,40 +77,47 @@ pub const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
 /// How long the whole service may take to stop: four tasks and the connections.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a daemon in which something hangs may take to stop.
+const HANGING_STOPS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Who started this daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A person or a service manager, who waits for its end: log lines go to standard error.
     Foreground,
-    /// `rtcctl start`, which waits on standard output for one line: log lines go to the home's file.
-    Background,
+    /// A guardian: log lines go to the home's file, and a `start` may wait on standard output for one line.
+    Guarded,
 }
 
 /// What ends or disturbs the daemon.
 enum Wish {
     Stop(&'static str),
-    ReopenLog,
+    /// Something hangs that only a new process mends.
+    StartAnew(String),
+    Reload,
 }
 
 /// Runs the service until it is told to stop.
 ///
 /// # Errors
 /// `Kind::Config` for a bad configuration, `Kind::Locked` if it runs already, `Kind::Operator` if a port is taken.
-pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
+pub fn run(home: &Home, mode: Mode, manner: Manner) -> Result<()> {
+    // First of all: there must be no other thread yet.
+    let (manager, inherited) = Manager::take_environment();
     process::harden();
+    memory::give_large_blocks_back();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();
     blocked.map_err(|error| Failure::operator("cannot take over the signals").caused_by(error))?;
-    if mode == Mode::Background {
+    if mode == Mode::Guarded {
         let left = process::leave_session();
         left.map_err(|error| Failure::operator("cannot leave the terminal").caused_by(error))?;
     }
-    let running = prepare(home, mode, verbose);
-    let running = match running {
+    let running = match prepare(home, mode, manner, manager, inherited) {
         Ok(running) => running,
         Err(failure) => {
-            if mode == Mode::Background {
+            if mode == Mode::Guarded {
                 tell(&Outcome::Failed { failure: failure.clone() });
             }
             return Err(failure);
@@ -99,99 +129,164 @@ pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
 /// Everything that is bound and made, nothing of it serving yet.
 struct Prepared {
     home: Home,
+    manner: Manner,
+    manager: Arc<Manager>,
+    inherited: Inherited,
     /// Held until the end.
     _lock: Lock,
-    log: Option<LogFile>,
+    controls: Controls,
+    journal: Journal,
     edge: Edge,
     supervisor: Supervisor,
     sources: Sources,
 }
 
-fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
-    let (config, secrets) = config::load(home)?;
+fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
+    // Before they are read: an edit in between is told of rather than missed.
+    let loaded = Loaded::now(home);
+    let in_force = InForce::load(home)?;
+    let (config, secrets) = in_force.config_and_secrets();
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
-    let lock = take_lock(home)?;
-    let log = match mode {
-        Mode::Foreground => None,
-        Mode::Background => {
-            let path = home.log_file();
-            let opened = LogFile::open(&path);
-            Some(opened.map_err(|e| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(e))?)
-        }
+    let lock = take_lock(home, mode)?;
+    let path = home.log_file();
+    let target = match mode {
+        Mode::Foreground => log::Target::Stderr,
+        Mode::Guarded => log::Target::File(&path),
     };
-    log::init(log.clone(), verbose);
+    let log = log::init(target, &log_settings(&config.log), manner.verbose)
+        .map_err(|error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error))?;
+    let journal = Journal::open(&home.events_file());
+    panics::watch(journal.clone());
     // One stack for every listener. A second call, as in tests, finds it installed.
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
+    let version = concat!("version ", env!("CARGO_PKG_VERSION"));
+    journal.record(Event::new(EventKind::Daemon, None, version, clock::now()).between("stopped", "starting"));
 
-    let listeners = Listeners::bind(&config.web, &config.turn)?;
-    let sockets = turn::bind(&config.turn)?;
+    let listeners = Listeners::take_or_bind(&config.web, &config.turn, &mut inherited)?;
+    let sockets = turn::take_or_bind(&config.turn, &mut inherited)?;
+    let kept = listeners.keep_in(&manager).and_then(|()| sockets.keep_in(&manager));
+    kept.map_err(|error| {
+        Failure::operator("cannot hand the listening sockets to the service manager").caused_by(error)
+    })?;
     // Each of them takes both, told apart by the first bytes.
     let streams = listeners.turn_addresses();
-    let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
+    let targets = Targets {
+        https: listeners.https_addresses(),
+        streams: streams.clone(),
+        udp: sockets.addresses(),
+        name: host_name(&config),
+    };
 
     let board = Board::default();
-    let ice = IceIssuer::new(&config, &secrets);
+    let ice = LiveIce::new(IceIssuer::new(&config, &secrets));
     let certificate = CertHandle::default();
-    let doors = Doors { turn: config.turn.tcp.then(Door::default), ..Doors::default() };
+    let doors = Doors::default();
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
-    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config);
+    let marks = Marks::default();
+    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config)?.with_marks(marks.clone());
+    let turn = Turn::new(&config.turn, &secrets, sockets, Arc::clone(&turn_counters)).with_streams(doors.turn);
+    let asker = Asker { certificate: certificate.clone(), relay: turn.control(), marks };
+    let probes = Probes::new(&targets, asker, board.clone());
+    let watch = Watch::new(Sights {
+        probes: probes.clone(),
+        board: board.clone(),
+        certificate: certificate.clone(),
+        relay: Arc::clone(&turn_counters),
+        goes_by: ArcSwap::from_pointee(GoesBy::new(&config, &targets.udp, loaded)),
+        connections: edge.counters(),
+        hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
+        journal: journal.clone(),
+        home: home.clone(),
+        has_log_file: mode == Mode::Guarded,
+    });
     let sources = Sources {
-        probes: Probes::new(asked_at.0, asked_at.1, certificate.clone(), board.clone()),
+        probes,
+        watch,
         started_at: clock::now().mono,
         board: board.clone(),
         ice: ice.clone(),
         certificate: certificate.clone(),
-        relay: Relay::new(&config.turn, Arc::clone(&turn_counters), &sockets.addresses(), &streams, &streams),
+        outside: Arc::new(ArcSwap::from_pointee(Outside::new(&config, &turn_counters, &targets.udp, &streams))),
+        turn_counters,
+        in_force,
+        log: log.clone(),
         connections: edge.counters(),
         calls: Arc::clone(&call_counters),
-        web_url: web_url(&config),
-        home: home.clone(),
     };
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
-    let services: Vec<Arc<dyn Service>> = vec![
-        Arc::new(Certs::new(&config, home, certificate)),
-        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn)),
-        Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
-        Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
-    ];
-    let supervisor = Supervisor::new(services, board);
-    Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
+    let certs = Certs::new(&config, home, certificate);
+    let signaling = Signaling::new(&config, doors.signaling, ice.clone(), call_counters);
+    let web = Web::new(&config, home, doors.web, ice, board.clone(), metrics);
+    let controls = Controls {
+        certs: certs.control(),
+        edge: edge.control(),
+        log,
+        signaling: signaling.control(),
+        turn: turn.control(),
+        web: web.control(),
+    };
+    let services: Vec<Arc<dyn Service>> = vec![Arc::new(certs), Arc::new(turn), Arc::new(signaling), Arc::new(web)];
+    let manager = Arc::new(manager);
+    let mut heartbeat = Heartbeat::new(Arc::clone(&manager));
+    let supervisor = Supervisor::new(services, board)
+        .with_pace(manner.pace())
+        .with_journal(journal.clone())
+        .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
+        .watching(Fixture { name: "edge", pulses: edge.pulses() });
+    let home = home.clone();
+    Ok(Prepared { home, manner, manager, inherited, _lock: lock, controls, journal, edge, supervisor, sources })
 }
 
-fn take_lock(home: &Home) -> Result<Lock> {
+fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
     let path = home.lock_file();
-    Lock::take(&path).map_err(|refused| match refused {
-        Refused::Held(pid) => {
-            let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            Failure::new(Kind::Locked, format!("rtcctl runs already for this home{by}"))
-                .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
-        }
+    let held = |what: &str, pid: Option<u32>| {
+        let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        Failure::new(Kind::Locked, format!("{what}{by}"))
+            .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
+    };
+    let lock = Lock::take(&path).map_err(|refused| match refused {
+        Refused::Held(pid) => held("rtcctl runs already for this home", pid),
         Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
-    })
-}
-
-fn web_url(config: &Config) -> String {
-    let host = config.hosts.first().map(ToString::to_string).unwrap_or_default();
-    match config.web.port {
-        443 => format!("https://{host}/"),
-        port => format!("https://{host}:{port}/"),
+    })?;
+    // Its daemon may be down just now, and is going to be started again.
+    match guardian::holder(home).filter(|_| mode == Mode::Foreground) {
+        Some(pid) => Err(held("a guardian looks after this home already", Some(pid))),
+        None => Ok(lock),
     }
 }
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, _lock, log, edge, supervisor, sources } = self;
-        let control = home.control_socket();
-        let listener = server::bind(&control)?;
+        let Self { home, manner, manager, mut inherited, _lock, controls, journal, edge, supervisor, sources } = self;
+        let control = control_socket(&home, &mut inherited)?;
+        keep_control(&manager, &control);
+        for name in inherited.finish() {
+            // The configuration has changed since, and what nobody serves must not be held open.
+            manager.store_anew(&name);
+        }
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone()))?;
+        let log = controls.log.clone();
+        let (events, keeper) = (journal.clone(), Arc::clone(&manager));
+        let reloader = Reloader::new(controls, sources.clone(), handle.clone(), events, keeper, ORDER_PATIENCE);
+        let answerer = answerer(sources.clone(), handle.clone(), reloader.clone(), wishes.clone(), journal.clone());
+        let renewing = Arc::clone(&manager);
+        let control = server::serve(control, answerer, move |socket| keep_control(&renewing, socket))?;
+        let supervisor = supervisor.with_escalation(escalation(wishes.clone(), Arc::clone(&manager)));
         watch_signals(wishes)?;
+
+        let guarded = match mode {
+            Mode::Foreground => None,
+            Mode::Guarded => {
+                let watched = Guarded::watch(&home, manner, Arc::clone(&manager));
+                Some(watched.map_err(|error| Failure::operator("cannot watch the guardian").caused_by(error))?)
+            }
+        };
 
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
@@ -201,27 +296,45 @@ impl Prepared {
         handle.wait_until_settled(SETTLED_WITHIN);
         // Ready is what was seen to answer, not what says so.
         sources.probes.run_once();
-        let (probes, probes_closing) = (sources.probes.clone(), closing.clone());
-        let _probing = spawn("probes", move || probes.run(&probes_closing))?;
+        for (name, lane) in [("probes", Lane::Cheap), ("deep-probes", Lane::Deep)] {
+            let (probes, closing) = (sources.probes.clone(), closing.clone());
+            spawn(name, move || probes.run(lane, &closing))?;
+        }
+        let (watch, watch_closing) = (sources.watch.clone(), closing.clone());
+        spawn("findings", move || watch.run(&watch_closing))?;
         let outcome = outcome(&sources.board);
         match &outcome {
-            Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
+            Outcome::Ready { .. } => info!(url = sources.outside.load().web_url, "ready"),
             Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
         }
-        notify("READY=1");
-        if mode == Mode::Background {
+        let entry = Event::new(EventKind::Daemon, None, "every task was started", clock::now());
+        journal.record(entry.between("starting", "running"));
+        manager.ready();
+        if mode == Mode::Guarded {
             tell(&outcome);
         }
 
         let reason = loop {
-            match wished.recv() {
-                Ok(Wish::Stop(reason)) => break reason,
-                Ok(Wish::ReopenLog) => reopen(log.as_ref()),
-                Err(mpsc::RecvError) => break "nothing is left to wait for",
+            match wished.recv_timeout(LOG_LOOKED_AT_EVERY) {
+                Ok(Wish::Stop(reason)) => break (reason.to_owned(), false),
+                Ok(Wish::StartAnew(cause)) => break (cause, true),
+                Ok(Wish::Reload) => reload(&log, &reloader, &manager),
+                Err(RecvTimeoutError::Timeout) => log.tick(),
+                Err(RecvTimeoutError::Disconnected) => break ("nothing is left to wait for".to_owned(), false),
             }
         };
+        let (reason, is_hanging) = reason;
         info!(reason, "stopping");
-        notify("STOPPING=1");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("running", "stopping"));
+        if is_hanging {
+            end_within(HANGING_STOPS_WITHIN);
+            manager.status(&reason);
+        }
+        if let Some(guarded) = &guarded {
+            guarded.close();
+        }
+        manager.stopping();
+        manager.close_copies();
         // The second wish to stop is not argued with.
         let _impatient = spawn("impatient", move || {
             while let Ok(wish) = wished.recv() {
@@ -236,12 +349,63 @@ impl Prepared {
         closed.cancel();
         let edge = edge.join();
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
-        let _ = std::fs::remove_file(&control);
+        control.close();
         info!("stopped");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("stopping", "stopped"));
+        log.finish();
         match (edge, tasks) {
+            (Ok(result), Ok(())) if is_hanging => result.and(Err(Failure::bug(reason))),
             (Ok(result), Ok(())) => result,
             (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
         }
+    }
+}
+
+/// Asks for a new process where there is somebody to start one. Elsewhere a service that hangs in part is better than
+/// none.
+fn escalation(wishes: mpsc::Sender<Wish>, manager: Arc<Manager>) -> Escalate {
+    // Called by the supervisor's thread alone, and its sender cannot be shared otherwise.
+    let wishes = std::sync::Mutex::new(wishes);
+    Box::new(move |cause| {
+        if !manager.is_there() {
+            error!(cause, "nobody would start the daemon anew; `rtcctl restart` does");
+            return;
+        }
+        // Nobody listens once it is stopping already.
+        let wishes = wishes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = wishes.send(Wish::StartAnew(cause.to_owned()));
+    })
+}
+
+/// Ends the process even if something in it hangs on its way out.
+fn end_within(patience: Duration) {
+    let end = move || {
+        let end = clock::now().mono + patience;
+        while clock::now().mono < end {
+            thread::park_timeout(patience);
+        }
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
+    };
+    if spawn("deadline", end).is_err() {
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
+    }
+}
+
+/// The name by which the service manager keeps the control socket.
+const CONTROL: &str = "control";
+
+/// The control socket of the start before, if it can still be reached, or a new one.
+fn control_socket(home: &Home, inherited: &mut Inherited) -> Result<Socket> {
+    let path = home.control_socket();
+    let kept = inherited.take_unix(CONTROL).and_then(|listener| Socket::take_over(&path, listener));
+    kept.map_or_else(|| server::bind(&path), Ok)
+}
+
+/// Has the service manager keep the control socket, and no other one in its place.
+fn keep_control(manager: &Manager, socket: &Socket) {
+    manager.release_named(CONTROL);
+    if let Err(error) = manager.keep(CONTROL, [socket]) {
+        warn!(%error, "the control socket is not kept for the next start");
     }
 }
 
@@ -250,7 +414,13 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
 }
 
-fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> server::Answerer {
+fn answerer(
+    sources: Sources,
+    handle: Handle,
+    reloader: Reloader,
+    wishes: mpsc::Sender<Wish>,
+    journal: Journal,
+) -> server::Answerer {
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
     Arc::new(move |request| {
@@ -261,6 +431,7 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
         match request {
             Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
             Request::Stop { task: None } => {
+                journal.record(Event::new(EventKind::Order, None, "stop ordered by the operator", clock::now()));
                 let wishes = wishes.lock().expect("nothing panics while it holds this lock");
                 // Nobody listens once it is stopping already.
                 let _ = wishes.send(Wish::Stop("ordered by `rtcctl stop`"));
@@ -269,6 +440,17 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
             Request::Stop { task: Some(task) } => order(task, Order::Stop),
             Request::Start { task } => order(task, Order::Start),
             Request::Restart { task } => order(task, Order::Restart),
+            Request::Reload => match reloader.reload() {
+                Ok(reload) => Response::Reloaded { reload: Box::new(reload) },
+                Err(failure) => Response::Failed { failure },
+            },
+            #[cfg(feature = "faults")]
+            Request::Fault { place, kind } => {
+                let cause = format!("{kind:?} planted at {place:?}");
+                journal.record(Event::new(EventKind::Fault, None, &cause, clock::now()));
+                crate::supervisor::faults::plant(place, kind);
+                Response::Done
+            }
         }
     })
 }
@@ -277,7 +459,7 @@ fn watch_signals(wishes: mpsc::Sender<Wish>) -> Result<()> {
     let signals = process::daemon_signals();
     let watch = move || {
         while let Ok(signal) = signals.wait() {
-            let wish = if signal == Signal::SIGHUP { Wish::ReopenLog } else { Wish::Stop(signal.as_str()) };
+            let wish = if signal == Signal::SIGHUP { Wish::Reload } else { Wish::Stop(signal.as_str()) };
             if wishes.send(wish).is_err() {
                 return;
             }
@@ -286,11 +468,44 @@ fn watch_signals(wishes: mpsc::Sender<Wish>) -> Result<()> {
     spawn("signals", watch).map(drop)
 }
 
-/// SIGHUP: the log file may have been moved away. The configuration is read at a start.
-fn reopen(log: Option<&LogFile>) {
-    match log.map(LogFile::reopen) {
-        Some(Err(error)) => warn!(%error, "cannot open the log file anew"),
-        Some(Ok(())) | None => info!("SIGHUP: the log was opened anew; `rtcctl restart` reads the configuration"),
+/// SIGHUP: the log file may have been moved away, and the configuration may be another one.
+fn reload(log: &log::Control, reloader: &Reloader, manager: &Arc<Manager>) {
+    match log.reopen() {
+        Ok(()) => info!("SIGHUP: the log was opened anew, and the configuration is read"),
+        Err(error) => warn!(%error, "SIGHUP: cannot open the log file anew"),
+    }
+    let (reloader, manager) = (reloader.clone(), Arc::clone(manager));
+    let run = move || {
+        manager.say("RELOADING=1");
+        // Whoever has sent the signal reads the log.
+        let _ = reloader.reload();
+        manager.ready();
+    };
+    // A task that takes its time to restart must not keep the next wish waiting.
+    if let Err(failure) = spawn("reload", run) {
+        warn!(%failure, "cannot reload");
+    }
+}
+
+/// What the configuration wants of the log.
+fn log_settings(config: &LogConfig) -> log::Settings {
+    log::Settings {
+        level: match config.level {
+            LogLevel::Error => log::Level::Error,
+            LogLevel::Warn => log::Level::Warn,
+            LogLevel::Info => log::Level::Info,
+            LogLevel::Debug => log::Level::Debug,
+            LogLevel::Trace => log::Level::Trace,
+        },
+        format: match config.format {
+            LogFormat::Text => log::Format::Text,
+            LogFormat::Json => log::Format::Json,
+        },
+        limits: log::Limits {
+            max_size: config.max_size,
+            max_age: config.max_age.map(|days| DAY * days),
+            keep: config.keep,
+        },
     }
 }
 

@@ -50,11 +50,13 @@ enum Arrived {
 impl Connections {
     /// Serves a connection from its first byte on.
     pub(super) async fn serve(self: Arc<Self>, port: Port, stream: Held, client: SocketAddr) {
+        let is_own = stream.place.is_none();
         // A page is many small writes, and so is a call.
         let _ = stream.stream.set_nodelay(true);
         if let Err(error) = keep_unsent(&stream.stream, UNSENT) {
             debug!(%client, %error, "the kernel keeps as much for a slow client as it likes");
         }
+        let cutter = stream.line.cutter();
         let arrived = tokio::select! {
             arrived = self.find_out(port, stream, client) => arrived,
             () = self.closing.cancelled() => return,
@@ -66,18 +68,17 @@ impl Connections {
             Ok(Arrived::Turn(TurnStream { tls: None, .. })) => Class::TurnTcp,
             Err(class) => *class,
         };
-        self.counters.count(class);
+        if !is_own {
+            self.counters.count(class);
+        }
         match arrived {
-            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client).await,
-            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client).await,
+            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
+            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
             Ok(Arrived::PlainWeb(stream)) => self.serve_http(stream, client).await,
-            Ok(Arrived::Turn(stream)) => {
-                if let Some(door) = &self.doors.turn
-                    && door.hand(stream, TAKEN_WITHIN).await.is_err()
-                {
-                    debug!(%client, "no turn task took its stream in time");
-                }
-            }
+            Ok(Arrived::Turn(stream)) => match self.doors.turn.hand(stream, TAKEN_WITHIN).await {
+                Ok(handed) => drop(tokio::spawn(cutter.cut_when_fenced(handed))),
+                Err(_) => debug!(%client, "no turn task took its stream in time"),
+            },
             Err(class) => debug!(%client, class = class.as_str(), "nothing to serve"),
         }
     }
@@ -154,13 +155,13 @@ impl Connections {
         received: Vec<u8>,
         client: SocketAddr,
     ) -> Result<Arrived, Class> {
-        if self.doors.turn.is_none() {
+        if !self.live.takes_turn() {
             return Err(Class::Unknown);
         }
-        let Held { stream, place, .. } = held;
+        let Held { line, stream, place, .. } = held;
         let taken = stream.local_addr().and_then(|local| Ok((local, stream.into_std()?)));
         let (local, stream) = taken.map_err(|_| Class::Silent)?;
-        let hold = Box::new(place);
+        let hold = Box::new((line, place));
         Ok(Arrived::Turn(TurnStream { stream, tls, received, client, local: local.ip(), hold }))
     }
 }

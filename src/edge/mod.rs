@@ -8,30 +8,36 @@ mod accept;
 mod arrival;
 mod connection;
 mod counters;
+mod cut;
 pub mod demux;
 mod held;
 mod listeners;
+mod live;
 mod redirect;
 mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, error};
 
 use self::accept::{Caps, accept};
 use self::connection::Connections;
-use self::redirect::OwnNames;
+use self::live::Live;
 use self::tls::Tls;
 use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob, TurnStream};
+use crate::supervisor::instance::Pulse;
+use crate::sys::marks::Marks;
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
+pub use live::{Control, Moving};
 
 /// Threads for TLS and HTTP. What they hand on is computed elsewhere.
 const THREADS: usize = 2;
@@ -43,25 +49,46 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 pub struct Doors {
     pub web: Door<HttpJob>,
     pub signaling: Door<HttpJob>,
-    /// `None`: TURN is served over UDP only.
-    pub turn: Option<Door<TurnStream>>,
+    pub turn: Door<TurnStream>,
 }
 
 /// Everything that listens on TCP.
 pub struct Edge {
-    listeners: Listeners,
+    live: Arc<Live>,
     certificate: CertHandle,
     doors: Doors,
-    names: OwnNames,
     counters: Arc<Counters>,
+    marks: Marks,
+    /// One for each listener.
+    pulses: Vec<Arc<Pulse>>,
 }
 
 impl Edge {
+    /// # Errors
+    /// If there are no descriptors to be had.
+    pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Result<Self> {
+        let pulses = (0..listeners.count()).map(|number| Arc::new(pulse(number))).collect();
+        let live = Arc::new(Live::new(listeners, config)?);
+        Ok(Self { live, certificate, doors, counters: Arc::default(), marks: Marks::default(), pulses })
+    }
+
+    /// Changes what is listened on, and under which names, while it serves.
     #[must_use]
-    pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
-        let https_port = listeners.https_port().unwrap_or(config.web.port);
-        let names = OwnNames { hosts: config.hosts.clone(), https_port };
-        Self { listeners, certificate, doors, names, counters: Arc::default() }
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.live))
+    }
+
+    /// Knows the connections that this process makes to itself by `marks`, and counts them nowhere.
+    #[must_use]
+    pub fn with_marks(mut self, marks: Marks) -> Self {
+        self.marks = marks;
+        self
+    }
+
+    /// The pulses of its loops, each of which beats at least once a second.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Arc<Pulse>> {
+        self.pulses.clone()
     }
 
     /// What it counts, for as long as the process lives.
@@ -94,23 +121,40 @@ impl Edge {
         let connections = Arc::new(Connections {
             tls: Tls::new(self.certificate)?,
             doors: self.doors,
-            names: self.names,
+            live: Arc::clone(&self.live),
             counters: self.counters,
+            marks: self.marks,
             closing: closing.clone(),
         });
         let tracker = TaskTracker::new();
-        let mut accepting = Vec::new();
-        for (port, listener) in self.listeners.into_each() {
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
-            let task = accept(listener, port, Arc::clone(&connections), Arc::clone(&caps), tracker.clone());
-            accepting.push(tokio::spawn(task));
+        let mut accepting = JoinSet::new();
+        let mut accepts: Option<CancellationToken> = None;
+        let mut sets = self.live.sets();
+        loop {
+            let set = tokio::select! {
+                () = closing.cancelled() => break,
+                Some(set) = sets.recv() => set,
+            };
+            let stopping = closing.child_token();
+            let loops = set.len();
+            for (number, (port, listener)) in set.into_iter().enumerate() {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener)
+                    .inspect_err(|error| error!(%error, "cannot watch a listener; nobody is served by it"))
+                else {
+                    continue;
+                };
+                let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
+                let pulses = shared_out(&self.pulses, number, loops);
+                accepting.spawn(accept(listener, port, connections, caps, tracker.clone(), stopping.clone(), pulses));
+            }
+            // Only now: a port that stays is accepted from without a gap.
+            if let Some(before) = accepts.replace(stopping) {
+                before.cancel();
+            }
+            while accepting.try_join_next().is_some() {}
         }
-        closing.cancelled().await;
-        for task in accepting {
-            // It ends by the same token.
-            let _ = task.await;
-        }
+        // They end by the same token.
+        while accepting.join_next().await.is_some() {}
         tracker.close();
         if tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await.is_err() {
             debug!(left = tracker.len(), "connections did not finish in time");
@@ -118,4 +162,18 @@ impl Edge {
         closed.cancelled().await;
         Ok(())
     }
+}
+
+/// The pulses that one of so many loops beats: there are as many as there were listeners at the start, and each of them
+/// is somebody's, however many there are now.
+fn shared_out(pulses: &[Arc<Pulse>], number: usize, loops: usize) -> Vec<Arc<Pulse>> {
+    let own: Vec<Arc<Pulse>> = pulses.iter().skip(number).step_by(loops.max(1)).cloned().collect();
+    if own.is_empty() { pulses.get(number % pulses.len().max(1)).cloned().into_iter().collect() } else { own }
+}
+
+fn pulse(number: usize) -> Pulse {
+    let pulse = Pulse::new(&format!("edge-{number}"));
+    #[cfg(feature = "faults")]
+    pulse.set_place(Some(crate::supervisor::faults::Place::Edge));
+    pulse
 }

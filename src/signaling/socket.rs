@@ -6,89 +6,124 @@
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
 use socketioxide::socket::{DisconnectReason, Sid};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::Counters;
 use super::message::{Arguments, Bucket, session};
 use super::rooms::{Joined, Rooms, Told};
-use crate::config::SignalingConfig;
+use super::task::LiveConfig;
+use crate::supervisor::handover::OwnRequest;
 use crate::sys::clock;
-use crate::turn::ice::IceIssuer;
+use crate::turn::ice::LiveIce;
 
-/// What all handlers share.
+/// Rooms that probes may have at a time; they use one, and the one before may not have ended yet.
+const MAX_PROBE_ROOMS: usize = 8;
+/// How long the library may take to forget sockets that are closed, and how often it is looked.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+const LOOKED_EVERY: Duration = Duration::from_millis(2);
+
+/// What all handlers share. They hold it weakly: it holds the library's tables, which hold the handlers, and the ring
+/// would outlive the instance with everything in it, the runtime included.
 pub(super) struct Hub {
     io: SocketIo,
-    config: SignalingConfig,
-    ice: IceIssuer,
+    config: LiveConfig,
+    ice: LiveIce,
     counters: Arc<Counters>,
     rooms: Mutex<Rooms>,
+    /// Those of this process's own probes: whatever users call theirs, nobody meets a probe and no probe is counted.
+    probe_rooms: Mutex<Rooms>,
     sockets: AtomicUsize,
 }
 
 /// What is kept for one socket.
 struct Caller {
+    /// A probe of this process.
+    is_probe: bool,
     session: Option<String>,
     bucket: Mutex<Bucket>,
 }
 
 impl Hub {
-    pub(super) fn new(io: SocketIo, config: SignalingConfig, ice: IceIssuer, counters: Arc<Counters>) -> Self {
-        let rooms = Mutex::new(Rooms::new(config.max_rooms));
-        Self { io, config, ice, counters, rooms, sockets: AtomicUsize::new(0) }
+    pub(super) fn new(io: SocketIo, config: LiveConfig, ice: LiveIce, counters: Arc<Counters>) -> Self {
+        let rooms = Mutex::new(Rooms::new(config.load().max_rooms));
+        let probe_rooms = Mutex::new(Rooms::new(MAX_PROBE_ROOMS));
+        Self { io, config, ice, counters, rooms, probe_rooms, sockets: AtomicUsize::new(0) }
     }
 
     /// Answers every socket that connects from now on.
     pub(super) fn open(self: &Arc<Self>) {
-        let hub = Arc::clone(self);
-        self.io
-            .ns("/", async move |socket: SocketRef, TryData(auth): TryData<Value>| hub.connected(&socket, auth.ok()));
+        let hub = Arc::downgrade(self);
+        self.io.ns("/", async move |socket: SocketRef, TryData(auth): TryData<Value>| {
+            hub.upgrade().inspect(|hub| hub.connected(&socket, auth.ok()));
+        });
     }
 
-    /// Tells every page that the server goes away for a moment, then closes all sockets.
-    pub(super) async fn close(&self) {
+    /// Tells every page that the server goes away for a moment, then closes all sockets, which have so long to hear it.
+    pub(super) async fn close(&self, within: Duration) {
+        let sockets = self.io.sockets();
         // Old pages do not know this event.
         let _ = self.io.emit("restarting", &()).await;
-        self.io.close().await;
+        // Whoever does not hear it notices that the connection is gone.
+        let _ = timeout(within, self.io.close()).await;
+        // The library has let go of the namespaces by now. Their sockets and they hold each other, with the runtime,
+        // until each is told by hand; the transports are closed, so that no client hears of that.
+        for socket in sockets {
+            let _ = socket.disconnect();
+        }
+        let gone = async {
+            while self.sockets.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(LOOKED_EVERY).await;
+            }
+        };
+        let _ = timeout(GONE_WITHIN, gone).await;
     }
 
     /// Frees places that were kept in vain.
     pub(super) fn handle_timeout(&self) {
         let now = clock::now().mono;
-        if self.rooms().poll_timeout().is_some_and(|due| due <= now) {
-            let told = self.rooms().handle_timeout(now);
-            self.tell(&told);
+        for is_probe in [false, true] {
+            if self.rooms(is_probe).poll_timeout().is_some_and(|due| due <= now) {
+                let told = self.rooms(is_probe).handle_timeout(now);
+                self.tell(&told);
+            }
         }
     }
 
     fn connected(self: &Arc<Self>, socket: &SocketRef, auth: Option<Value>) {
-        let count = self.sockets.fetch_add(1, Ordering::Relaxed);
-        let bucket = Mutex::new(Bucket::new(self.config.max_rate, clock::now().mono));
-        let caller = Arc::new(Caller { session: session(auth.as_ref()), bucket });
-        let hub = Arc::clone(self);
-        socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| hub.lost(&socket, reason));
-        if count >= self.config.max_sockets {
+        let is_probe = socket.req_parts().extensions.get::<OwnRequest>().is_some();
+        let count = if is_probe { 0 } else { self.sockets.fetch_add(1, Ordering::Relaxed) };
+        let config = self.config.load();
+        let bucket = Mutex::new(Bucket::new(config.max_rate, clock::now().mono));
+        let caller = Arc::new(Caller { is_probe, session: session(auth.as_ref()), bucket });
+        let hub = Arc::downgrade(self);
+        socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
+            hub.upgrade().inspect(|hub| hub.lost(&socket, is_probe, reason));
+        });
+        if count >= config.max_sockets {
             debug!("turned away: too many sockets");
             // It is on its way out whether or not it hears why.
             let _ = socket.emit("error", "the server is full");
             let _ = socket.clone().disconnect();
             return;
         }
-        let (hub, own) = (Arc::clone(self), Arc::clone(&caller));
+        let (hub, own) = (Arc::downgrade(self), Arc::clone(&caller));
         socket.on("join", async move |socket: SocketRef, TryData(data): TryData<Arguments>, ack: AckSender| {
-            hub.join(&socket, &own, data.ok(), ack);
+            hub.upgrade().inspect(|hub| hub.join(&socket, &own, data.ok(), ack));
         });
-        let (hub, own) = (Arc::clone(self), Arc::clone(&caller));
+        let (hub, own) = (Arc::downgrade(self), Arc::clone(&caller));
         socket.on("message", async move |socket: SocketRef, TryData(data): TryData<Arguments>| {
-            hub.message(&socket, &own, data.ok());
+            hub.upgrade().inspect(|hub| hub.message(&socket, &own, data.ok()));
         });
-        let hub = Arc::clone(self);
+        let hub = Arc::downgrade(self);
         socket.on("leave", async move |socket: SocketRef, TryData(data): TryData<Arguments>| {
-            hub.leave(&socket, &caller, data.ok());
+            hub.upgrade().inspect(|hub| hub.leave(&socket, &caller, data.ok()));
         });
     }
 
@@ -102,14 +137,20 @@ impl Hub {
                 return complain(socket, why);
             }
         };
-        let (joined, told) = self.rooms().join(&id, caller.session.as_deref(), room);
+        let (joined, told) = {
+            let mut rooms = self.rooms(caller.is_probe);
+            if !caller.is_probe {
+                rooms.set_max_rooms(self.config.load().max_rooms);
+            }
+            rooms.join(&id, caller.session.as_deref(), room)
+        };
         self.tell(&told);
         let answer = match joined {
             Joined::In { others } => {
                 let host = socket.req_parts().headers.get(http::header::HOST);
                 let authority = host.and_then(|host| host.to_str().ok()?.parse::<http::uri::Authority>().ok());
                 let via = authority.as_ref().map(http::uri::Authority::host);
-                let ice = self.ice.configuration(&format!("room-{id}"), via, clock::now());
+                let ice = self.ice.current().configuration(&format!("room-{id}"), via, clock::now());
                 json!({ "ok": true, "id": id, "peers": others, "iceServers": ice.ice_servers, "ttl": ice.ttl })
             }
             Joined::Full => json!({ "ok": false, "id": id, "error": "full" }),
@@ -129,7 +170,7 @@ impl Hub {
             Err(why) => return complain(socket, why),
         };
         // Who is not in the room is not heard there.
-        let Some(others) = self.rooms().others(&socket.id.to_string(), room) else { return };
+        let Some(others) = self.rooms(caller.is_probe).others(&socket.id.to_string(), room) else { return };
         for other in others {
             match arguments.data() {
                 Some(data) => self.emit(&other, "message", &(room, data)),
@@ -142,15 +183,17 @@ impl Hub {
         let Some(arguments) = self.admit(socket, caller, arguments) else { return };
         match arguments.room() {
             Ok(room) => {
-                let told = self.rooms().leave(&socket.id.to_string(), room);
+                let told = self.rooms(caller.is_probe).leave(&socket.id.to_string(), room);
                 self.tell(&told);
             }
             Err(why) => complain(socket, why),
         }
     }
 
-    fn lost(&self, socket: &SocketRef, reason: DisconnectReason) {
-        self.sockets.fetch_sub(1, Ordering::Relaxed);
+    fn lost(&self, socket: &SocketRef, is_probe: bool, reason: DisconnectReason) {
+        if !is_probe {
+            self.sockets.fetch_sub(1, Ordering::Relaxed);
+        }
         let is_clean = match reason {
             DisconnectReason::ClientNSDisconnect
             | DisconnectReason::TransportClose
@@ -160,7 +203,7 @@ impl Hub {
             | DisconnectReason::ClosingServer => true,
             DisconnectReason::TransportError | DisconnectReason::HeartbeatTimeout => false,
         };
-        let told = self.rooms().lose(&socket.id.to_string(), is_clean, clock::now().mono);
+        let told = self.rooms(is_probe).lose(&socket.id.to_string(), is_clean, clock::now().mono);
         self.tell(&told);
     }
 
@@ -182,7 +225,7 @@ impl Hub {
             self.emit(to, event, &(room, about));
         }
         let (rooms, peers) = {
-            let state = self.rooms();
+            let state = self.rooms(false);
             (state.rooms(), state.peers())
         };
         self.counters.rooms.store(rooms as u64, Ordering::Relaxed);
@@ -199,8 +242,9 @@ impl Hub {
         }
     }
 
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        self.rooms.lock().expect("nothing panics while it holds this lock")
+    fn rooms(&self, is_probe: bool) -> MutexGuard<'_, Rooms> {
+        let rooms = if is_probe { &self.probe_rooms } else { &self.rooms };
+        rooms.lock().expect("nothing panics while it holds this lock")
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -13,6 +15,7 @@ use http::header::{
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::SocketIo;
+use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
 use super::Counters;
@@ -21,7 +24,8 @@ use crate::config::{Config, SignalingConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::turn::ice::IceIssuer;
+use crate::sys::clock;
+use crate::turn::ice::LiveIce;
 
 /// How often a client is asked whether it lives, and how long it may take to say so: Socket.IO's own defaults.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -36,39 +40,78 @@ const WAITING_SECONDS: usize = 5;
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// How long sockets may take to hear that the task stops.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+/// Runtimes of old instances that are kept at a time. It takes a restart a second to come to so many.
+const MAX_KEPT: usize = 16;
 /// Seconds for which a browser remembers that it may.
 const PREFLIGHT_AGE: &str = "600";
 
+/// The bounds of this moment.
+pub(super) type LiveConfig = Arc<ArcSwap<SignalingConfig>>;
+
+/// Changes bounds while sockets are connected. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    config: LiveConfig,
+}
+
+impl Control {
+    /// Goes by other bounds from now on, but for those that [`needs_restart`].
+    pub fn apply(&self, config: &SignalingConfig) {
+        self.config.store(Arc::new(config.clone()));
+    }
+}
+
+/// Whether a change takes another instance: the library is told once how long a message and a queue may be.
+#[must_use]
+pub fn needs_restart(old: &SignalingConfig, new: &SignalingConfig) -> bool {
+    (old.max_message, waiting(old)) != (new.max_message, waiting(new))
+}
+
+/// Packets that may wait for a client.
+fn waiting(config: &SignalingConfig) -> usize {
+    let rate = usize::try_from(config.max_rate).unwrap_or(usize::MAX);
+    MAX_WAITING.max(rate.saturating_mul(WAITING_SECONDS))
+}
+
 /// The signaling server.
 pub struct Signaling {
-    config: SignalingConfig,
+    config: LiveConfig,
     door: Door<HttpJob>,
-    ice: IceIssuer,
+    ice: LiveIce,
     counters: Arc<Counters>,
 }
 
 impl Signaling {
     #[must_use]
-    pub fn new(config: &Config, door: Door<HttpJob>, ice: IceIssuer, counters: Arc<Counters>) -> Self {
-        Self { config: config.signaling.clone(), door, ice, counters }
+    pub fn new(config: &Config, door: Door<HttpJob>, ice: LiveIce, counters: Arc<Counters>) -> Self {
+        let config = Arc::new(ArcSwap::from_pointee(config.signaling.clone()));
+        Self { config, door, ice, counters }
     }
 
-    async fn serve(&self, context: &Context) {
-        let limit = self.config.max_message;
-        let rate = usize::try_from(self.config.max_rate).unwrap_or(usize::MAX);
+    /// Changes the bounds of the running instance.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { config: Arc::clone(&self.config) }
+    }
+
+    /// Gives how long sessions may be left over that the library forgets by a time-out only.
+    async fn serve(&self, context: &Context) -> Duration {
+        let config = self.config.load_full();
+        let limit = config.max_message;
         let (service, io) = SocketIo::builder()
             .ping_interval(PING_EVERY)
             .ping_timeout(PONG_WITHIN)
             .connect_timeout(CONNECTED_WITHIN)
             .upgrade_timeout(CONNECTED_WITHIN)
-            .max_buffer_size(MAX_WAITING.max(rate.saturating_mul(WAITING_SECONDS)))
+            .max_buffer_size(waiting(&config))
             .max_payload(limit as u64)
             .ws_max_message_size(limit)
             .ws_max_frame_size(limit)
             .build_svc();
-        let hub = Arc::new(Hub::new(io, self.config.clone(), self.ice.clone(), Arc::clone(&self.counters)));
+        let hub = Arc::new(Hub::new(io, Arc::clone(&self.config), self.ice.clone(), Arc::clone(&self.counters)));
         hub.open();
         let mut jobs = self.door.open();
+        let mut began_at = None;
         context.ready();
         loop {
             context.progress();
@@ -80,11 +123,15 @@ impl Signaling {
             };
             // The door was opened for another instance: this one is cut off.
             let Some(job) = job else { break };
+            if begins_session(&job) {
+                began_at = Some(clock::now().mono);
+            }
             tokio::spawn(answer(service.clone(), job));
         }
-        self.door.shut();
-        // Whoever does not hear it notices that the connection is gone.
-        let _ = tokio::time::timeout(CLOSED_WITHIN, hub.close()).await;
+        jobs.latch().shut();
+        hub.close(CLOSED_WITHIN).await;
+        let forgotten_at = began_at.map(|at| at + CONNECTED_WITHIN + CLOSED_WITHIN);
+        forgotten_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(clock::now().mono))
     }
 }
 
@@ -97,12 +144,44 @@ impl Service for Signaling {
         // One thread: the order of a socket's messages depends on it.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_start(context.adopter())
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for signaling").caused_by(error))?;
-        runtime.block_on(self.serve(&context));
+        let left_over = runtime.block_on(self.serve(&context));
+        let_forget(runtime, left_over);
         self.counters.rooms.store(0, Ordering::Relaxed);
         self.counters.peers.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn fence(&self) {
+        self.door.fence();
+        // Its clients are on their way to the next instance.
+        self.counters.rooms.store(0, Ordering::Relaxed);
+        self.counters.peers.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whether this request begins a session: those that go on name theirs.
+fn begins_session(job: &HttpJob) -> bool {
+    !job.request.uri().query().is_some_and(|query| query.contains("sid="))
+}
+
+/// Keeps the runtime until the library has forgotten the sessions that never came to a namespace. They and its tables
+/// hold each other, and the runtime's descriptors with them, so without that none of it would ever be freed.
+fn let_forget(runtime: Runtime, left_over: Duration) {
+    static KEPT: AtomicUsize = AtomicUsize::new(0);
+    if left_over.is_zero() || KEPT.load(Ordering::Relaxed) >= MAX_KEPT {
+        return;
+    }
+    KEPT.fetch_add(1, Ordering::Relaxed);
+    let forget = move || {
+        runtime.block_on(async { tokio::time::sleep(left_over).await });
+        drop(runtime);
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    };
+    if thread::Builder::new().name("signaling-rest".to_owned()).spawn(forget).is_err() {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,11 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::alarm;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// A signal that comes just before a read begins would leave that read waiting: the alarm ends it a second later,
+/// and the next one, as long as somebody reads.
 extern "C" fn remember(_signal: nix::libc::c_int) {
     INTERRUPTED.store(true, Ordering::Relaxed);
+    alarm::set(1);
 }
 
 /// From now on Ctrl-C and SIGTERM end no more than a read that waits; [`interrupted`] tells of them.
@@ -17,8 +21,8 @@ extern "C" fn remember(_signal: nix::libc::c_int) {
 pub fn catch() {
     // Without SA_RESTART, so that a prompt that reads the terminal comes back with an error.
     let action = SigAction::new(SigHandler::Handler(remember), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        // SAFETY: the handler does nothing but store to an atomic, which is async-signal-safe.
+    for signal in [Signal::SIGALRM, Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler stores to an atomic and sets the alarm; both are async-signal-safe.
         let installed = unsafe { sigaction(signal, &action) };
         // Where it cannot be installed, the signal ends the process as ever.
         let _ = installed;

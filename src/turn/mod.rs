@@ -5,6 +5,8 @@ mod counters;
 pub mod credentials;
 pub mod framer;
 pub mod ice;
+pub mod insiders;
+mod listening;
 pub mod peers;
 mod plane;
 mod relay_ports;
@@ -14,5 +16,6 @@ mod task;
 
 pub use control::Control;
 pub use counters::{Counters, Counts, Dropped, Outcome, Path};
-pub use sockets::{TurnSockets, bind};
+pub use listening::Moving;
+pub use sockets::{TurnSockets, bind, take_or_bind};
 pub use task::Turn;

@@ -1,7 +1,7 @@
 //! The turn task: one instance is all workers of the data plane.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::config::{Secrets, TurnConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, TurnStream};
 use crate::supervisor::service::{Context, Service, TaskName};
+use crate::sys::clock;
 use crate::sys::udp::offloads;
 
 /// How often it is looked whether the task should stop or a worker has ended.
@@ -27,7 +28,6 @@ const LOOKED_EVERY: Duration = Duration::from_millis(50);
 /// The STUN/TURN server. Each instance starts without allocations, on the same listening sockets.
 pub struct Turn {
     live: Arc<Live>,
-    sockets: TurnSockets,
     streams: Option<Door<TurnStream>>,
     counters: Arc<Counters>,
 }
@@ -35,14 +35,14 @@ pub struct Turn {
 impl Turn {
     #[must_use]
     pub fn new(config: &TurnConfig, secrets: &Secrets, sockets: TurnSockets, counters: Arc<Counters>) -> Self {
-        let live = Arc::new(Live::new(config, secrets, sockets.addresses()));
-        Self { live, sockets, streams: None, counters }
+        let live = Arc::new(Live::new(config, secrets, sockets));
+        Self { live, streams: None, counters }
     }
 
-    /// Serves clients on TCP and TLS as well, who come in by this door.
+    /// Serves clients on TCP and TLS as well, who come in by this door, unless `turn.tcp` is off.
     #[must_use]
-    pub fn with_streams(mut self, door: Option<Door<TurnStream>>) -> Self {
-        self.streams = door;
+    pub fn with_streams(mut self, door: Door<TurnStream>) -> Self {
+        self.streams = Some(door);
         self
     }
 
@@ -61,7 +61,7 @@ impl Service for Turn {
     fn run(&self, context: Context) -> Result<()> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
-        let current = self.live.begin();
+        let current = self.live.begin()?;
         let offloads = offloads();
         self.counters.path.gro.store(offloads.gro, Ordering::Relaxed);
         self.counters.path.gso.store(offloads.gso, Ordering::Relaxed);
@@ -74,20 +74,28 @@ impl Service for Turn {
             offloads,
         };
         let mut workers = Vec::new();
-        for listeners in &self.sockets.workers {
-            workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, listeners, &stop)?)));
+        for number in 0..current.workers() {
+            workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, number, &stop)?)));
         }
-        if let Some(door) = &self.streams {
-            workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, Entrance::open(door)?, &stop)?)));
+        let streams = self.streams.as_ref().filter(|_| current.config.tcp);
+        let mut latch = None;
+        if let Some(door) = streams {
+            let entrance = Entrance::open(door)?;
+            latch = Some(entrance.latch());
+            workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, entrance, &stop)?)));
         }
-        let pulses: Vec<AtomicU64> = workers.iter().map(|_| AtomicU64::new(0)).collect();
+        // It has listeners, which must end when they have drained.
+        drop(current);
         let result = thread::scope(|scope| {
             let mut threads = Vec::new();
-            for (number, (worker, pulse)) in workers.into_iter().zip(&pulses).enumerate() {
-                let spawned = thread::Builder::new()
-                    .name(format!("turn-{number}"))
-                    .spawn_scoped(scope, move || worker.run(pulse));
-                match spawned {
+            for (number, worker) in workers.into_iter().enumerate() {
+                let name = format!("turn-{number}");
+                let (pulse, own) = (context.pulse(&name), &context);
+                let serve = move || {
+                    own.adopt_thread();
+                    worker.run(&pulse)
+                };
+                match thread::Builder::new().name(name).spawn_scoped(scope, serve) {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
                         let failure = Failure::operator("cannot start a thread for turn").caused_by(error);
@@ -96,32 +104,27 @@ impl Service for Turn {
                 }
             }
             context.ready();
-            let mut seen = vec![0; pulses.len()];
             while !context.stopping().is_cancelled() && !threads.iter().any(ScopedJoinHandle::is_finished) {
                 thread::park_timeout(LOOKED_EVERY);
-                if all_moved(&pulses, &mut seen) {
-                    context.progress();
-                }
+                context.progress();
+                self.live.retire(clock::now().mono);
             }
-            if let Some(door) = &self.streams {
+            if let Some(latch) = latch {
                 // Who comes now waits for the next instance.
-                door.shut();
+                latch.shut();
             }
             end(&stop, threads)
         });
         self.counters.allocations.store(0, Ordering::Relaxed);
         result
     }
-}
 
-/// Whether every worker's loop has turned since this was last true: one that hangs must not hide behind the others.
-fn all_moved(pulses: &[AtomicU64], seen: &mut [u64]) -> bool {
-    let current: Vec<u64> = pulses.iter().map(|pulse| pulse.load(Ordering::Relaxed)).collect();
-    let have_moved = current.iter().zip(&*seen).all(|(now, before)| now != before);
-    if have_moved {
-        seen.copy_from_slice(&current);
+    fn fence(&self) {
+        if let Some(door) = &self.streams {
+            door.fence();
+        }
+        self.counters.allocations.store(0, Ordering::Relaxed);
     }
-    have_moved
 }
 
 /// Stops all workers and gives the first failure. A panic goes on, so that the supervisor sees it as what it is.
@@ -129,21 +132,4 @@ fn end(stop: &EventFd, threads: Vec<ScopedJoinHandle<'_, Result<()>>>) -> Result
     stop.write(1).map_err(|error| Failure::bug("cannot signal the workers of turn").caused_by(error))?;
     let ends: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     ends.into_iter().try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_worker_that_hangs_stops_the_progress_of_all() {
-        let pulses = [AtomicU64::new(1), AtomicU64::new(1)];
-        let mut seen = [0, 0];
-        assert!(all_moved(&pulses, &mut seen));
-        assert!(!all_moved(&pulses, &mut seen));
-        pulses[0].fetch_add(5, Ordering::Relaxed);
-        assert!(!all_moved(&pulses, &mut seen));
-        pulses[1].fetch_add(1, Ordering::Relaxed);
-        assert!(all_moved(&pulses, &mut seen));
-    }
 }

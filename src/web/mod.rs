@@ -7,4 +7,4 @@ mod page;
 mod task;
 
 pub use metrics::Metrics;
-pub use task::Web;
+pub use task::{Control, Root, Web};

@@ -8,6 +8,8 @@ export const { URL: url, CA: ca } = process.env;
 export const networks = process.env.NETWORKS.split(",");
 /** Runs a command of the service that the people use. */
 export const rtcctl = (...words) => execFileSync("ip", [...JSON.parse(process.env.RTCCTL), ...words], { stdio: "ignore" });
+/** The same, for what it says. */
+export const ask = (...words) => execFileSync("ip", [...JSON.parse(process.env.RTCCTL), ...words], { encoding: "utf8" });
 export const people = [];
 
 export async function person(number, colour, wishes = {}) {

@@ -7,11 +7,12 @@ import { check, people } from "./cast.mjs";
 import { old } from "./old.mjs";
 import { pages } from "./pages.mjs";
 import { PATIENCE } from "./person.mjs";
+import { service } from "./service.mjs";
 import { looks } from "./shots.mjs";
 import { talk } from "./talk.mjs";
 import { trouble } from "./trouble.mjs";
 
-const scenarios = { ...calls, ...old, ...pages, ...looks, ...talk, ...trouble };
+const scenarios = { ...calls, ...old, ...pages, ...looks, ...service, ...talk, ...trouble };
 
 async function run(name) {
   await scenarios[name]();

@@ -20,6 +20,8 @@ pub(super) struct Clients {
     /// Numbers of those that have ended.
     ended: Vec<u32>,
     spare: Spare,
+    frames: u64,
+    writes: u64,
 }
 
 impl Clients {
@@ -45,6 +47,7 @@ impl Clients {
         let Some(connection) = connection else { return };
         match connection.push(parts, kind, &mut self.spare) {
             Ok(true) => {
+                self.frames += 1;
                 if !std::mem::replace(&mut connection.is_marked, true) {
                     self.marked.push(number);
                 }
@@ -73,6 +76,7 @@ impl Clients {
             let Some(token) = self.connections.token(number) else { continue };
             let Some(connection) = self.connections.by_token(token) else { continue };
             connection.is_marked = false;
+            self.writes += 1;
             if connection.flush(&mut self.spare).is_err() {
                 self.ended.push(number);
                 continue;
@@ -90,6 +94,11 @@ impl Clients {
                 }
             }
         }
+    }
+
+    /// How many frames there were for clients since this was asked last, and how often clients were written to.
+    pub(super) fn take_written(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.frames), std::mem::take(&mut self.writes))
     }
 
     /// Whether something waits to be sent.

@@ -5,24 +5,25 @@
 //! its end, so that a burst of packets is one segment or a few records.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tokio::sync::mpsc::Receiver as Inbox;
 use tracing::debug;
 
 use super::clients::Clients;
 use super::connection::{Buffers, Connection};
 use super::connections::Token;
 use super::gather::{Gather, Rest};
+use super::hold::Hold;
 use super::output::{Exit, Exits, Output, Way};
 use super::relays::{FIRST_FREE_TOKEN, Relays};
 use super::udp::Common;
 use super::waiting;
 use crate::error::{Failure, Result};
-use crate::supervisor::handover::{Door, TurnStream};
+use crate::supervisor::handover::{Door, Inbox, Latch, TurnStream};
+use crate::supervisor::instance::Pulse;
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
 use crate::sys::process;
@@ -35,9 +36,6 @@ use crate::turn::{Counters, Counts, Dropped};
 const MAX_EVENTS: usize = 256;
 /// How often it is looked which connections have outstayed their time.
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
-/// How long frames for clients wait for others while there is more to read than gets done: writing to a stream costs
-/// more than anything else here, however little it is. Whoever has to queue anyway does not notice.
-const HELD_FOR: Duration = Duration::from_millis(1);
 /// The lowest byte of ChannelData; below are STUN messages, which may be requests. RFC 8656, section 12.
 const FIRST_CHANNEL_BYTE: u8 = 0x40;
 const STOP: u64 = FIRST_FREE_TOKEN;
@@ -66,6 +64,11 @@ impl Entrance {
         };
         Ok(Self { inbox: door.open_with_bell(ring), bell })
     }
+
+    /// What shuts the door for this instance.
+    pub(in crate::turn) fn latch(&self) -> Latch<TurnStream> {
+        self.inbox.latch()
+    }
 }
 
 /// The thread of the stream clients.
@@ -84,12 +87,11 @@ pub(in crate::turn) struct StreamWorker<'a> {
     /// What goes to peers, its payload being in `buffers`.
     output: Output,
     gather: Gather,
+    hold: Hold,
     /// Added to the shared counters once a batch.
     counts: Counts,
     /// Read since the worker last waited.
     arrivals: usize,
-    /// Since when frames for clients wait.
-    held_since: Option<Instant>,
     swept_at: Instant,
 }
 
@@ -119,28 +121,30 @@ impl<'a> StreamWorker<'a> {
             receiver: Receiver::default(),
             output: Output::new(offloads.gso, 0, rand::random()),
             gather: Gather::new(current.may_gather(), now.mono),
+            hold: Hold::new(now.mono),
             counts: Counts::default(),
             arrivals: 0,
-            held_since: None,
             swept_at: now.mono,
         })
     }
 
     /// Serves until `stop` is signalled and the allocations have ended, or their time is over. Each turn of the loop,
-    /// at least one a second, raises `pulse`.
+    /// at least one a second, beats `pulse`.
     ///
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
-    pub(in crate::turn) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
+    pub(in crate::turn) fn run(mut self, pulse: &Pulse) -> Result<()> {
         if let Err(error) = process::set_timer_slack(waiting::TIMER_SLACK) {
             debug!(%error, "naps take longer than they should");
         }
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
         let mut ends_at: Option<Instant> = None;
         loop {
-            pulse.fetch_add(1, Ordering::Relaxed);
-            let ready = self.rest(&mut events, ends_at)?;
+            pulse.beat();
+            let rests_from = clock::now().mono;
+            let ready = self.rest(&mut events, ends_at, rests_from)?;
             let now = clock::now();
+            self.hold.handle_rest(now.mono.saturating_duration_since(rests_from));
             self.follow_settings(now);
             for event in &events[..ready] {
                 match (event.data(), Token::read(event.data())) {
@@ -183,9 +187,9 @@ impl<'a> StreamWorker<'a> {
     }
 
     /// Waits until something is to be done. Gives how many events there are.
-    fn rest(&mut self, events: &mut [EpollEvent], ends_at: Option<Instant>) -> Result<usize> {
+    fn rest(&mut self, events: &mut [EpollEvent], ends_at: Option<Instant>, now: Instant) -> Result<usize> {
         if self.clients.have_waiting() {
-            // Only a worker with more to read than gets done comes here: a nap gathers more for the same write.
+            // They are held: a nap gathers more for the same write.
             let ready = waiting::nap(&self.epoll, events, self.gather.rest())?;
             if ready > 0 {
                 return Ok(ready);
@@ -194,7 +198,7 @@ impl<'a> StreamWorker<'a> {
             self.write(now);
             return waiting::wait(&self.epoll, events, Rest::Sleep, self.due(ends_at, now.mono));
         }
-        let due = self.due(ends_at, clock::now().mono);
+        let due = self.due(ends_at, now);
         waiting::wait(&self.epoll, events, self.gather.rest(), due)
     }
 
@@ -205,8 +209,8 @@ impl<'a> StreamWorker<'a> {
 
     /// Whether frames for clients may wait for what is read next.
     fn may_hold(&mut self, now: Instant) -> bool {
-        let is_busy = matches!(self.gather.rest(), Rest::LookThenNap(_));
-        is_busy && self.clients.have_waiting() && now < *self.held_since.get_or_insert(now) + HELD_FOR
+        // Where packets are not gathered, nothing else waits either.
+        self.gather.rest() != Rest::Sleep && self.clients.have_waiting() && self.hold.may_hold(now)
     }
 
     fn follow_settings(&mut self, now: Now) {
@@ -220,7 +224,7 @@ impl<'a> StreamWorker<'a> {
     fn take_in(&mut self, now: Now) {
         // Before the inbox is read, or a ring in between would be missed.
         let _ = self.entrance.bell.read();
-        while let Ok(stream) = self.entrance.inbox.try_recv() {
+        while let Some(stream) = self.entrance.inbox.try_recv() {
             let token = self.clients.connections.insert(|number| Connection::new(stream, number, now.mono));
             let Some(connection) = self.clients.connections.by_token(token) else { continue };
             let event = EpollEvent::new(EpollFlags::EPOLLIN, token.data());
@@ -363,11 +367,11 @@ impl<'a> StreamWorker<'a> {
 
     /// Sends to clients what waits.
     fn write(&mut self, now: Now) {
-        self.held_since = None;
         loop {
             self.clients.flush(&self.epoll);
             if !self.clients.have_ended() {
-                return;
+                let (frames, writes) = self.clients.take_written();
+                return self.hold.handle_written(frames, writes, now.mono);
             }
             // What ended may have led to something for others.
             self.end_batch(now);
