@@ -79,7 +79,7 @@ mod tests {
         journal.event(&change, now);
         let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
         assert_eq!(read(home.log_file()), "1970-01-01T00:00:00Z  WARN guardian: the daemon has died\n");
-        std::fs::write(home.log_file(), "{}\n").unwrap();
+        File::create(home.log_file()).unwrap().write_all(b"{}\n").unwrap();
         journal.say(Level::Info, "started", SystemTime::UNIX_EPOCH);
         let last = read(home.log_file());
         let record: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
