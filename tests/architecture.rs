@@ -62,6 +62,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Files and folders that decide: plain data in, plain data out.
 const PURE: &[&str] = &[
     "certs/leaf.rs",
+    "certs/moment.rs",
+    "certs/pair.rs",
+    "certs/renewal",
+    "certs/trouble.rs",
+    "config/authority.rs",
     "config/clashes.rs",
     "config/edit.rs",
     "config/forms.rs",

@@ -56,7 +56,9 @@ pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
 fn read(frame: &Frame) -> Result<Option<Status>> {
     match ask(&frame.home, &Request::Status, PATIENCE) {
         Ok(Response::Status { status }) => Ok(Some(*status)),
-        Ok(Response::Done | Response::Refused { .. }) => Err(Failure::bug("a status was asked for and not given")),
+        Ok(Response::Done | Response::Renewed { .. } | Response::Refused { .. }) => {
+            Err(Failure::bug("a status was asked for and not given"))
+        }
         Err(failure) if failure.kind() == Kind::NotRunning && frame.json => {
             let document = json!({
                 "schema_version": SCHEMA_VERSION,

@@ -48,6 +48,6 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
             let failure = Failure::operator(message);
             Err(hint.into_iter().fold(failure, Failure::hinted))
         }
-        response @ (Response::Status { .. } | Response::Done) => Ok(response),
+        response @ (Response::Status { .. } | Response::Done | Response::Renewed { .. }) => Ok(response),
     }
 }

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use self::probing::Probes;
 use self::relay::Relay;
 use self::status::Sources;
+use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
 use crate::config::{self, Config};
 use crate::control::protocol::{Outcome, Request, Response};
@@ -51,6 +52,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(45);
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// What a command waits for an answer: longer than any order takes.
 pub const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
+/// How long a certificate may take to be renewed while somebody waits: both challenges, looked at from afar, and once
+/// more at a rehearsal.
+pub const RENEWED_WITHIN: Duration = Duration::from_secs(600);
 /// How long the whole service may take to stop: four tasks and the connections.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -154,7 +158,7 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
     let services: Vec<Arc<dyn Service>> = vec![
-        Arc::new(Certs::new(&config, home, certificate)),
+        Arc::new(Certs::new(&config, &secrets, home, certificate)),
         Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn)),
         Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
         Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
@@ -269,6 +273,15 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
             Request::Stop { task: Some(task) } => order(task, Order::Stop),
             Request::Start { task } => order(task, Order::Start),
             Request::Restart { task } => order(task, Order::Restart),
+            Request::Renew { force } => {
+                let wish = if force { renewal::Wish::Force } else { renewal::Wish::Renew };
+                match sources.certificate.renew(wish, RENEWED_WITHIN) {
+                    Ok(renewed) => Response::Renewed { renewed },
+                    Err(failure) => {
+                        Response::Refused { message: failure.to_string(), hint: failure.hints().first().cloned() }
+                    }
+                }
+            }
         }
     })
 }

@@ -9,9 +9,11 @@ use time::format_description::well_known::Rfc3339;
 use super::metrics;
 use super::probing::Probes;
 use super::relay::Relay;
-use crate::certs::{CertHandle, Served};
+use crate::certs::renewal::Alarm;
+use crate::certs::{CertHandle, RenewalView, Served};
 use crate::control::protocol::{
-    Calls, CertificateStatus, Finding, ProbeStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
+    AttemptStatus, Calls, CertificateStatus, Finding, ProbeStatus, RenewalStatus, SCHEMA_VERSION, Severity, Status,
+    TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
 use crate::home::Home;
@@ -65,11 +67,13 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
             .map(|class| (class.as_str().to_owned(), sources.connections.of(*class)))
             .collect(),
         certificate: certificate.map(|served| CertificateStatus {
-            source: "self-signed".to_owned(),
+            source: served.source.as_str().to_owned(),
             names: served.names.clone(),
             not_after: rfc3339(served.not_after),
             days_left: days_left(&served, now),
             fingerprint_sha256: served.fingerprint.clone(),
+            issuer: served.issuer.clone(),
+            renewal: sources.certificate.renewal().as_deref().map(renewal),
         }),
         findings,
     }
@@ -80,6 +84,30 @@ pub(super) fn metrics(sources: &Sources, now: Now) -> String {
     let served = sources.certificate.current();
     let not_after = served.and_then(|served| served.not_after.duration_since(SystemTime::UNIX_EPOCH).ok());
     metrics::render(&read(sources, now), not_after.map(|since| since.as_secs()))
+}
+
+fn renewal(view: &RenewalView) -> RenewalStatus {
+    let alarm = view.alarm.map(|alarm| match alarm {
+        Alarm::Info => "info",
+        Alarm::Warning => "warning",
+        Alarm::Error => "error",
+        Alarm::Critical => "critical",
+    });
+    RenewalStatus {
+        state: view.state.as_str().to_owned(),
+        next_at: view.next_at.map(rfc3339),
+        reason: view.reason.to_owned(),
+        failures: view.failures,
+        alarm: alarm.map(str::to_owned),
+        last: view.last.as_ref().map(|last| AttemptStatus {
+            at: rfc3339(last.at),
+            authority: last.authority.clone(),
+            rehearsal: last.rehearsal,
+            class: last.failure.as_ref().map(|(class, _, _)| class.as_str().to_owned()),
+            error: last.failure.as_ref().map(|(_, error, _)| error.clone()),
+            hint: last.failure.as_ref().and_then(|(_, _, hint)| hint.map(str::to_owned)),
+        }),
+    }
 }
 
 fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {

@@ -23,6 +23,7 @@ use super::counters::Counters;
 use super::held::{Held, Rewound};
 use super::redirect::{OwnNames, Way};
 use super::tls::Tls;
+use crate::certs::challenge::Challenges;
 use crate::supervisor::handover::HttpJob;
 
 /// How long a client may take to send the head of a request, the first by whichever version of HTTP; an idle connection
@@ -49,6 +50,7 @@ pub(super) struct Connections {
     pub(super) tls: Tls,
     pub(super) doors: Doors,
     pub(super) names: OwnNames,
+    pub(super) challenges: Challenges,
     pub(super) counters: Arc<Counters>,
     pub(super) closing: CancellationToken,
 }
@@ -102,7 +104,14 @@ impl Connections {
         let host = host.or(authority);
         let mut response = match self.names.way(request.uri().path_and_query(), host.as_deref(), local) {
             Way::Web => return self.answer(request, client).await,
-            Way::Nothing => plain(StatusCode::NOT_FOUND, "not found\n"),
+            Way::Challenge(token) => match self.challenges.http(&token) {
+                Some(answer) => {
+                    let mut response = Response::new(Body::from(answer));
+                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+                    response
+                }
+                None => plain(StatusCode::NOT_FOUND, "not found\n"),
+            },
             Way::Https(target) => {
                 let mut response = plain(StatusCode::PERMANENT_REDIRECT, "this page is served by HTTPS\n");
                 if let Ok(target) = HeaderValue::from_str(&target) {

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
-use super::wanted::Wanted;
-use crate::config::{Host, Network, PeerMode, Reach, default_peers, parse_port_range};
+use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_source, suggest_web_port};
+use super::wanted::{Wanted, WantedCertificate};
+use crate::config::{
+    CertSource, ChallengeChoice, Directory, Host, Network, PeerMode, Reach, default_peers, parse_port_range,
+};
 
 /// Something `init` can be told. In the order in which the plan shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +20,11 @@ pub enum Key {
     Host,
     PublicIp,
     Cert,
+    AcmeDirectory,
+    AcmeCaRoot,
+    AcmeChallenge,
+    CertFile,
+    KeyFile,
     Access,
     WebPort,
     HttpPort,
@@ -32,11 +39,16 @@ pub enum Key {
 }
 
 impl Key {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Reach,
         Self::Host,
         Self::PublicIp,
         Self::Cert,
+        Self::AcmeDirectory,
+        Self::AcmeCaRoot,
+        Self::AcmeChallenge,
+        Self::CertFile,
+        Self::KeyFile,
         Self::Access,
         Self::WebPort,
         Self::HttpPort,
@@ -58,6 +70,11 @@ impl Key {
             Self::Host => "--host",
             Self::PublicIp => "--public-ip",
             Self::Cert => "--cert",
+            Self::AcmeDirectory => "--acme-directory",
+            Self::AcmeCaRoot => "--acme-ca-root",
+            Self::AcmeChallenge => "--acme-challenge",
+            Self::CertFile => "--cert-file",
+            Self::KeyFile => "--key-file",
             Self::Access => "--access",
             Self::WebPort => "--web-port",
             Self::HttpPort => "--http-port",
@@ -92,6 +109,11 @@ impl Key {
             Self::Host => Some("hosts"),
             Self::PublicIp => Some("turn.public_ips"),
             Self::Cert => Some("certificate.source"),
+            Self::AcmeDirectory => Some("certificate.acme_directory"),
+            Self::AcmeCaRoot => Some("certificate.acme_ca_root"),
+            Self::AcmeChallenge => Some("certificate.acme_challenge"),
+            Self::CertFile => Some("certificate.cert_file"),
+            Self::KeyFile => Some("certificate.key_file"),
             Self::Access => Some("access"),
             Self::WebPort => Some("web.port"),
             Self::HttpPort => Some("web.http_port"),
@@ -147,6 +169,12 @@ pub struct Draft {
     pub reach: Option<Reach>,
     pub hosts: Option<Vec<Host>>,
     pub public_ips: Option<Vec<IpAddr>>,
+    pub cert: Option<CertSource>,
+    pub acme_directory: Option<Directory>,
+    pub acme_ca_root: Option<PathBuf>,
+    pub acme_challenge: Option<ChallengeChoice>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
     pub web_port: Option<u16>,
     pub http_port: Option<Option<u16>>,
     pub web_root: Option<PathBuf>,
@@ -218,11 +246,29 @@ impl Draft {
                 self.hosts = Some(hosts);
             }
             Key::PublicIp => self.public_ips = Some(addresses(flag, values)?),
-            Key::Cert => match one()? {
-                "self-signed" => {}
-                other @ ("acme" | "files") => return Err(later(other)),
-                other => return Err(format!("{flag} {other}: must be self-signed")),
-            },
+            Key::Cert => {
+                self.cert = Some(match one()? {
+                    "self-signed" => CertSource::SelfSigned,
+                    "acme" => CertSource::Acme,
+                    "files" => CertSource::Files,
+                    other => return Err(format!("{flag} {other}: must be self-signed, acme or files")),
+                });
+            }
+            Key::AcmeDirectory => {
+                let text = one()?;
+                self.acme_directory = Some(text.parse().map_err(|why| format!("{flag} {text}: {why}"))?);
+            }
+            Key::AcmeCaRoot => self.acme_ca_root = Some(working_dir.join(one()?)),
+            Key::AcmeChallenge => {
+                self.acme_challenge = Some(match one()? {
+                    "auto" => ChallengeChoice::Auto,
+                    "http-01" => ChallengeChoice::Http01,
+                    "tls-alpn-01" => ChallengeChoice::TlsAlpn01,
+                    other => return Err(format!("{flag} {other}: must be auto, http-01 or tls-alpn-01")),
+                });
+            }
+            Key::CertFile => self.cert_file = Some(working_dir.join(one()?)),
+            Key::KeyFile => self.key_file = Some(working_dir.join(one()?)),
             Key::Access => match one()? {
                 "open" => {}
                 "key" => return Err(later("key")),
@@ -291,6 +337,39 @@ impl Draft {
             let suggestion = suggest_public_ips(reach, &hosts, same, surroundings);
             note(&mut origins, Key::PublicIp, suggestion)
         });
+        let certificate = WantedCertificate {
+            source: self.cert.unwrap_or_else(|| {
+                let told = if self.cert_file.is_some() || self.key_file.is_some() {
+                    Some(CertSource::Files)
+                } else if self.acme_directory.is_some() || self.acme_challenge.is_some() {
+                    Some(CertSource::Acme)
+                } else {
+                    None
+                };
+                let suggestion = told.map(|source| (source, Origin::Detected));
+                let suggestion = suggestion.unwrap_or_else(|| suggest_source(existing));
+                note(&mut origins, Key::Cert, suggestion)
+            }),
+            ..existing.map_or_else(WantedCertificate::default, |existing| existing.certificate.clone())
+        };
+        let mut keep = |key, is_given: bool| {
+            if !is_given {
+                origins.entry(key).or_insert(if existing.is_some() { Origin::Config } else { Origin::Default });
+            }
+        };
+        keep(Key::AcmeDirectory, self.acme_directory.is_some());
+        keep(Key::AcmeCaRoot, self.acme_ca_root.is_some());
+        keep(Key::AcmeChallenge, self.acme_challenge.is_some());
+        keep(Key::CertFile, self.cert_file.is_some());
+        keep(Key::KeyFile, self.key_file.is_some());
+        let certificate = WantedCertificate {
+            directory: self.acme_directory.unwrap_or(certificate.directory),
+            ca_root: self.acme_ca_root.or(certificate.ca_root),
+            challenge: self.acme_challenge.unwrap_or(certificate.challenge),
+            cert_file: self.cert_file.or(certificate.cert_file),
+            key_file: self.key_file.or(certificate.key_file),
+            ..certificate
+        };
         let web_port =
             self.web_port.unwrap_or_else(|| note(&mut origins, Key::WebPort, suggest_web_port(existing, surroundings)));
         let http_port = self.http_port.unwrap_or_else(|| {
@@ -327,7 +406,7 @@ impl Draft {
             let own = existing.map(|existing| existing.allow_peers.clone());
             note(&mut origins, Key::AllowPeer, own.map_or((Vec::new(), Origin::Default), |own| (own, Origin::Config)))
         });
-        for key in [Key::Cert, Key::Access, Key::Firewall, Key::Boot] {
+        for key in [Key::Access, Key::Firewall, Key::Boot] {
             origins.entry(key).or_insert(Origin::Default);
         }
         if !missing.is_empty() {
@@ -337,6 +416,7 @@ impl Draft {
             reach,
             hosts,
             public_ips,
+            certificate,
             web_port,
             http_port,
             web_root,
@@ -438,13 +518,14 @@ mod tests {
 
     #[test]
     fn every_bad_value_is_told_at_once() {
-        let pairs = [(Key::Reach, "moon"), (Key::WebPort, "0"), (Key::Cert, "acme"), (Key::AllowPeer, "10.0.0.0/8,x")];
+        let pairs =
+            [(Key::Reach, "moon"), (Key::WebPort, "0"), (Key::Cert, "bought"), (Key::AllowPeer, "10.0.0.0/8,x")];
         let complaints = Draft::read(&given(&pairs), Path::new("/")).unwrap_err();
         assert_eq!(
             complaints,
             [
                 "--reach moon: must be lan, ip or domain",
-                "--cert acme is not supported by this version",
+                "--cert bought: must be self-signed, acme or files",
                 "--web-port 0: must be a port from 1 to 65535",
                 "--allow-peer x: is not a network like `10.0.0.0/8` or `fd00::/8`",
             ]

@@ -1,6 +1,7 @@
 //! The thin edge to the operating system. Imports nothing of ours but `error`.
 
 pub mod clock;
+pub mod fault;
 pub mod fs;
 pub mod interrupt;
 pub mod lock;
