@@ -123,10 +123,34 @@ impl Home {
         self.run_dir.join("control.sock")
     }
 
+    /// Where the guardian listens for commands.
+    #[must_use]
+    pub fn guardian_socket(&self) -> PathBuf {
+        self.run_dir.join("guardian.sock")
+    }
+
+    /// Where the guardian hears the daemon.
+    #[must_use]
+    pub fn notify_socket(&self) -> PathBuf {
+        self.run_dir.join("notify.sock")
+    }
+
+    /// Held by the guardian for as long as it lives.
+    #[must_use]
+    pub fn guardian_lock_file(&self) -> PathBuf {
+        self.state_dir.join("guardian.lock")
+    }
+
     /// Held by the daemon for as long as it lives.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {
         self.state_dir.join("daemon.lock")
+    }
+
+    /// The journal of what happened; one that was put aside lies beside it.
+    #[must_use]
+    pub fn events_file(&self) -> PathBuf {
+        self.state_dir.join("events.jsonl")
     }
 }
 
@@ -144,6 +168,10 @@ mod tests {
             home.log_file(),
             home.control_socket(),
             home.lock_file(),
+            home.events_file(),
+            home.guardian_socket(),
+            home.notify_socket(),
+            home.guardian_lock_file(),
         ] {
             assert!(path.starts_with("/srv/box"), "{}", path.display());
         }

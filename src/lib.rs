@@ -8,18 +8,26 @@
 //! |---|---|---|---|
 //! | [`setup`] | what `init` does to the machine | `plan`, `answers` | `facts`, `apply` |
 //! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
-//! | [`supervisor`] | keeps tasks alive | `policy` | `driver` |
+//! | [`supervisor`] | keeps tasks alive | `policy`, `fleet` | `driver`, `watchdog` |
 //! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |
 //! | [`turn`] | STUN and TURN | `server`, `credentials`, `framer`, `peers` | `plane`, `sockets` |
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
 //! | [`edge`] | accepts every TCP connection | `demux`, `redirect` | `accept`, `arrival`, `connection` |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints` | `https`, `stun`, `turn` |
+//! | [`guardian`] | keeps the daemon alive where there is no systemd | `core`, `notice`, `store` | `run` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
 //!
+//! The feature `faults` adds `supervisor::faults` and the hidden command `rtcctl fault`, by which tests plant panics,
+//! hangs and blocked executors in the running service. A build without debug assertions refuses the feature, so no
+//! release has them; `scripts/test` looks that the release binary does not.
+//!
 //! [`daemon`] is the composition root. Arrows between the folders are kept by `tests/architecture.rs`.
+
+#[cfg(all(feature = "faults", not(debug_assertions)))]
+compile_error!("the feature `faults` is for tests: a release must have no requests that plant faults");
 
 pub mod certs;
 pub mod cli;
@@ -28,6 +36,7 @@ pub mod control;
 pub mod daemon;
 pub mod edge;
 pub mod error;
+pub mod guardian;
 pub mod home;
 pub mod probe;
 pub mod setup;

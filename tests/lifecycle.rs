@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 #![expect(clippy::disallowed_methods, reason = "tests start programs and spoil files")]
 
+#[allow(dead_code, reason = "one part of it is used here")]
+#[path = "common/service.rs"]
+mod service;
+
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -12,10 +16,12 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rtcctl::sys::ports::{Transport, holder};
 use serde_json::Value;
+use service::Undertaker;
 
 /// A home with free ports of its own. Dropping it stops what runs.
 struct Scene {
     _dir: tempfile::TempDir,
+    _undertaker: Undertaker,
     home: PathBuf,
     web: u16,
     http: u16,
@@ -29,8 +35,9 @@ impl Scene {
 
     fn below(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let scene =
-            Self { home: dir.path().join(name), _dir: dir, web: free_tcp(), http: free_tcp(), turn: free_udp() };
+        let home = dir.path().join(name);
+        let _undertaker = Undertaker::of(&home);
+        let scene = Self { home, _dir: dir, _undertaker, web: free_tcp(), http: free_tcp(), turn: free_udp() };
         let [web, http, turn] = [scene.web, scene.http, scene.turn].map(|port| port.to_string());
         let ports = ["--web-port", &web, "--http-port", &http, "--turn-port", &turn];
         let flags = ["init", "--yes", "--reach", "lan", "--host", "127.0.0.1", "--relay-ip", "127.0.0.1"];
@@ -68,12 +75,18 @@ impl Scene {
         is_other(Transport::Tcp, self.web) && is_other(Transport::Tcp, self.http) && is_other(Transport::Udp, self.turn)
     }
 
-    /// Ends the daemon without a word and waits until it is gone.
+    /// Ends the guardian and the daemon without a word and waits until both are gone.
     fn kill(&self) {
-        let pid = self.pid();
-        let watched = rtcctl::sys::process::Watched::new(u32::try_from(pid).unwrap()).unwrap();
-        watched.kill().unwrap();
-        assert!(watched.wait(std::time::Duration::from_secs(10)));
+        let pid = |document: &Value| u32::try_from(document["pid"].as_u64().unwrap()).unwrap();
+        let status = self.status();
+        let watched = |pid| rtcctl::sys::process::Watched::new(pid).unwrap();
+        let (daemon, guardian) = (watched(pid(&status)), watched(pid(&status["guardian"])));
+        // So that it cannot start another guardian.
+        assert!(Command::new("kill").args(["-STOP", &daemon.pid().to_string()]).status().unwrap().success());
+        for process in [guardian, daemon] {
+            process.kill().unwrap();
+            assert!(process.wait(std::time::Duration::from_secs(10)));
+        }
     }
 
     fn read(&self, name: &str) -> Vec<u8> {
@@ -173,7 +186,7 @@ fn many_starts_at_once_make_one_daemon() {
 }
 
 #[test]
-fn a_killed_daemon_starts_again_at_once_and_nothing_is_lost() {
+fn a_service_whose_every_process_was_killed_can_be_started_again_and_nothing_is_lost() {
     let scene = Scene::started();
     let kept = ["secrets.yaml", "config.yaml", "certs/ca.pem", "certs/leaf.pem", "certs/leaf.key"];
     let before: Vec<Vec<u8>> = kept.iter().map(|name| scene.read(name)).collect();
@@ -188,15 +201,27 @@ fn a_killed_daemon_starts_again_at_once_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_service_whose_socket_was_deleted_is_told_and_stopped_all_the_same() {
+fn a_control_socket_that_was_deleted_is_there_again_in_a_moment_and_a_stop_does_not_need_it() {
     let scene = Scene::started();
     let pid = scene.pid();
-    std::fs::remove_file(scene.home.join("control.sock")).unwrap();
-    let told = expect(&scene.run(&["status"]), 1);
-    assert!(told.contains(&format!("rtcctl runs (pid {pid}), but nothing answers")), "{told}");
-    assert!(expect(&scene.run(&["start"]), 14).contains("does not answer"));
+    let socket = scene.home.join("control.sock");
+    std::fs::remove_file(&socket).unwrap();
+    let deleted_at = std::time::Instant::now();
+    while scene.run(&["status"]).status.code() != Some(0) {
+        assert!(deleted_at.elapsed() < std::time::Duration::from_secs(5), "it did not come back");
+    }
+    assert_eq!(scene.pid(), pid);
+    // A folder in its place keeps it away.
+    std::fs::remove_file(&socket).unwrap();
+    if std::fs::create_dir(&socket).is_ok() {
+        let told = expect(&scene.run(&["status"]), 1);
+        assert!(told.contains("cannot reach") || told.contains("nothing answers"), "{told}");
+        assert!(expect(&scene.run(&["start"]), 14).contains("does not answer"));
+    }
     let told = expect(&scene.run(&["stop"]), 0);
     assert!(told.contains("rtcctl is stopped") && !told.contains("killing"), "{told}");
+    // Gone already, if the daemon was faster.
+    let _ = std::fs::remove_dir(&socket);
     expect(&scene.run(&["start"]), 0);
 }
 
@@ -351,8 +376,14 @@ fn an_interrupted_terminal_ends_no_daemon_and_secrets_stay_out_of_the_log() {
         .unwrap();
     assert_eq!(secret.len(), 64);
     let log = String::from_utf8(scene.read("log/rtcctl.log")).unwrap();
-    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-    assert!(!log.contains(&secret) && !line.contains(&secret));
+    let guardian = &scene.status()["guardian"]["pid"];
+    for pid in [pid.to_string(), guardian.to_string()] {
+        for file in ["cmdline", "environ"] {
+            let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
+            assert!(!String::from_utf8_lossy(&bytes).contains(&secret), "{file}");
+        }
+    }
+    assert!(!log.contains(&secret));
 }
 
 #[test]

@@ -236,7 +236,10 @@ impl Keeper {
     ///
     /// # Errors
     /// If it cannot be written down: then it is not begun.
-    pub(super) fn next(&mut self, served: Option<&Served>, now: Moment) -> Result<Option<Work>> {
+    pub(super) fn next(&mut self, served: Option<&Served>, is_busy: bool, now: Moment) -> Result<Option<Work>> {
+        if is_busy {
+            return Ok(None);
+        }
         let of_authority = served.filter(|served| served.source == Source::Acme);
         let leaf = of_authority.and_then(|served| served.key.cert.first()).cloned();
         match next_step(&self.state, now) {

@@ -18,7 +18,8 @@ pub mod request;
 pub mod store;
 mod task;
 pub mod trouble;
+pub mod trust;
 
 pub use handle::{CertHandle, LastAttempt, RenewalState, RenewalView, Served, Source};
 pub use store::load_or_issue;
-pub use task::Certs;
+pub use task::{Certs, Control, Issued};

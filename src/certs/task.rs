@@ -1,19 +1,20 @@
 //! The certs task: keeps the served certificate valid, without anyone noticing.
 
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use super::CertHandle;
-use super::files::Watched;
+use super::files::{Watched, load_files};
 use super::handle::Asked;
 use super::keeper::{Done, Keeper};
 use super::moment::Moment;
 use super::renewal::Wish;
 use super::store::{load_or_issue, reissue};
-use super::{Served, Source};
+use super::{CertHandle, Served, Source};
 use crate::config::{CertSource, Config, Secrets};
 use crate::error::{Failure, Result};
 use crate::home::Home;
@@ -24,33 +25,59 @@ use crate::sys::clock;
 const CHECKED_EVERY: Duration = Duration::from_secs(3600);
 /// How often the loop turns. Short, because monotonic clocks stop while a machine is suspended, and because a loop that
 /// turns once an hour cannot be told from one that hangs.
-const TURN_EVERY: Duration = Duration::from_secs(5);
+const TURN_EVERY: Duration = Duration::from_secs(1);
 
 /// Loads or makes the certificate, swaps it in, and renews it in time.
 pub struct Certs {
-    config: Config,
+    live: Arc<Live>,
+}
+
+/// What the task and its control share.
+struct Live {
+    config: ArcSwap<Config>,
+    /// Counts the configurations, so that an instance notices another one.
+    generation: AtomicU64,
     secrets: Secrets,
     home: Home,
     handle: CertHandle,
+    /// Held by whoever looks at the local CA's files and writes them.
+    refreshing: Mutex<()>,
 }
 
-/// One instance of the task.
-struct Instance<'a> {
-    certs: &'a Certs,
-    checked_at: SystemTime,
-    keeper: Option<Keeper>,
-    watched: Option<Watched>,
-    work: Option<Pin<Box<dyn Future<Output = Done>>>>,
-    /// Who waits for a renewal.
-    asked: Option<mpsc::Sender<Result<bool>>>,
-    /// What keeps the certificate from being what it should be.
-    complaint: Option<String>,
+/// Changes what the certificate is for. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    live: Arc<Live>,
 }
 
-impl Certs {
-    #[must_use]
-    pub fn new(config: &Config, secrets: &Secrets, home: &Home, handle: CertHandle) -> Self {
-        Self { config: config.clone(), secrets: secrets.clone(), home: home.clone(), handle }
+/// A certificate on disk that is not served yet.
+#[derive(Debug)]
+pub struct Issued(Served);
+
+impl Control {
+    /// Loads the certificate for `config`, or makes one by the local CA; connections and handshakes see nothing of it
+    /// yet. What an authority is to issue is ordered once the configuration is applied.
+    ///
+    /// # Errors
+    /// If the folder of certificates cannot be read or written, or the operator's files cannot be served.
+    pub fn issue(&self, config: &Config) -> Result<Issued> {
+        self.live.at_hand(config).map(|(served, _)| Issued(served))
+    }
+
+    /// Serves it in new handshakes, and keeps it fresh for `config` from now on.
+    pub fn apply(&self, config: &Config, issued: Option<Issued>) {
+        self.live.config.store(Arc::new(config.clone()));
+        if let Some(Issued(served)) = issued {
+            self.live.serve(served);
+        }
+        // The instance takes it up at its next turn.
+        self.live.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Live {
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.refreshing.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Serves `served` from now on, if it is not what is served already.
@@ -61,58 +88,91 @@ impl Certs {
         }
     }
 
-    fn begin(&self) -> Result<Instance<'_>> {
-        let now = clock::now();
-        let mut instance = Instance {
-            certs: self,
-            checked_at: now.wall,
-            keeper: None,
-            watched: None,
-            work: None,
-            asked: None,
-            complaint: None,
-        };
-        match self.config.certificate.source {
-            CertSource::SelfSigned => {
-                self.handle.publish(None);
-                self.serve(load_or_issue(&self.config, &self.home, now)?);
-            }
+    /// The leaf of the local CA, as it is or made anew.
+    fn local(&self, config: &Config) -> Result<Served> {
+        let _refreshing = self.lock();
+        load_or_issue(config, &self.home, clock::now())
+    }
+
+    /// What can be served now for `config`, without asking anybody.
+    fn at_hand(&self, config: &Config) -> Result<(Served, Option<Keeper>)> {
+        let now = clock::now().wall;
+        match config.certificate.source {
+            CertSource::SelfSigned => Ok((self.local(config)?, None)),
+            CertSource::Files => Ok((load_files(config, now)?, None)),
             CertSource::Acme => {
                 let challenges = self.handle.challenges().clone();
-                let moment = now.wall.into();
-                let mut keeper = Keeper::open(&self.config, &self.secrets, &self.home, challenges, moment);
-                match keeper.load(now.wall) {
-                    Some(served) => self.serve(served),
-                    None => self.serve(load_or_issue(&self.config, &self.home, now)?),
-                }
-                self.handle.publish(Some(keeper.view(moment)));
-                instance.keeper = Some(keeper);
-            }
-            CertSource::Files => {
-                self.handle.publish(None);
-                let mut watched = Watched::of(&self.config)
-                    .ok_or_else(|| Failure::bug("files that are to be served are named by the configuration"))?;
-                match watched.changed(&self.config, now.wall) {
-                    Some(Ok(served)) => self.serve(served),
-                    // What was served before a restart of the task is better than nothing.
-                    Some(Err(failure)) if self.handle.current().is_some() => {
-                        instance.complaint = Some(failure.to_string());
-                    }
-                    Some(Err(failure)) => return Err(failure),
-                    None => {}
-                }
-                instance.watched = Some(watched);
+                let mut keeper = Keeper::open(config, &self.secrets, &self.home, challenges, now.into());
+                let served = match keeper.load(now) {
+                    Some(served) => served,
+                    None => self.local(config)?,
+                };
+                Ok((served, Some(keeper)))
             }
         }
-        Ok(instance)
     }
 }
 
-impl Instance<'_> {
+impl Certs {
+    #[must_use]
+    pub fn new(config: &Config, secrets: &Secrets, home: &Home, handle: CertHandle) -> Self {
+        let live = Live {
+            config: ArcSwap::from_pointee(config.clone()),
+            generation: AtomicU64::default(),
+            secrets: secrets.clone(),
+            home: home.clone(),
+            handle,
+            refreshing: Mutex::default(),
+        };
+        Self { live: Arc::new(live) }
+    }
+
+    /// Changes what the certificate is for, whether or not an instance runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { live: Arc::clone(&self.live) }
+    }
+}
+
+/// One instance of the task, for one configuration.
+struct Instance<'a> {
+    live: &'a Live,
+    config: Arc<Config>,
+    generation: u64,
+    checked_at: SystemTime,
+    keeper: Option<Keeper>,
+    watched: Option<Watched>,
+    /// What an authority is asked at the moment.
+    work: Option<Pin<Box<dyn Future<Output = Done>>>>,
+    /// Who waits for a renewal.
+    asked: Option<mpsc::Sender<Result<bool>>>,
+    /// What keeps the certificate from being what it should be.
+    complaint: Option<String>,
+}
+
+impl<'a> Instance<'a> {
+    fn begin(live: &'a Live) -> Result<Self> {
+        let generation = live.generation.load(Ordering::Acquire);
+        let config = live.config.load_full();
+        let (keeper, complaint) = match live.at_hand(&config) {
+            Ok((served, keeper)) => {
+                live.serve(served);
+                (keeper, None)
+            }
+            // What was served before a restart of the task is better than nothing.
+            Err(failure) if live.handle.current().is_some() => (None, Some(failure.to_string())),
+            Err(failure) => return Err(failure),
+        };
+        let now = clock::now().wall;
+        live.handle.publish(keeper.as_ref().map(|keeper| keeper.view(now.into())));
+        let watched = if config.certificate.source == CertSource::Files { Watched::of(&config) } else { None };
+        Ok(Self { live, config, generation, checked_at: now, keeper, watched, work: None, asked: None, complaint })
+    }
+
     /// One turn of the loop: whatever is due, without waiting for anything.
     fn turn(&mut self) {
         let now = clock::now();
-        let wish = self.certs.handle.take_wish().map(|Asked { wish, answer }| {
+        let wish = self.live.handle.take_wish().map(|Asked { wish, answer }| {
             self.asked = Some(answer);
             wish
         });
@@ -133,7 +193,7 @@ impl Instance<'_> {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        self.certs.handle.current().map(|served| served.fingerprint.clone())
+        self.live.handle.current().map(|served| served.fingerprint.clone())
     }
 
     /// Tells who waits, if anybody does.
@@ -146,30 +206,32 @@ impl Instance<'_> {
 
     /// The local leaf.
     fn refresh(&self, wish: Option<Wish>) -> Result<()> {
-        let Certs { config, home, .. } = self.certs;
         let served = match wish {
-            Some(Wish::Force) => reissue(config, home, clock::now())?,
-            Some(Wish::Renew) | None => load_or_issue(config, home, clock::now())?,
+            Some(Wish::Force) => {
+                let _refreshing = self.live.lock();
+                reissue(&self.config, &self.live.home, clock::now())?
+            }
+            Some(Wish::Renew) | None => self.live.local(&self.config)?,
         };
-        self.certs.serve(served);
+        self.live.serve(served);
         Ok(())
     }
 
     /// The operator's files.
     fn watch(&mut self, now: SystemTime) {
+        let before = self.fingerprint();
         let Some(watched) = &mut self.watched else { return };
         if self.asked.is_some() {
             watched.look_again();
         }
-        let before = self.certs.handle.current().map(|served| served.fingerprint.clone());
-        match watched.changed(&self.certs.config, now) {
+        match watched.changed(&self.config, now) {
             Some(Ok(served)) => {
                 self.complaint = None;
-                self.certs.serve(served);
+                self.live.serve(served);
             }
             Some(Err(failure)) => self.complaint = Some(failure.to_string()),
             None => {
-                let ends = self.certs.handle.current().map(|served| served.not_after);
+                let ends = self.live.handle.current().map(|served| served.not_after);
                 if ends.is_some_and(|ends| ends <= now) {
                     self.complaint = Some("the certificate of the files that are served has expired".to_owned());
                 }
@@ -184,38 +246,33 @@ impl Instance<'_> {
 
     /// The certificate of an authority.
     fn keep(&mut self, wish: Option<Wish>, now: SystemTime) {
-        let Some(keeper) = &mut self.keeper else { return };
-        let handle = &self.certs.handle;
-        if let Some(wish) = wish {
-            keeper.wish(wish);
-        }
-        let served = handle.current();
+        let served = self.live.handle.current();
         let has_expired = served.as_ref().is_none_or(|served| served.source == Source::Acme && served.not_after <= now);
         if has_expired {
             // Whoever trusts the local CA is better off with it than with a date that is over.
-            match load_or_issue(&self.certs.config, &self.certs.home, clock::now()) {
-                Ok(local) => self.certs.serve(local),
+            match self.live.local(&self.config) {
+                Ok(local) => self.live.serve(local),
                 Err(failure) => warn!(%failure, "cannot make a certificate of the local CA"),
             }
         }
-        if self.work.is_none() {
-            match keeper.next(served.as_deref(), now.into()) {
-                Ok(Some(work)) => self.work = Some(Box::pin(work.run())),
-                Ok(None) => {
-                    let waits = keeper.waits(now.into());
-                    self.answer(waits.map_or(Ok(false), Err));
-                }
-                Err(failure) => {
-                    self.complaint = Some(failure.to_string());
-                    handle.publish(Some(keeper.view(now.into())));
-                    self.answer(Err(failure));
-                    return;
-                }
-            }
+        let Some(keeper) = &mut self.keeper else { return };
+        if let Some(wish) = wish {
+            keeper.wish(wish);
         }
-        let Some(keeper) = &self.keeper else { return };
-        self.complaint = keeper.complaint(now.into());
-        handle.publish(Some(keeper.view(now.into())));
+        let (answer, obstacle) = match keeper.next(served.as_deref(), self.work.is_some(), now.into()) {
+            Ok(Some(work)) => {
+                self.work = Some(Box::pin(work.run()));
+                (None, None)
+            }
+            Ok(None) if self.work.is_some() => (None, None),
+            Ok(None) => (Some(keeper.waits(now.into()).map_or(Ok(false), Err)), None),
+            Err(failure) => (Some(Err(failure.clone())), Some(failure.to_string())),
+        };
+        self.complaint = obstacle.or_else(|| keeper.complaint(now.into()));
+        self.live.handle.publish(Some(keeper.view(now.into())));
+        if let Some(answer) = answer {
+            self.answer(answer);
+        }
     }
 
     fn finish(&mut self, done: Done) {
@@ -224,10 +281,10 @@ impl Instance<'_> {
         let now = clock::now().wall;
         let finished = keeper.finish(done, now.into(), rand::random());
         self.complaint = keeper.complaint(Moment::from(now));
-        self.certs.handle.publish(Some(keeper.view(now.into())));
+        self.live.handle.publish(Some(keeper.view(now.into())));
         match finished {
             Ok(Some(served)) => {
-                self.certs.serve(served);
+                self.live.serve(served);
                 self.answer(Ok(true));
             }
             Ok(None) => {}
@@ -239,9 +296,9 @@ impl Instance<'_> {
         }
     }
 
-    /// Waits for something to do, a few seconds at most. `true`: the task is to stop.
+    /// Waits for something to do, a moment at most. `true`: the task is to stop.
     async fn wait(&mut self, context: &Context) -> bool {
-        let handle = self.certs.handle.clone();
+        let handle = self.live.handle.clone();
         let done = async {
             match &mut self.work {
                 Some(work) => work.await,
@@ -269,17 +326,22 @@ impl Service for Certs {
     fn run(&self, context: Context) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_start(context.adopter())
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for certs").caused_by(error))?;
-        let mut instance = self.begin()?;
+        let mut instance = Instance::begin(&self.live)?;
         context.ready();
         let mut told = None;
         loop {
             context.progress();
-            runtime.block_on(async {
-                // Inside, because work may be begun.
-                instance.turn();
-            });
+            // An order that is under way for another configuration is given up, and gone on with if it is for the same.
+            if instance.generation != self.live.generation.load(Ordering::Acquire) {
+                match runtime.block_on(async { Instance::begin(&self.live) }) {
+                    Ok(next) => instance = next,
+                    Err(failure) => warn!(%failure, "cannot take up the configuration; trying again"),
+                }
+            }
+            runtime.block_on(async { instance.turn() });
             if instance.complaint != told {
                 if let Some(why) = &instance.complaint {
                     warn!(why, "the certificate is not what it should be");
@@ -298,23 +360,22 @@ impl Service for Certs {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, mpsc};
 
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::config::{HostFacts, resolve};
+    use crate::supervisor::instance::Pulse;
     use crate::supervisor::service::Report;
 
     /// Runs an instance on a thread; gives what it reports, and how to stop it.
-    fn run(home: &Home, handle: &CertHandle) -> (mpsc::Receiver<Report>, CancellationToken, Arc<AtomicU64>, Joined) {
+    fn run(home: &Home, handle: &CertHandle) -> (mpsc::Receiver<Report>, CancellationToken, Arc<Pulse>, Joined) {
         let facts = HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 1 };
         let config = resolve("hosts: [call.example]\n", &facts).unwrap().config;
         let certs = Certs::new(&config, &secrets(), home, handle.clone());
         let (sender, reports) = mpsc::channel();
         let report = Arc::new(move |report| drop(sender.send(report)));
-        let (progress, stopping) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let (progress, stopping) = (Arc::new(Pulse::default()), CancellationToken::new());
         let context = Context::new(report, Arc::clone(&progress), stopping.clone());
         let joined = std::thread::spawn(move || certs.run(context));
         (reports, stopping, progress, joined)
@@ -335,7 +396,7 @@ mod tests {
         assert!(handle.current().unwrap().names.iter().any(|name| name == "call.example"));
         stopping.cancel();
         assert_eq!(joined.join().unwrap(), Ok(()));
-        assert!(progress.load(Ordering::Relaxed) > 0);
+        assert!(progress.count() > 0);
     }
 
     #[test]

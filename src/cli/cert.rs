@@ -1,5 +1,7 @@
 //! `rtcctl cert`: the certificate of this home.
 
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +14,17 @@ use super::Frame;
 use crate::certs::files::load_files;
 use crate::certs::keeper::{AcmeFiles, load_bundle};
 use crate::certs::renewal::{Scenario, rehearse, scenarios};
+use crate::certs::request::{RequestFiles, import, write_request};
 use crate::certs::store::{Files, load};
+use crate::certs::trust::{Outcome, trust, untrust};
 use crate::certs::{Served, Source};
-use crate::config::{CertSource, Config, load_config};
+use crate::config::{CertSource, Config, load_config, set_value};
 use crate::control::client::ask;
 use crate::control::protocol::{Request, Response, SCHEMA_VERSION};
 use crate::daemon::{ANSWERED_WITHIN, RENEWED_WITHIN};
 use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
+use crate::sys::fs::{read_to_string, write_atomic};
 
 /// What to do with the certificate.
 #[derive(Debug, Subcommand)]
@@ -31,6 +36,17 @@ pub(super) enum Args {
         /// Renew it whether it is due or not
         #[arg(long)]
         force: bool,
+    },
+    /// Have the stores of this host trust the local CA: the system's, Chromium's and Firefox's
+    Trust,
+    /// Take the local CA out of these stores
+    Untrust,
+    /// Print a signing request for all hosts, for an authority that works by hand; its key stays here
+    Csr,
+    /// Take the answer to the signing request, check it, and serve it
+    Import {
+        /// The chain in PEM: the server's certificate first
+        file: PathBuf,
     },
     /// Play years of renewals in a moment, with outages, limits, wrong clocks and full disks, and show what comes of it
     Rehearse {
@@ -50,6 +66,10 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     match args {
         Args::Show => show(frame),
         Args::Renew { force } => renew(frame, force),
+        Args::Trust => tell_stores(frame, &trust(&frame.home, env::home_dir().as_deref())?, "trusts"),
+        Args::Untrust => tell_stores(frame, &untrust(&frame.home, env::home_dir().as_deref())?, "no longer trusts"),
+        Args::Csr => csr(frame),
+        Args::Import { file } => take(frame, &file),
         Args::Rehearse { scenario, years, seed } => play(frame, scenario.as_deref(), years, seed),
     }
 }
@@ -102,6 +122,87 @@ fn play(frame: &Frame, only: Option<&str>, years: u64, seed: u64) -> Result<Exit
         );
     }
     if all_hold { Ok(ExitCode::SUCCESS) } else { Err(Failure::bug("a certificate ended that should not have")) }
+}
+
+/// Says what became of each store. It has failed if one could not be changed.
+fn tell_stores(frame: &Frame, outcomes: &[Outcome], verb: &str) -> Result<ExitCode> {
+    let mut failure = None;
+    let mut documents = Vec::new();
+    for Outcome { store, changed } in outcomes {
+        let store = store.to_string();
+        documents.push(json!({
+            "store": store,
+            "changed": changed.as_ref().is_ok_and(|changed| *changed),
+            "error": changed.as_ref().err(),
+        }));
+        match changed {
+            Ok(changed) if !frame.json => {
+                let already = if *changed { "" } else { " already" };
+                frame.print(&format!("{store} {verb} the local CA{already}"));
+            }
+            Ok(_) => {}
+            Err(why) => {
+                let one = failure.take().unwrap_or_else(|| Failure::operator("not every store could be changed"));
+                failure = Some(one.because(format!("{store}: {why}")));
+            }
+        }
+    }
+    if frame.json {
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "stores": documents }));
+    }
+    match failure {
+        Some(failure) => Err(failure.hinted("the system's store needs root; a browser's belongs to its user")),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn csr(frame: &Frame) -> Result<ExitCode> {
+    let config = load_config(&frame.home)?.config;
+    let text = write_request(&config.hosts, &frame.home)?;
+    let files = RequestFiles::of(&frame.home);
+    if frame.json {
+        let (request, key) = (&files.request, &files.key);
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "csr": text, "file": request, "key_file": key }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    frame.print(text.trim_end());
+    frame.say(&format!("\nit is in `{}`, too; its key stays in `{}`", files.request.display(), files.key.display()));
+    frame.say(&format!("when the authority has answered: `rtcctl{} cert import FILE`", frame.home.flag()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes an authority's answer and has it served.
+fn take(frame: &Frame, file: &Path) -> Result<ExitCode> {
+    let resolved = load_config(&frame.home)?;
+    let label = format!("`{}`", file.display());
+    let files = import(&read_to_string(file)?, &label, &resolved.config.hosts, &frame.home, clock::now().wall)?;
+    let path = frame.home.config_file();
+    let before = read_to_string(&path)?;
+    let wanted = [
+        ("certificate.cert_file", files.chain.to_string_lossy().into_owned()),
+        ("certificate.key_file", files.key.to_string_lossy().into_owned()),
+        ("certificate.source", "files".to_owned()),
+    ];
+    let text = wanted.iter().try_fold(before.clone(), |text, (key, value)| {
+        let value = serde_json::Value::from(value.as_str()).to_string();
+        set_value(&text, key, &value).ok_or_else(|| {
+            Failure::operator(format!("`{key}` cannot be changed in config.yaml as it is written"))
+                .hinted(format!("set `{key}` to {value} in `{}` by hand", path.display()))
+        })
+    })?;
+    if text != before {
+        write_atomic(&path, text.as_bytes(), 0o644)?;
+    }
+    let is_live = resolved.config.certificate.source == CertSource::Files && text == before;
+    let flag = frame.home.flag();
+    if frame.json {
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "cert_file": files.chain, "served": is_live }));
+    } else if is_live {
+        frame.say("taken; the running service serves it in a moment");
+    } else {
+        frame.say(&format!("taken, and `certificate.source` is `files` now; `rtcctl{flag} restart` serves it"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn renew(frame: &Frame, force: bool) -> Result<ExitCode> {

@@ -2,7 +2,10 @@
 
 mod cert;
 mod config;
+#[cfg(feature = "faults")]
+mod fault;
 mod frame;
+mod guardian;
 mod init;
 mod prompt;
 mod qr;
@@ -40,6 +43,8 @@ enum Command {
     Start(start::Args),
     /// Run the service in the foreground, until SIGTERM or Ctrl-C
     Run(start::RunArgs),
+    #[command(hide = true)]
+    Guardian(start::GuardianArgs),
     /// Stop the service and wait for its end, or one task of it
     Stop(stop::Args),
     /// Stop and start the service, or one task of it
@@ -57,6 +62,10 @@ enum Command {
     /// The relay: credentials for it, and a test of this or any other
     #[command(subcommand)]
     Turn(turn::Args),
+    /// Plant a fault in the running service
+    #[cfg(feature = "faults")]
+    #[command(hide = true)]
+    Fault(fault::Args),
     /// Print the version
     Version,
 }
@@ -85,6 +94,7 @@ impl Command {
             Self::Init(args) => init::run(frame, *args),
             Self::Start(args) => start::run(frame, &args),
             Self::Run(args) => start::run_in_foreground(frame, &args),
+            Self::Guardian(args) => start::guard(frame, &args),
             Self::Stop(args) => stop::run(frame, &args),
             Self::Restart(args) => stop::restart(frame, &args),
             Self::Status(args) => status::run(frame, &args),
@@ -92,6 +102,8 @@ impl Command {
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Turn(args) => turn::run(frame, args),
+            #[cfg(feature = "faults")]
+            Self::Fault(args) => fault::run(frame, &args),
             Self::Version => {
                 frame.print(&format!("rtcctl {}", env!("CARGO_PKG_VERSION")));
                 Ok(ExitCode::SUCCESS)

@@ -1,6 +1,5 @@
 //! `rtcctl start` and `rtcctl run`: the service in the background and in the foreground.
 
-use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,6 +17,7 @@ use crate::control::client::ask;
 use crate::control::protocol::{Outcome, Request, Response, SCHEMA_VERSION};
 use crate::daemon::{self, ANSWERED_WITHIN, Mode};
 use crate::error::{Failure, Kind, Result};
+use crate::guardian::{self, Manner, Occasion, command_line};
 use crate::home::Home;
 use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
@@ -42,34 +42,60 @@ pub(super) struct Args {
     /// Stay in the foreground, as `rtcctl run`
     #[arg(long, conflicts_with = "task")]
     foreground: bool,
+    /// For endurance tests: restart what fails at once and without a bound
+    #[arg(long, conflicts_with = "task")]
+    endurance: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct RunArgs {
-    /// Report to the `start` that waits on standard output
+    /// Log to the home's file, and start another guardian when this one dies
     #[arg(long, hide = true)]
-    report: bool,
+    guarded: bool,
+    /// For endurance tests: restart what fails at once and without a bound
+    #[arg(long)]
+    endurance: bool,
+}
+
+/// Keeps the daemon alive.
+#[derive(Debug, ClapArgs)]
+pub(super) struct GuardianArgs {
+    /// Take over this running daemon, which has started this guardian
+    #[arg(long, value_name = "PID")]
+    adopt: Option<u32>,
+    /// For endurance tests: restart what fails at once and without a bound
+    #[arg(long)]
+    endurance: bool,
 }
 
 pub(super) fn run_in_foreground(frame: &Frame, args: &RunArgs) -> Result<ExitCode> {
-    let mode = if args.report { Mode::Background } else { Mode::Foreground };
-    daemon::run(&frame.home, mode, frame.verbose)?;
+    let mode = if args.guarded { Mode::Guarded } else { Mode::Foreground };
+    daemon::run(&frame.home, mode, manner(frame, args.endurance))?;
     Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn guard(frame: &Frame, args: &GuardianArgs) -> Result<ExitCode> {
+    let occasion = args.adopt.map_or(Occasion::Start, Occasion::Adoption);
+    Ok(guardian::run(&frame.home, manner(frame, args.endurance), occasion)?.into())
+}
+
+fn manner(frame: &Frame, endurance: bool) -> Manner {
+    Manner { verbose: frame.verbose, endurance }
 }
 
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if args.foreground {
-        return run_in_foreground(frame, &RunArgs { report: false });
+        return run_in_foreground(frame, &RunArgs { guarded: false, endurance: args.endurance });
     }
     if let Some(task) = args.task {
         ask(&frame.home, &Request::Start { task }, ANSWERED_WITHIN)?;
         return say_done(frame, &format!("{task} is ready"));
     }
-    start(frame)
+    start(frame, args.endurance)
 }
 
 /// Starts the daemon in the background, unless it runs.
-pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
+pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
     if let Some(pid) = Lock::holder(&frame.home.lock_file()) {
         return already_running(frame, pid);
     }
@@ -81,18 +107,14 @@ pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
     let complaints =
         complaints.map_err(|error| Failure::operator(format!("cannot write `{}`", log.display())).caused_by(error))?;
     let begin = complaints.metadata().map_or(0, |data| data.len());
-    let mut child = spawn_self(&arguments(frame), complaints)
-        .map_err(|error| Failure::operator("cannot start the daemon").caused_by(error))?;
+    if guardian::holder(&frame.home).is_some() {
+        return wake(frame, &log, begin);
+    }
+    let line = command_line(&frame.home, manner(frame, endurance), Occasion::Start);
+    let mut child =
+        spawn_self(&line, complaints).map_err(|error| Failure::operator("cannot start the daemon").caused_by(error))?;
     match hear(&mut child)? {
-        Some(Outcome::Ready { pid }) => {
-            if frame.json {
-                frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "state": "ready", "pid": pid }));
-            } else {
-                frame.say(&format!("rtcctl is ready (pid {pid})"));
-                frame.say(&format!("see `rtcctl{0} status`, stop it by `rtcctl{0} stop`", frame.home.flag()));
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Outcome::Ready { pid }) => ready(frame, pid),
         Some(Outcome::Partly { pid, tasks }) => {
             let failure = Failure::new(Kind::TaskDown, format!("rtcctl runs (pid {pid}), but not all of it is ready"));
             let failure = tasks.iter().fold(failure, |failure, (task, why)| failure.because(format!("{task}: {why}")));
@@ -107,7 +129,7 @@ pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
             Err(failure)
         }
         None => {
-            let failure = Failure::operator("the daemon ended before it was ready");
+            let failure = Failure::operator("the guardian ended before the daemon was ready");
             let failure = match child.wait() {
                 Ok(status) => failure.because(status.to_string()),
                 Err(_) => failure,
@@ -115,6 +137,37 @@ pub(super) fn start(frame: &Frame) -> Result<ExitCode> {
             Err(with_log(failure, &log, begin))
         }
     }
+}
+
+/// The daemon is down, and its guardian waits before it starts it again: there is nothing to wait for any more.
+fn wake(frame: &Frame, log: &Path, begin: u64) -> Result<ExitCode> {
+    let woken = guardian::start(&frame.home, STARTED_WITHIN).map_err(|failure| {
+        if failure.kind() != Kind::Operator {
+            return failure;
+        }
+        with_log(failure, log, begin).hinted(format!(
+            "its guardian goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
+            frame.home.flag()
+        ))
+    });
+    let pid = woken?;
+    match ask(&frame.home, &Request::Status, OTHER_STARTS_WITHIN) {
+        Ok(Response::Status { status }) if !matches!(status.state, State::Ready | State::Degraded) => {
+            let failure = format!("rtcctl runs (pid {pid}), but not all of it is ready");
+            Err(Failure::new(Kind::TaskDown, failure).hinted(format!("see `rtcctl{} status`", frame.home.flag())))
+        }
+        Ok(_) | Err(_) => ready(frame, pid),
+    }
+}
+
+fn ready(frame: &Frame, pid: u32) -> Result<ExitCode> {
+    if frame.json {
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "state": "ready", "pid": pid }));
+    } else {
+        frame.say(&format!("rtcctl is ready (pid {pid})"));
+        frame.say(&format!("see `rtcctl{0} status`, stop it by `rtcctl{0} stop`", frame.home.flag()));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn say_done(frame: &Frame, text: &str) -> Result<ExitCode> {
@@ -146,16 +199,6 @@ fn already_running(frame: &Frame, pid: u32) -> Result<ExitCode> {
         Ok(_) => Err(locked("not all of it is ready")),
         Err(_) => Err(locked("it does not answer yet")),
     }
-}
-
-fn arguments(frame: &Frame) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = Vec::new();
-    if let Some(dir) = frame.home.single_dir() {
-        arguments.extend(["--home".into(), dir.as_os_str().to_owned()]);
-    }
-    arguments.extend((0..frame.verbose).map(|_| OsString::from("-v")));
-    arguments.extend(["run".into(), "--report".into()]);
-    arguments
 }
 
 /// Waits for the daemon's one line. `None`: it ended without a word.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::Frame;
 use super::qr::qr_code;
 use super::words::{bytes, count, span};
+use super::{Frame, guardian};
 use crate::control::client::ask;
 use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus};
 use crate::error::{Failure, Kind, Result};
@@ -27,12 +27,16 @@ pub(super) struct Args {
 
 /// Everything at a glance. Exit code 0: ready; 10: with a finding; 11: a task is down; 3: not running.
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    if let Some(down) = guardian::waits(frame) {
+        return Ok(guardian::tell_down(frame, &down));
+    }
     let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
+    let guardian = guardian::report(&frame.home);
     if frame.json {
-        frame.print_json(&status);
+        frame.print_json(&guardian::with_report(&status, guardian.as_ref()));
     } else {
         frame.print(&table(&status, frame.colour));
-        frame.print(&summary(&status, frame.colour));
+        frame.print(&summary(&status, &guardian::line(guardian.as_ref()), frame.colour));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);
         }
@@ -42,6 +46,9 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 
 /// The tasks alone.
 pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
+    if let Some(down) = guardian::waits(frame) {
+        return Ok(guardian::tell_down(frame, &down));
+    }
     let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
     if frame.json {
         let document = json!({ "schema_version": SCHEMA_VERSION, "tasks": status.tasks });
@@ -172,7 +179,7 @@ fn turned_away(connections: &BTreeMap<String, u64>) -> Option<String> {
     Some(format!("connections  {times} turned away for lack of room"))
 }
 
-fn summary(status: &Status, colour: bool) -> String {
+fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     let mut lines = vec![
         String::new(),
         format!("page         {}", status.urls.web),
@@ -194,6 +201,7 @@ fn summary(status: &Status, colour: bool) -> String {
     });
     let up = span(status.uptime_s);
     lines.push(format!("process      pid {}, version {}, up {up}{usage}", status.pid, status.version));
+    lines.push(guardian.to_owned());
     for finding in &status.findings {
         let severity = format!("{:?}", finding.severity).to_lowercase();
         let severity = if colour { format!("\x1b[33m{severity}\x1b[0m") } else { severity };

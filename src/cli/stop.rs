@@ -13,6 +13,8 @@ use crate::control::client::ask;
 use crate::control::protocol::{Request, SCHEMA_VERSION};
 use crate::daemon::{ANSWERED_WITHIN, STOPPED_WITHIN};
 use crate::error::{Failure, Kind, Result};
+use crate::guardian;
+use crate::home::Home;
 use crate::supervisor::service::TaskName;
 use crate::sys::process::Watched;
 
@@ -20,6 +22,10 @@ use crate::sys::process::Watched;
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// How long init may take to take note of a process that has ended.
 const NOTED_WITHIN: Duration = Duration::from_secs(3);
+/// How long a guardian may take to end once its daemon has.
+const GUARDIAN_ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether something is left.
+const ROUNDS: usize = 4;
 /// How long the kernel may take to end a process that was killed.
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -36,11 +42,12 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         return done(frame, "stopped", &format!("{task} is stopped"));
     }
     match stop(frame)? {
-        Some(daemon) => {
+        Stopped::Daemon(daemon) => {
             daemon.linger(NOTED_WITHIN);
             done(frame, "stopped", &format!("rtcctl is stopped (it was pid {})", daemon.pid()))
         }
-        None => done(frame, "stopped", "rtcctl was not running"),
+        Stopped::GuardianAlone => done(frame, "stopped", "rtcctl is stopped (its daemon was down)"),
+        Stopped::Nothing => done(frame, "stopped", "rtcctl was not running"),
     }
 }
 
@@ -51,8 +58,10 @@ pub(super) fn restart(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     // A configuration that would not start must not end a service that runs.
     config::load(&frame.home)?;
+    // What restarts without a bound goes on so.
+    let endurance = guardian::report(&frame.home).is_ok_and(|report| report.endurance);
     stop(frame)?;
-    start(frame)
+    start(frame, endurance)
 }
 
 fn done(frame: &Frame, state: &str, text: &str) -> Result<ExitCode> {
@@ -64,32 +73,73 @@ fn done(frame: &Frame, state: &str, text: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stops the daemon and waits until its process has ended. Gives the process that was stopped, if there was one.
-fn stop(frame: &Frame) -> Result<Option<Watched>> {
-    let Some(pid) = daemon_pid(&frame.home) else { return Ok(None) };
-    // It may end between the two looks.
-    let Ok(daemon) = Watched::new(pid) else { return Ok(None) };
-    if daemon_pid(&frame.home) != Some(pid) {
-        return Ok(None);
+/// What there was to be stopped.
+enum Stopped {
+    Daemon(Watched),
+    /// The daemon had died and waited for its next start.
+    GuardianAlone,
+    Nothing,
+}
+
+/// Stops the daemon and its guardian, and waits until both processes have ended.
+fn stop(frame: &Frame) -> Result<Stopped> {
+    let mut stopped = Stopped::Nothing;
+    // One of them may start the other anew while that one ends.
+    for _ in 0..ROUNDS {
+        let guardian = watched(guardian::holder, &frame.home);
+        let daemon = watched(daemon_pid, &frame.home);
+        if guardian.is_none() && daemon.is_none() {
+            break;
+        }
+        end(frame, guardian.as_ref(), daemon.as_ref())?;
+        stopped = match (daemon, stopped) {
+            (Some(daemon), _) | (None, Stopped::Daemon(daemon)) => Stopped::Daemon(daemon),
+            (None, Stopped::GuardianAlone | Stopped::Nothing) => Stopped::GuardianAlone,
+        };
     }
-    let asked = ask(&frame.home, &Request::Stop { task: None }, HEARD_WITHIN);
-    let has_ended = match asked {
-        Ok(_) => daemon.wait(STOPPED_WITHIN),
+    Ok(stopped)
+}
+
+/// The process that `holder` finds, unless it ends meanwhile.
+fn watched(holder: impl Fn(&Home) -> Option<u32>, home: &Home) -> Option<Watched> {
+    let pid = holder(home)?;
+    let process = Watched::new(pid).ok()?;
+    (holder(home) == Some(pid)).then_some(process)
+}
+
+fn end(frame: &Frame, guardian: Option<&Watched>, daemon: Option<&Watched>) -> Result<()> {
+    let is_heard = guardian.is_some() && guardian::stop(&frame.home).is_ok();
+    if let Some(guardian) = guardian.filter(|_| !is_heard) {
+        // Should it wake up later, this is the first thing it hears.
+        let _ = guardian.terminate();
+    }
+    if let Some(daemon) = daemon {
+        let asked = is_heard || ask(&frame.home, &Request::Stop { task: None }, HEARD_WITHIN).is_ok();
         // On its way in or out, or out of reach: a signal says the same.
-        Err(_) => daemon.terminate().is_ok() && daemon.wait(STOPPED_WITHIN),
-    };
-    if has_ended {
-        return Ok(Some(daemon));
+        let is_told = asked || daemon.terminate().is_ok();
+        if !is_told || !daemon.wait(STOPPED_WITHIN) {
+            kill(frame, "daemon", daemon)?;
+        }
     }
-    frame.say(&format!("warning: the daemon (pid {pid}) does not end by itself; killing it"));
-    let kill = daemon.kill().map_err(|error| {
-        let failure = Failure::operator(format!("cannot kill the daemon (pid {pid})")).caused_by(error);
+    if let Some(guardian) = guardian
+        && !guardian.wait(if is_heard { GUARDIAN_ENDS_WITHIN } else { Duration::ZERO })
+    {
+        kill(frame, "guardian", guardian)?;
+    }
+    Ok(())
+}
+
+fn kill(frame: &Frame, what: &str, process: &Watched) -> Result<()> {
+    let pid = process.pid();
+    frame.say(&format!("warning: the {what} (pid {pid}) does not end by itself; killing it"));
+    let kill = process.kill().map_err(|error| {
+        let failure = Failure::operator(format!("cannot kill the {what} (pid {pid})")).caused_by(error);
         failure.hinted("stop it as the user it belongs to, or as root")
     });
     kill?;
-    if daemon.wait(KILLED_WITHIN) {
-        return Ok(Some(daemon));
+    if process.wait(KILLED_WITHIN) {
+        return Ok(());
     }
-    Err(Failure::new(Kind::Operator, format!("the daemon (pid {pid}) does not end, not even by SIGKILL"))
+    Err(Failure::new(Kind::Operator, format!("the {what} (pid {pid}) does not end, not even by SIGKILL"))
         .hinted("it waits inside the kernel, most often for a disk; see `dmesg`"))
 }

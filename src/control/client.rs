@@ -5,10 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::protocol::{Request, Response};
-use super::{ShortPath, read_line, write_line};
+use super::{read_line, write_line};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::lock::Lock;
+use crate::sys::unix::ShortPath;
 
 /// Asks the daemon of `home`.
 ///

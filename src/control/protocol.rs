@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::supervisor::board::State;
+#[cfg(feature = "faults")]
+use crate::supervisor::faults;
 use crate::supervisor::service::TaskName;
 
 /// Raised when a field of a `--json` answer changes its meaning; adding a field does not raise it.
@@ -31,6 +33,12 @@ pub enum Request {
     /// Renews the certificate if it is due, or in any case.
     Renew {
         force: bool,
+    },
+    /// Plants a fault: in builds for tests only.
+    #[cfg(feature = "faults")]
+    Fault {
+        place: faults::Place,
+        kind: faults::Kind,
     },
 }
 
@@ -98,9 +106,23 @@ pub struct TaskStatus {
     pub state: State,
     pub uptime_s: u64,
     pub restarts: u64,
+    /// How often it was replaced because it stood still; those count as restarts, too.
+    #[serde(default)]
+    pub hangs: u64,
     pub last_error: Option<String>,
+    /// The last panic in short; `rtcctl events --json` has all of it.
+    #[serde(default)]
+    pub last_panic: Option<PanicStatus>,
     /// What the last probe found; `null` for a task that is not up, which is not asked.
     pub probe: Option<ProbeStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PanicStatus {
+    pub at: String,
+    pub message: String,
+    /// Source file, line and column.
+    pub place: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,10 @@
 //! The daemon's end of the control socket.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -14,47 +13,70 @@ use nix::unistd::{Uid, geteuid};
 use tracing::{debug, warn};
 
 use super::protocol::{Request, Response};
-use super::{ShortPath, read_line, write_line};
+use super::socket::Socket;
+use super::{read_line, write_line};
 use crate::error::{Failure, Result};
 
 /// How long a client may take to say or to hear its line.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Clients served at a time; one that comes on top is turned away.
 const MAX_CLIENTS: usize = 16;
+/// How often it is looked whether the socket can still be reached, and whether it was closed.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, which is most often a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What answers requests. It may take its time: each client has a thread.
 pub type Answerer = Arc<dyn Fn(Request) -> Response + Send + Sync>;
 
-/// Binds the socket at `path` for this user alone. What is there already is left over from a daemon that was killed:
-/// the caller holds the home's lock.
+/// A control socket that is served.
+#[derive(Debug)]
+pub struct Served {
+    path: PathBuf,
+    is_closed: Arc<Mutex<bool>>,
+}
+
+impl Served {
+    /// Takes the socket from its place; whoever is being answered is answered.
+    pub fn close(&self) {
+        let mut is_closed = self.is_closed.lock().unwrap_or_else(PoisonError::into_inner);
+        *is_closed = true;
+        // Somebody may have done it before.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Binds the socket at `path`, see [`Socket::bind`].
 ///
 /// # Errors
 /// If the folder is not there or not writable.
-pub fn bind(path: &Path) -> Result<UnixListener> {
-    let bound = ShortPath::to(path).and_then(|short| {
-        match std::fs::remove_file(&short.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&short.path)?;
-        std::fs::set_permissions(&short.path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    });
-    bound.map_err(|error| Failure::operator(format!("cannot bind `{}`", path.display())).caused_by(error))
+pub fn bind(path: &Path) -> Result<Socket> {
+    let failed = |error| Failure::operator(format!("cannot bind `{}`", path.display())).caused_by(error);
+    Socket::bind(path).map_err(failed)
 }
 
-/// Serves for as long as the process lives, on a thread of its own.
+/// Serves for as long as the process lives, on a thread of its own. A socket whose file was deleted is bound anew, and
+/// `renewed` is told.
 ///
 /// # Errors
 /// If there is no thread to be had.
-pub fn serve(listener: UnixListener, answer: Answerer) -> Result<()> {
+pub fn serve(mut socket: Socket, answer: Answerer, renewed: impl Fn(&Socket) + Send + 'static) -> Result<Served> {
+    let is_closed = Arc::new(Mutex::new(false));
+    let served = Served { path: socket.path().to_path_buf(), is_closed: Arc::clone(&is_closed) };
     let clients = Arc::new(AtomicUsize::new(0));
     let accept = move || {
         loop {
-            let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+            {
+                let is_closed = is_closed.lock().unwrap_or_else(PoisonError::into_inner);
+                if *is_closed {
+                    return;
+                }
+                // Not while it is being closed: its file would stay behind.
+                keep_reachable(&mut socket, &renewed);
+            }
+            let stream = match socket.accept(LOOKED_EVERY) {
+                Ok(Some(stream)) => stream,
+                Ok(None) => continue,
                 Err(error) => {
                     warn!(%error, "cannot accept on the control socket");
                     thread::park_timeout(PAUSE);
@@ -78,7 +100,21 @@ pub fn serve(listener: UnixListener, answer: Answerer) -> Result<()> {
         }
     };
     let spawned = thread::Builder::new().name("control".to_owned()).spawn(accept);
-    spawned.map(drop).map_err(|error| Failure::operator("cannot start a thread for control").caused_by(error))
+    spawned.map_err(|error| Failure::operator("cannot start a thread for control").caused_by(error))?;
+    Ok(served)
+}
+
+fn keep_reachable(socket: &mut Socket, renewed: &impl Fn(&Socket)) {
+    if socket.is_reachable() {
+        return;
+    }
+    match socket.renew() {
+        Ok(()) => {
+            warn!("the file of the control socket was deleted; it is there again");
+            renewed(socket);
+        }
+        Err(error) => debug!(%error, "the control socket cannot be bound anew yet"),
+    }
 }
 
 fn exchange(stream: &UnixStream, answer: &Answerer) -> io::Result<()> {
@@ -104,6 +140,7 @@ fn exchange(stream: &UnixStream, answer: &Answerer) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::control::client;
@@ -123,7 +160,7 @@ mod tests {
         drop(bind(&path).unwrap());
         let listener = bind(&path).expect("a left-over socket is replaced");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        serve(listener, answerer()).unwrap();
+        serve(listener, answerer(), |_| {}).unwrap();
         assert_eq!(client::ask(&home, &Request::Status, PATIENCE).unwrap(), Response::Done);
     }
 
@@ -132,7 +169,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::under(folder.path());
         let path = home.control_socket();
-        serve(bind(&path).unwrap(), answerer()).unwrap();
+        serve(bind(&path).unwrap(), answerer(), |_| {}).unwrap();
         let too_long = vec![b'['; 300 * 1024];
         for line in [&b"hello\n"[..], b"{\"ask\":\"fly\"}\n", b"\n", &too_long] {
             let mut stream = UnixStream::connect(&path).unwrap();

@@ -73,7 +73,16 @@ mod tests {
 
     #[test]
     fn every_counter_has_help_and_type_and_a_line_for_each_word() {
-        let task = |name, state| TaskStatus { name, state, uptime_s: 1, restarts: 0, last_error: None, probe: None };
+        let task = |name, state| TaskStatus {
+            name,
+            state,
+            uptime_s: 1,
+            restarts: 0,
+            hangs: 0,
+            last_error: None,
+            last_panic: None,
+            probe: None,
+        };
         let turn = TurnStatus {
             allocations: 3,
             relayed_bytes: 2000,

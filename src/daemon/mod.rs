@@ -3,6 +3,8 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod guarded;
+mod heartbeat;
 mod metrics;
 mod probing;
 mod relay;
@@ -19,8 +21,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use self::guarded::Guarded;
+use self::heartbeat::Heartbeat;
 use self::probing::Probes;
 use self::relay::Relay;
 use self::status::Sources;
@@ -29,18 +33,24 @@ use crate::certs::{CertHandle, Certs};
 use crate::config::{self, Config};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
+use crate::control::socket::Socket;
 use crate::edge::{Doors, Edge, Listeners};
 use crate::error::{Failure, Kind, Result};
+use crate::guardian::{self, Manner};
 use crate::home::Home;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
-use crate::supervisor::driver::{Handle, Order, Supervisor};
+use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
+use crate::supervisor::events::{Event, EventKind, Journal};
 use crate::supervisor::handover::Door;
+use crate::supervisor::panics;
 use crate::supervisor::service::{Service, TaskName};
+use crate::supervisor::watchdog::Fixture;
+use crate::sys::fdstore::Inherited;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::LogFile;
-use crate::sys::notify::notify;
+use crate::sys::notify::Manager;
 use crate::sys::{clock, log, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
@@ -58,18 +68,23 @@ pub const RENEWED_WITHIN: Duration = Duration::from_secs(600);
 /// How long the whole service may take to stop: four tasks and the connections.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long a daemon in which something hangs may take to stop.
+const HANGING_STOPS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Who started this daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A person or a service manager, who waits for its end: log lines go to standard error.
     Foreground,
-    /// `rtcctl start`, which waits on standard output for one line: log lines go to the home's file.
-    Background,
+    /// A guardian: log lines go to the home's file, and a `start` may wait on standard output for one line.
+    Guarded,
 }
 
 /// What ends or disturbs the daemon.
 enum Wish {
     Stop(&'static str),
+    /// Something hangs that only a new process mends.
+    StartAnew(String),
     ReopenLog,
 }
 
@@ -77,21 +92,22 @@ enum Wish {
 ///
 /// # Errors
 /// `Kind::Config` for a bad configuration, `Kind::Locked` if it runs already, `Kind::Operator` if a port is taken.
-pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
+pub fn run(home: &Home, mode: Mode, manner: Manner) -> Result<()> {
+    // First of all: there must be no other thread yet.
+    let (manager, inherited) = Manager::take_environment();
     process::harden();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();
     blocked.map_err(|error| Failure::operator("cannot take over the signals").caused_by(error))?;
-    if mode == Mode::Background {
+    if mode == Mode::Guarded {
         let left = process::leave_session();
         left.map_err(|error| Failure::operator("cannot leave the terminal").caused_by(error))?;
     }
-    let running = prepare(home, mode, verbose);
-    let running = match running {
+    let running = match prepare(home, mode, manner, manager, inherited) {
         Ok(running) => running,
         Err(failure) => {
-            if mode == Mode::Background {
+            if mode == Mode::Guarded {
                 tell(&Outcome::Failed { failure: failure.clone() });
             }
             return Err(failure);
@@ -103,35 +119,47 @@ pub fn run(home: &Home, mode: Mode, verbose: u8) -> Result<()> {
 /// Everything that is bound and made, nothing of it serving yet.
 struct Prepared {
     home: Home,
+    manner: Manner,
+    manager: Arc<Manager>,
+    inherited: Inherited,
     /// Held until the end.
     _lock: Lock,
     log: Option<LogFile>,
+    journal: Journal,
     edge: Edge,
     supervisor: Supervisor,
     sources: Sources,
 }
 
-fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
+fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
     let (config, secrets) = config::load(home)?;
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
-    let lock = take_lock(home)?;
+    let lock = take_lock(home, mode)?;
     let log = match mode {
         Mode::Foreground => None,
-        Mode::Background => {
+        Mode::Guarded => {
             let path = home.log_file();
             let opened = LogFile::open(&path);
             Some(opened.map_err(|e| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(e))?)
         }
     };
-    log::init(log.clone(), verbose);
+    log::init(log.clone(), manner.verbose);
+    let journal = Journal::open(&home.events_file());
+    panics::watch(journal.clone());
     // One stack for every listener. A second call, as in tests, finds it installed.
     let _ = aws_lc_rs::default_provider().install_default();
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
+    let version = concat!("version ", env!("CARGO_PKG_VERSION"));
+    journal.record(Event::new(EventKind::Daemon, None, version, clock::now()).between("stopped", "starting"));
 
-    let listeners = Listeners::bind(&config.web, &config.turn)?;
-    let sockets = turn::bind(&config.turn)?;
+    let listeners = Listeners::take_or_bind(&config.web, &config.turn, &mut inherited)?;
+    let sockets = turn::take_or_bind(&config.turn, &mut inherited)?;
+    let kept = listeners.keep_in(&manager).and_then(|()| sockets.keep_in(&manager));
+    kept.map_err(|error| {
+        Failure::operator("cannot hand the listening sockets to the service manager").caused_by(error)
+    })?;
     // Each of them takes both, told apart by the first bytes.
     let streams = listeners.turn_addresses();
     let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
@@ -163,20 +191,33 @@ fn prepare(home: &Home, mode: Mode, verbose: u8) -> Result<Prepared> {
         Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
         Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
     ];
-    let supervisor = Supervisor::new(services, board);
-    Ok(Prepared { home: home.clone(), _lock: lock, log, edge, supervisor, sources })
+    let manager = Arc::new(manager);
+    let mut heartbeat = Heartbeat::new(Arc::clone(&manager));
+    let supervisor = Supervisor::new(services, board)
+        .with_pace(manner.pace())
+        .with_journal(journal.clone())
+        .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
+        .watching(Fixture { name: "edge", pulses: edge.pulses() });
+    let home = home.clone();
+    Ok(Prepared { home, manner, manager, inherited, _lock: lock, log, journal, edge, supervisor, sources })
 }
 
-fn take_lock(home: &Home) -> Result<Lock> {
+fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
     let path = home.lock_file();
-    Lock::take(&path).map_err(|refused| match refused {
-        Refused::Held(pid) => {
-            let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            Failure::new(Kind::Locked, format!("rtcctl runs already for this home{by}"))
-                .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
-        }
+    let held = |what: &str, pid: Option<u32>| {
+        let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        Failure::new(Kind::Locked, format!("{what}{by}"))
+            .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
+    };
+    let lock = Lock::take(&path).map_err(|refused| match refused {
+        Refused::Held(pid) => held("rtcctl runs already for this home", pid),
         Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
-    })
+    })?;
+    // Its daemon may be down just now, and is going to be started again.
+    match guardian::holder(home).filter(|_| mode == Mode::Foreground) {
+        Some(pid) => Err(held("a guardian looks after this home already", Some(pid))),
+        None => Ok(lock),
+    }
 }
 
 fn web_url(config: &Config) -> String {
@@ -189,13 +230,28 @@ fn web_url(config: &Config) -> String {
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, _lock, log, edge, supervisor, sources } = self;
-        let control = home.control_socket();
-        let listener = server::bind(&control)?;
+        let Self { home, manner, manager, mut inherited, _lock, log, journal, edge, supervisor, sources } = self;
+        let control = control_socket(&home, &mut inherited)?;
+        keep_control(&manager, &control);
+        for name in inherited.finish() {
+            // The configuration has changed since, and what nobody serves must not be held open.
+            manager.store_anew(&name);
+        }
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        server::serve(listener, answerer(sources.clone(), handle.clone(), wishes.clone()))?;
+        let answerer = answerer(sources.clone(), handle.clone(), wishes.clone(), journal.clone());
+        let renewing = Arc::clone(&manager);
+        let control = server::serve(control, answerer, move |socket| keep_control(&renewing, socket))?;
+        let supervisor = supervisor.with_escalation(escalation(wishes.clone(), Arc::clone(&manager)));
         watch_signals(wishes)?;
+
+        let guarded = match mode {
+            Mode::Foreground => None,
+            Mode::Guarded => {
+                let watched = Guarded::watch(&home, manner, Arc::clone(&manager));
+                Some(watched.map_err(|error| Failure::operator("cannot watch the guardian").caused_by(error))?)
+            }
+        };
 
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
@@ -212,20 +268,32 @@ impl Prepared {
             Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
             Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
         }
-        notify("READY=1");
-        if mode == Mode::Background {
+        let entry = Event::new(EventKind::Daemon, None, "every task was started", clock::now());
+        journal.record(entry.between("starting", "running"));
+        manager.ready();
+        if mode == Mode::Guarded {
             tell(&outcome);
         }
 
         let reason = loop {
             match wished.recv() {
-                Ok(Wish::Stop(reason)) => break reason,
+                Ok(Wish::Stop(reason)) => break (reason.to_owned(), false),
+                Ok(Wish::StartAnew(cause)) => break (cause, true),
                 Ok(Wish::ReopenLog) => reopen(log.as_ref()),
-                Err(mpsc::RecvError) => break "nothing is left to wait for",
+                Err(mpsc::RecvError) => break ("nothing is left to wait for".to_owned(), false),
             }
         };
+        let (reason, is_hanging) = reason;
         info!(reason, "stopping");
-        notify("STOPPING=1");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("running", "stopping"));
+        if is_hanging {
+            end_within(HANGING_STOPS_WITHIN);
+        }
+        if let Some(guarded) = &guarded {
+            guarded.close();
+        }
+        manager.stopping();
+        manager.close_copies();
         // The second wish to stop is not argued with.
         let _impatient = spawn("impatient", move || {
             while let Ok(wish) = wished.recv() {
@@ -240,12 +308,62 @@ impl Prepared {
         closed.cancel();
         let edge = edge.join();
         // The file is gone when the lock is: whoever waits for the one may rely on the other.
-        let _ = std::fs::remove_file(&control);
+        control.close();
         info!("stopped");
+        journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("stopping", "stopped"));
         match (edge, tasks) {
+            (Ok(result), Ok(())) if is_hanging => result.and(Err(Failure::bug(reason))),
             (Ok(result), Ok(())) => result,
             (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
         }
+    }
+}
+
+/// Asks for a new process where there is somebody to start one. Elsewhere a service that hangs in part is better than
+/// none.
+fn escalation(wishes: mpsc::Sender<Wish>, manager: Arc<Manager>) -> Escalate {
+    // Called by the supervisor's thread alone, and its sender cannot be shared otherwise.
+    let wishes = std::sync::Mutex::new(wishes);
+    Box::new(move |cause| {
+        if !manager.is_there() {
+            error!(cause, "nobody would start the daemon anew; `rtcctl restart` does");
+            return;
+        }
+        // Nobody listens once it is stopping already.
+        let wishes = wishes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = wishes.send(Wish::StartAnew(cause.to_owned()));
+    })
+}
+
+/// Ends the process even if something in it hangs on its way out.
+fn end_within(patience: Duration) {
+    let end = move || {
+        let end = clock::now().mono + patience;
+        while clock::now().mono < end {
+            thread::park_timeout(patience);
+        }
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
+    };
+    if spawn("deadline", end).is_err() {
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
+    }
+}
+
+/// The name by which the service manager keeps the control socket.
+const CONTROL: &str = "control";
+
+/// The control socket of the start before, if it can still be reached, or a new one.
+fn control_socket(home: &Home, inherited: &mut Inherited) -> Result<Socket> {
+    let path = home.control_socket();
+    let kept = inherited.take_unix(CONTROL).and_then(|listener| Socket::take_over(&path, listener));
+    kept.map_or_else(|| server::bind(&path), Ok)
+}
+
+/// Has the service manager keep the control socket, and no other one in its place.
+fn keep_control(manager: &Manager, socket: &Socket) {
+    manager.release_named(CONTROL);
+    if let Err(error) = manager.keep(CONTROL, [socket]) {
+        warn!(%error, "the control socket is not kept for the next start");
     }
 }
 
@@ -254,7 +372,7 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
 }
 
-fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> server::Answerer {
+fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>, journal: Journal) -> server::Answerer {
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
     Arc::new(move |request| {
@@ -265,6 +383,7 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
         match request {
             Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
             Request::Stop { task: None } => {
+                journal.record(Event::new(EventKind::Order, None, "stop ordered by the operator", clock::now()));
                 let wishes = wishes.lock().expect("nothing panics while it holds this lock");
                 // Nobody listens once it is stopping already.
                 let _ = wishes.send(Wish::Stop("ordered by `rtcctl stop`"));
@@ -281,6 +400,13 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>) -> ser
                         Response::Refused { message: failure.to_string(), hint: failure.hints().first().cloned() }
                     }
                 }
+            }
+            #[cfg(feature = "faults")]
+            Request::Fault { place, kind } => {
+                let cause = format!("{kind:?} planted at {place:?}");
+                journal.record(Event::new(EventKind::Fault, None, &cause, clock::now()));
+                crate::supervisor::faults::plant(place, kind);
+                Response::Done
             }
         }
     })

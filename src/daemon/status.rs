@@ -12,8 +12,8 @@ use super::relay::Relay;
 use crate::certs::renewal::Alarm;
 use crate::certs::{CertHandle, RenewalView, Served};
 use crate::control::protocol::{
-    AttemptStatus, Calls, CertificateStatus, Finding, ProbeStatus, RenewalStatus, SCHEMA_VERSION, Severity, Status,
-    TaskStatus, Urls, UsageStatus,
+    AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeStatus, RenewalStatus, SCHEMA_VERSION,
+    Severity, Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
 use crate::home::Home;
@@ -119,7 +119,13 @@ fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {
         state: task.state,
         uptime_s: now.mono.saturating_duration_since(up_since).as_secs(),
         restarts: task.restarts,
+        hangs: task.hangs,
         last_error: task.last_error.clone(),
+        last_panic: task.last_panic.as_ref().map(|panic| PanicStatus {
+            at: rfc3339(panic.at),
+            message: panic.message.clone(),
+            place: panic.place.clone(),
+        }),
         probe: probed.map(|probed| ProbeStatus {
             ok: probed.error.is_none(),
             latency_ms: (probed.latency.as_secs_f64() * 1e6).round() / 1e3,
@@ -139,7 +145,7 @@ fn task_finding(task: &TaskView, sources: &Sources, now: Now) -> Option<Finding>
     };
     let since = now.wall - now.mono.saturating_duration_since(task.since);
     Some(Finding {
-        code: format!("task-{}", state_word(task.state)),
+        code: format!("task-{}", task.state.as_str()),
         severity,
         title: format!("{} {title}", task.name),
         evidence: task.last_error.clone().unwrap_or_else(|| "stopped by the operator".to_owned()),
@@ -164,18 +170,6 @@ fn probe_finding(task: &TaskView, sources: &Sources) -> Option<Finding> {
         hint: format!("restart it by `rtcctl{} restart {}`", sources.home.flag(), task.name),
         since: rfc3339(probed.at),
     })
-}
-
-fn state_word(state: State) -> &'static str {
-    match state {
-        State::Stopped => "stopped",
-        State::Starting => "starting",
-        State::Ready => "ready",
-        State::Degraded => "degraded",
-        State::Draining => "draining",
-        State::Backoff => "backoff",
-        State::Held => "held",
-    }
 }
 
 fn certificate_finding(served: &Served, sources: &Sources, now: Now) -> Option<Finding> {

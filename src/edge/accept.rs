@@ -16,12 +16,15 @@ use super::arrival::Port;
 use super::connection::Connections;
 use super::counters::Class;
 use super::held::Held;
+use crate::supervisor::instance::Pulse;
 use crate::sys::clock;
 
 /// Connections at a time; each is a descriptor and some ten kilobytes. All sockets of signaling fit in twice over.
 const MAX_CONNECTIONS: usize = 10_240;
 /// The pause after an accept that failed for lack of descriptors or memory: without it the loop would spin.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The longest the loop rests, so that one without connections still shows that it lives.
+const TURN_EVERY: Duration = Duration::from_secs(1);
 /// After so long without such a failure, the next one is news.
 const CALM: Duration = Duration::from_secs(60);
 
@@ -113,12 +116,15 @@ pub(super) async fn accept(
     connections: Arc<Connections>,
     caps: Arc<Caps>,
     tracker: TaskTracker,
+    pulse: Arc<Pulse>,
 ) {
     let mut last_shortage = None;
     loop {
+        pulse.beat();
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = connections.closing.cancelled() => return,
+            () = tokio::time::sleep(TURN_EVERY) => continue,
         };
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,

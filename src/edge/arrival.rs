@@ -55,6 +55,7 @@ impl Connections {
         if let Err(error) = keep_unsent(&stream.stream, UNSENT) {
             debug!(%client, %error, "the kernel keeps as much for a slow client as it likes");
         }
+        let cutter = stream.line.cutter();
         let arrived = tokio::select! {
             arrived = self.find_out(port, stream, client) => arrived,
             () = self.closing.cancelled() => return,
@@ -68,14 +69,14 @@ impl Connections {
         };
         self.counters.count(class);
         match arrived {
-            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client).await,
-            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client).await,
+            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client, cutter).await,
+            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client, cutter).await,
             Ok(Arrived::PlainWeb(stream)) => self.serve_http(stream, client).await,
             Ok(Arrived::Turn(stream)) => {
-                if let Some(door) = &self.doors.turn
-                    && door.hand(stream, TAKEN_WITHIN).await.is_err()
-                {
-                    debug!(%client, "no turn task took its stream in time");
+                let Some(door) = &self.doors.turn else { return };
+                match door.hand(stream, TAKEN_WITHIN).await {
+                    Ok(handed) => drop(tokio::spawn(cutter.cut_when_fenced(handed))),
+                    Err(_) => debug!(%client, "no turn task took its stream in time"),
                 }
             }
             Err(class) => debug!(%client, class = class.as_str(), "nothing to serve"),
@@ -159,10 +160,10 @@ impl Connections {
         if self.doors.turn.is_none() {
             return Err(Class::Unknown);
         }
-        let Held { stream, place, .. } = held;
+        let Held { line, stream, place, .. } = held;
         let taken = stream.local_addr().and_then(|local| Ok((local, stream.into_std()?)));
         let (local, stream) = taken.map_err(|_| Class::Silent)?;
-        let hold = Box::new(place);
+        let hold = Box::new((line, place));
         Ok(Arrived::Turn(TurnStream { stream, tls, received, client, local: local.ip(), hold }))
     }
 }

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::Doors;
 use super::counters::Counters;
+use super::cut::Cutter;
 use super::held::{Held, Rewound};
 use super::redirect::{OwnNames, Way};
 use super::tls::Tls;
@@ -57,14 +58,14 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Serves HTTP inside TLS.
-    pub(super) async fn serve_https<S>(self: Arc<Self>, stream: S, client: SocketAddr)
+    pub(super) async fn serve_https<S>(self: Arc<Self>, stream: S, client: SocketAddr, cutter: Cutter)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self);
         let answer = move |request| {
-            let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.answer(request, client).await) }
+            let (service, cutter) = (Arc::clone(&service), cutter.clone());
+            async move { Ok::<_, Infallible>(service.answer(request, client, Some(cutter)).await) }
         };
         serve_requests(stream, client, &self.closing, HEAD_WITHIN, answer).await;
     }
@@ -80,22 +81,26 @@ impl Connections {
         serve_requests(stream, client, &self.closing, HEAD_WITHIN, answer).await;
     }
 
-    /// Has a request answered by its task.
-    async fn answer(&self, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+    /// Has a request answered by its task. A connection that becomes the task's own is cut if the task is given up.
+    async fn answer(&self, request: Request<Incoming>, client: SocketAddr, cutter: Option<Cutter>) -> Response<Body> {
         let path = request.uri().path();
         let is_script = path == "/socket.io/socket.io.js";
         let is_signaling = path.strip_prefix(SIGNALING).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let door = if is_signaling && !is_script { &self.doors.signaling } else { &self.doors.web };
         let (reply, answer) = oneshot::channel();
         let job = HttpJob { request, client, reply };
-        if door.hand(job, TAKEN_WITHIN).await.is_err() {
-            return unavailable();
+        let Ok(mut handed) = door.hand(job, TAKEN_WITHIN).await else { return unavailable() };
+        let answer = tokio::select! {
+            biased;
+            answer = timeout(ANSWERED_WITHIN, answer) => answer,
+            () = handed.fenced() => return unavailable(),
+        };
+        // The task ended with the request in its hands, or does not come to an end with it.
+        let Ok(Ok(response)) = answer else { return unavailable() };
+        if let Some(cutter) = cutter.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            tokio::spawn(cutter.cut_when_fenced(handed));
         }
-        match timeout(ANSWERED_WITHIN, answer).await {
-            Ok(Ok(response)) => response,
-            // The task ended with the request in its hands, or does not come to an end with it.
-            Ok(Err(_)) | Err(_) => unavailable(),
-        }
+        response
     }
 
     async fn redirect(&self, request: Request<Incoming>, client: SocketAddr, local: IpAddr) -> Response<Body> {
@@ -103,7 +108,7 @@ impl Connections {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let host = host.or(authority);
         let mut response = match self.names.way(request.uri().path_and_query(), host.as_deref(), local) {
-            Way::Web => return self.answer(request, client).await,
+            Way::Web => return self.answer(request, client, None).await,
             Way::Challenge(token) => match self.challenges.http(&token) {
                 Some(answer) => {
                     let mut response = Response::new(Body::from(answer));

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::accept::Place;
+use super::cut::Line;
 use super::demux::{ENOUGH, Speech, speech};
 
 /// How long a client that reads nothing may keep what is written to it waiting.
@@ -18,6 +19,8 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// A stream that holds its place for as long as anyone has it, a WebSocket's new owner included. Writing to it fails
 /// if the client takes nothing for too long, so that no answer holds a place forever.
 pub(super) struct Held {
+    /// Before the stream, to be dropped before it is closed.
+    pub(super) line: Line,
     pub(super) stream: TcpStream,
     pub(super) place: Place,
     jam: Jam,
@@ -25,7 +28,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(stream: TcpStream, place: Place) -> Self {
-        Self { stream, place, jam: Jam { within: TAKEN_WITHIN, ends: None } }
+        Self { line: Line::to(&stream), stream, place, jam: Jam { within: TAKEN_WITHIN, ends: None } }
     }
 }
 

@@ -5,15 +5,24 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use super::arrival::Port;
 use crate::config::{TurnConfig, WebConfig, any_address};
 use crate::error::{Failure, Result};
+use crate::sys::fdstore::Inherited;
+use crate::sys::notify::Manager;
 use crate::sys::ports::{Transport, bind_failure};
-use crate::sys::tcp::open;
+use crate::sys::tcp::{adopt, open};
+
+/// The names by which the service manager keeps the sockets, and by which units of systemd may hand them over.
+const HTTPS: &str = "https";
+const HTTP: &str = "http";
+const TURN: &str = "turn";
+const TURNS: &str = "turns";
 
 /// Sockets for HTTPS, for the redirect beside it, and for TURN.
 #[derive(Debug)]
 pub struct Listeners {
     https: Vec<TcpListener>,
     http: Vec<TcpListener>,
-    turn: Vec<TcpListener>,
+    /// Each under the name by which the service manager keeps it.
+    turn: Vec<(&'static str, TcpListener)>,
     /// Whether TURN is served beside HTTPS, too.
     shares_https: bool,
 }
@@ -24,25 +33,52 @@ impl Listeners {
     /// # Errors
     /// If a port is taken, naming its holder, or may not be had.
     pub fn bind(web: &WebConfig, turn: &TurnConfig) -> Result<Self> {
-        let https = bind_all(&web.bind, is_default(&web.bind), web.port, "web", "web.port")?;
+        Self::take_or_bind(web, turn, &mut Inherited::default())
+    }
+
+    /// As [`Listeners::bind`], except for what the service manager has kept from the start before.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub fn take_or_bind(web: &WebConfig, turn: &TurnConfig, inherited: &mut Inherited) -> Result<Self> {
+        let use_of = |port, name, what, key| Use { port, name, what, key };
+        let https = use_of(web.port, HTTPS, "web", "web.port");
+        let https = bind_all(&web.bind, is_default(&web.bind), &https, inherited)?;
         let http = match web.http_port {
-            Some(port) => bind_all(&web.bind, is_default(&web.bind), port, "the redirect to HTTPS", "web.http_port")?,
+            Some(port) => {
+                let http = use_of(port, HTTP, "the redirect to HTTPS", "web.http_port");
+                bind_all(&web.bind, is_default(&web.bind), &http, inherited)?
+            }
             None => Vec::new(),
         };
-        let mut ports = Vec::new();
+        let mut uses = Vec::new();
         if turn.tcp {
-            ports.push((turn.port, "turn", "turn.port"));
-            ports.extend(turn.tls_port.map(|port| (port, "turn over TLS", "turn.tls_port")));
+            uses.push(use_of(turn.port, TURN, "turn", "turn.port"));
+            uses.extend(turn.tls_port.map(|port| use_of(port, TURNS, "turn over TLS", "turn.tls_port")));
         }
         let mut sockets = Vec::new();
-        for (port, what, key) in ports {
-            let left = not_served(&turn.bind, port, web);
+        for one in uses {
+            let left = not_served(&turn.bind, one.port, web);
             if left.is_empty() && !turn.bind.is_empty() {
                 continue;
             }
-            sockets.extend(bind_all(&left, is_default(&turn.bind), port, what, key)?);
+            let bound = bind_all(&left, is_default(&turn.bind), &one, inherited)?;
+            sockets.extend(bound.into_iter().map(|listener| (one.name, listener)));
         }
         Ok(Self { https, http, turn: sockets, shares_https: turn.tcp })
+    }
+
+    /// Has the service manager keep all of them for the next start.
+    ///
+    /// # Errors
+    /// If there is no descriptor to be had.
+    pub fn keep_in(&self, manager: &Manager) -> std::io::Result<()> {
+        manager.keep(HTTPS, &self.https)?;
+        manager.keep(HTTP, &self.http)?;
+        for name in [TURN, TURNS] {
+            manager.keep(name, self.turn.iter().filter(|(other, _)| *other == name).map(|(_, listener)| listener))?;
+        }
+        Ok(())
     }
 
     /// The first address of HTTPS, whose port the kernel may have chosen.
@@ -61,13 +97,23 @@ impl Listeners {
     #[must_use]
     pub fn turn_addresses(&self) -> Vec<SocketAddr> {
         let shared = self.https.iter().filter(|_| self.shares_https);
-        self.turn.iter().chain(shared).filter_map(|listener| listener.local_addr().ok()).collect()
+        self.turn
+            .iter()
+            .map(|(_, listener)| listener)
+            .chain(shared)
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.https.len() + self.http.len() + self.turn.len()
     }
 
     /// All of them, with what they are for.
     pub(super) fn into_each(self) -> impl Iterator<Item = (Port, TcpListener)> {
         let each = |port, listeners: Vec<TcpListener>| listeners.into_iter().map(move |listener| (port, listener));
-        each(Port::Https, self.https).chain(each(Port::Http, self.http)).chain(each(Port::Turn, self.turn))
+        let turn = self.turn.into_iter().map(|(_, listener)| listener).collect();
+        each(Port::Https, self.https).chain(each(Port::Http, self.http)).chain(each(Port::Turn, turn))
     }
 }
 
@@ -86,21 +132,36 @@ fn not_served(addresses: &[IpAddr], port: u16, web: &WebConfig) -> Vec<IpAddr> {
     addresses.iter().copied().filter(|address| !is_served(address)).collect()
 }
 
-/// Binds `port` of each address. A family that the host lacks `may_lack`.
-fn bind_all(addresses: &[IpAddr], may_lack: bool, port: u16, what: &str, key: &str) -> Result<Vec<TcpListener>> {
+/// What a port is for.
+struct Use {
+    port: u16,
+    /// The name by which the service manager keeps it.
+    name: &'static str,
+    what: &'static str,
+    /// The key that changes it.
+    key: &'static str,
+}
+
+/// Takes or binds the port of each address. A family that the host lacks `may_lack`.
+fn bind_all(addresses: &[IpAddr], may_lack: bool, one: &Use, inherited: &mut Inherited) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
-        let wanted = SocketAddr::new(*address, port);
-        match open(wanted) {
+        let wanted = SocketAddr::new(*address, one.port);
+        let bound = match inherited.take_tcp(one.name, wanted) {
+            Some(listener) => adopt(&listener).map(|()| listener),
+            None => open(wanted),
+        };
+        match bound {
             Ok(listener) => listeners.push(listener),
             // A host without IPv6 serves IPv4; an address somebody wrote down is a different matter.
             Err(error) if lacks_family(&error) && address.is_unspecified() && may_lack => {}
-            Err(error) => return Err(bind_failure(Transport::Tcp, wanted, what, key, error)),
+            Err(error) => return Err(bind_failure(Transport::Tcp, wanted, one.what, one.key, error)),
         }
     }
     if listeners.is_empty() {
-        return Err(Failure::operator(format!("there is no address to listen on for {what}"))
-            .hinted(format!("list one as `{}.bind`", key.split('.').next().unwrap_or(key))));
+        let section = one.key.split('.').next().unwrap_or(one.key);
+        return Err(Failure::operator(format!("there is no address to listen on for {}", one.what))
+            .hinted(format!("list one as `{section}.bind`")));
     }
     Ok(listeners)
 }
@@ -139,6 +200,32 @@ mod tests {
             assert!(failure.hints()[0].contains(key), "{:?}", failure.hints());
             assert!(failure.hints()[0].contains(&format!("(pid {})", std::process::id())), "{:?}", failure.hints());
         }
+    }
+
+    #[test]
+    fn what_was_kept_is_taken_over_and_what_has_another_address_is_left() {
+        let here = || vec![Ipv4Addr::LOCALHOST.into()];
+        let port = |listeners: &Listeners| listeners.https_port().unwrap();
+        let before = Listeners::bind(&web(here(), 0, None), &turn(true, 0, Some(0))).unwrap();
+        let (https, addresses) = (port(&before), before.turn_addresses());
+        let [turn_port, turns_port] = [0, 1].map(|at: usize| addresses[at].port());
+        let named = |listeners: Listeners| {
+            let turn = listeners.turn.into_iter().map(|(name, listener)| (name.to_owned(), listener.into()));
+            let https = listeners.https.into_iter().map(|listener| (HTTPS.to_owned(), listener.into()));
+            Inherited::of(https.chain(turn).collect())
+        };
+        let mut inherited = named(before);
+        // Its port is still held, so it could not be bound.
+        let config = turn(true, turn_port, Some(0));
+        let after = Listeners::take_or_bind(&web(here(), https, None), &config, &mut inherited).unwrap();
+        assert_eq!(port(&after), https);
+        assert_eq!(after.turn_addresses()[0].port(), turn_port);
+        assert_eq!(after.turn_addresses()[1].port(), turns_port, "any port is the one of before");
+        assert_eq!(inherited.finish(), Vec::<String>::new());
+        let mut inherited = named(after);
+        let moved = Listeners::take_or_bind(&web(here(), 0, None), &turn(false, 0, None), &mut inherited).unwrap();
+        assert_eq!(port(&moved), https);
+        assert_eq!(inherited.finish(), ["turn", "turns"]);
     }
 
     #[test]

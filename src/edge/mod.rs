@@ -8,6 +8,7 @@ mod accept;
 mod arrival;
 mod connection;
 mod counters;
+mod cut;
 pub mod demux;
 mod held;
 mod listeners;
@@ -29,6 +30,7 @@ use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob, TurnStream};
+use crate::supervisor::instance::Pulse;
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
@@ -54,6 +56,8 @@ pub struct Edge {
     doors: Doors,
     names: OwnNames,
     counters: Arc<Counters>,
+    /// One for each listener.
+    pulses: Vec<Arc<Pulse>>,
 }
 
 impl Edge {
@@ -61,7 +65,14 @@ impl Edge {
     pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
         let https_port = listeners.https_port().unwrap_or(config.web.port);
         let names = OwnNames { hosts: config.hosts.clone(), https_port };
-        Self { listeners, certificate, doors, names, counters: Arc::default() }
+        let pulses = (0..listeners.count()).map(|number| Arc::new(pulse(number))).collect();
+        Self { listeners, certificate, doors, names, counters: Arc::default(), pulses }
+    }
+
+    /// The pulses of its loops, each of which beats at least once a second.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Arc<Pulse>> {
+        self.pulses.clone()
     }
 
     /// What it counts, for as long as the process lives.
@@ -101,10 +112,11 @@ impl Edge {
         });
         let tracker = TaskTracker::new();
         let mut accepting = Vec::new();
-        for (port, listener) in self.listeners.into_each() {
+        for ((port, listener), pulse) in self.listeners.into_each().zip(self.pulses) {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
-            let task = accept(listener, port, Arc::clone(&connections), Arc::clone(&caps), tracker.clone());
+            let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
+            let task = accept(listener, port, connections, caps, tracker.clone(), pulse);
             accepting.push(tokio::spawn(task));
         }
         closing.cancelled().await;
@@ -119,4 +131,11 @@ impl Edge {
         closed.cancelled().await;
         Ok(())
     }
+}
+
+fn pulse(number: usize) -> Pulse {
+    let pulse = Pulse::new(&format!("edge-{number}"));
+    #[cfg(feature = "faults")]
+    pulse.set_place(Some(crate::supervisor::faults::Place::Edge));
+    pulse
 }

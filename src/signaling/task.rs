@@ -82,7 +82,7 @@ impl Signaling {
             let Some(job) = job else { break };
             tokio::spawn(answer(service.clone(), job));
         }
-        self.door.shut();
+        jobs.latch().shut();
         // Whoever does not hear it notices that the connection is gone.
         let _ = tokio::time::timeout(CLOSED_WITHIN, hub.close()).await;
     }
@@ -97,12 +97,20 @@ impl Service for Signaling {
         // One thread: the order of a socket's messages depends on it.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_start(context.adopter())
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for signaling").caused_by(error))?;
         runtime.block_on(self.serve(&context));
         self.counters.rooms.store(0, Ordering::Relaxed);
         self.counters.peers.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn fence(&self) {
+        self.door.fence();
+        // Its clients are on their way to the next instance.
+        self.counters.rooms.store(0, Ordering::Relaxed);
+        self.counters.peers.store(0, Ordering::Relaxed);
     }
 }
 

@@ -20,6 +20,22 @@ pub enum State {
     Held,
 }
 
+impl State {
+    /// The word of this state, as `status` prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Backoff => "backoff",
+            Self::Held => "held",
+        }
+    }
+}
+
 /// What is known about one task.
 #[derive(Debug, Clone)]
 pub struct TaskView {
@@ -30,9 +46,25 @@ pub struct TaskView {
     /// When the running instance became ready, if it has.
     pub ready_since: Option<Instant>,
     pub restarts: u64,
+    /// Instances that were replaced because they stood still.
+    pub hangs: u64,
+    /// Instances that were cut off and have not ended since.
+    pub abandoned: usize,
+    /// The numbers of the running instance's threads.
+    pub threads: Vec<i32>,
     pub last_error: Option<String>,
     /// When the last error happened.
     pub last_error_at: Option<SystemTime>,
+    pub last_panic: Option<LastPanic>,
+}
+
+/// A panic of a task, in short; the journal has all of it.
+#[derive(Debug, Clone)]
+pub struct LastPanic {
+    pub at: SystemTime,
+    pub message: String,
+    /// Source file, line and column.
+    pub place: Option<String>,
 }
 
 /// Shared by the supervisor, which publishes, and everyone who reads.

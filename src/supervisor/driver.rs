@@ -1,38 +1,39 @@
-//! Carries out what the policies decide: a thread for each instance, panics caught, the board published.
+//! Carries out what the policies decide: a thread for each instance, panics caught, hangs cut off, the board published.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::board::{Board, State, TaskView};
-use super::policy::{Command, InstanceId, Policy};
+use super::board::{Board, LastPanic, State, TaskView};
+use super::capsule::Capsule;
+use super::events::{Event as Entry, EventKind, Journal};
+use super::fleet::Fleet;
+pub use super::fleet::Order;
+use super::instance::{Instance, Pulse};
+use super::policy::{Change, Command, InstanceId, Pace};
 use super::service::{Context, Report, Service, TaskName};
+use super::watchdog::{self, Fixture, Hang, Hung, Watched};
 use crate::error::{Failure, Result};
-use crate::sys::clock;
+use crate::sys::tail::Tail;
+use crate::sys::{clock, threads};
 
-/// The longest sleep between two looks at the clock: monotonic clocks stop while a machine is suspended.
-const MAX_SLEEP: Duration = Duration::from_secs(5);
-
-/// What an operator orders for one task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    Start,
-    Stop,
-    Restart,
-}
+/// The longest sleep between two turns of the loop: whoever watches it expects one a second. Monotonic clocks stop
+/// while a machine is suspended, too.
+const MAX_SLEEP: Duration = Duration::from_millis(900);
 
 /// What reaches the supervisor's thread.
 enum Event {
     Report { task: usize, instance: InstanceId, report: Report },
+    Panicked { task: usize, capsule: Box<Capsule> },
     Ended { task: usize, instance: InstanceId, error: String },
+    Stands(Box<Hang>),
     Order { task: TaskName, order: Order, reply: Sender<Result<()>> },
     Settled { reply: Sender<()> },
     Halt,
@@ -80,10 +81,13 @@ impl Handle {
 
 struct Task {
     service: Arc<dyn Service>,
-    policy: Policy,
-    stopping: Option<CancellationToken>,
+    tail: Arc<Tail>,
+    /// The instance that runs, and how it is asked to end.
+    running: Option<(Arc<Instance>, CancellationToken)>,
+    /// Instances that were cut off and have not ended since.
+    abandoned: BTreeMap<InstanceId, Arc<Instance>>,
     last_error_at: Option<SystemTime>,
-    published: State,
+    last_panic: Option<LastPanic>,
 }
 
 struct Waiter {
@@ -92,17 +96,28 @@ struct Waiter {
     reply: Sender<Result<()>>,
 }
 
+/// Called once in each turn of the supervisor's loop, at least once a second: whoever watches the process is told by
+/// it that the loop turns.
+pub type Beat = Box<dyn FnMut() + Send>;
+
+/// Called when the process has to be started anew, with the reason.
+pub type Escalate = Box<dyn Fn(&str) + Send>;
+
 /// Starts, watches and stops tasks.
 pub struct Supervisor {
     tasks: Vec<Task>,
+    fleet: Fleet,
     board: Board,
+    journal: Journal,
+    beat: Beat,
+    escalate: Escalate,
+    pulse: Pulse,
+    watched: Watched,
+    watchdog: Option<JoinHandle<()>>,
     events: Receiver<Event>,
     sender: Sender<Event>,
-    /// Tasks that have not been started yet, in order.
-    to_start: VecDeque<usize>,
     waiters: Vec<Waiter>,
     settled: Vec<Sender<()>>,
-    is_halting: bool,
 }
 
 impl Supervisor {
@@ -110,20 +125,62 @@ impl Supervisor {
     #[must_use]
     pub fn new(services: Vec<Arc<dyn Service>>, board: Board) -> Self {
         let (sender, events) = mpsc::channel();
-        let now = clock::now().mono;
-        let tasks: Vec<Task> = services
-            .into_iter()
-            .map(|service| Task {
-                service,
-                policy: Policy::new(now),
-                stopping: None,
-                last_error_at: None,
-                published: State::Stopped,
-            })
-            .collect();
-        let to_start = (0..tasks.len()).collect();
-        let waiters = Vec::new();
-        Self { tasks, board, events, sender, to_start, waiters, settled: Vec::new(), is_halting: false }
+        let pulse = Pulse::new("supervisor");
+        #[cfg(feature = "faults")]
+        pulse.set_place(Some(super::faults::Place::Supervisor));
+        let mut supervisor = Self {
+            tasks: Vec::new(),
+            fleet: Fleet::new(&[], Pace::Normal, clock::now().mono),
+            board,
+            journal: Journal::default(),
+            beat: Box::new(|| ()),
+            escalate: Box::new(|_| ()),
+            pulse,
+            watched: Watched::default(),
+            watchdog: None,
+            events,
+            sender,
+            waiters: Vec::new(),
+            settled: Vec::new(),
+        };
+        supervisor.tasks = services.into_iter().map(Task::new).collect();
+        supervisor.with_pace(Pace::Normal)
+    }
+
+    /// Restarts what failed at this pace.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        let names: Vec<TaskName> = self.tasks.iter().map(|task| task.service.name()).collect();
+        self.fleet = Fleet::new(&names, pace, clock::now().mono);
+        self
+    }
+
+    /// Takes down there what happens.
+    #[must_use]
+    pub fn with_journal(mut self, journal: Journal) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    /// Calls `beat` once in each turn of the loop.
+    #[must_use]
+    pub fn with_beat(mut self, beat: Beat) -> Self {
+        self.beat = beat;
+        self
+    }
+
+    /// Calls `escalate` when a hang cannot be mended within the process.
+    #[must_use]
+    pub fn with_escalation(mut self, escalate: Escalate) -> Self {
+        self.escalate = escalate;
+        self
+    }
+
+    /// Watches the loops of something that is no task, too.
+    #[must_use]
+    pub fn watching(self, fixture: Fixture) -> Self {
+        self.watched.add_fixture(fixture);
+        self
     }
 
     #[must_use]
@@ -133,183 +190,228 @@ impl Supervisor {
 
     /// Supervises until [`Handle::halt`], and returns when every task has ended or was cut off.
     pub fn run(mut self) {
+        let ended = CancellationToken::new();
+        let _guard = ended.clone().drop_guard();
+        self.fleet.go_on(clock::now().mono);
         loop {
-            self.go_on();
+            self.keep_watchdog(&ended);
             self.obey();
             self.publish();
             self.answer();
-            if self.is_halting && self.tasks.iter().all(|task| task.policy.state() == State::Stopped) {
+            if self.fleet.has_halted() {
                 return;
             }
+            self.pulse.beat();
+            (self.beat)();
             let now = clock::now().mono;
-            let due = self.tasks.iter().filter_map(|task| task.policy.poll_timeout()).min();
+            let due = self.fleet.poll_timeout();
             let sleep = due.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now)).min(MAX_SLEEP);
             if let Ok(event) = self.events.recv_timeout(sleep) {
                 self.handle_event(event);
             }
-            let now = clock::now().mono;
-            for task in &mut self.tasks {
-                task.policy.handle_timeout(now, &mut rand::rng());
-            }
+            self.fleet.handle_timeout(clock::now().mono, &mut rand::rng());
         }
     }
 
-    /// The next step of a start or a stop of everything.
-    fn go_on(&mut self) {
-        let now = clock::now().mono;
-        if self.is_halting {
-            // In reverse, one after the other: nobody loses what it still needs.
-            let last = self.tasks.iter_mut().rev().find(|task| task.policy.state() != State::Stopped);
-            if let Some(task) = last
-                && task.policy.state() != State::Draining
-            {
-                task.policy.stop(now);
-                // One that was waiting has stopped with that, and the one before it is next.
-                if task.policy.state() == State::Stopped {
-                    self.go_on();
-                }
-            }
+    /// There is always somebody who watches, even after a bug in the watching.
+    fn keep_watchdog(&mut self, ended: &CancellationToken) {
+        if self.watchdog.as_ref().is_some_and(|watchdog| !watchdog.is_finished()) {
             return;
         }
-        let is_starting = self.tasks.iter().any(|task| task.policy.state() == State::Starting);
-        if !is_starting && let Some(next) = self.to_start.pop_front() {
-            self.tasks[next].policy.start(now);
+        let sender = self.sender.clone();
+        let tell = move |hang| drop(sender.send(Event::Stands(Box::new(hang))));
+        match watchdog::start(self.watched.clone(), ended.clone(), tell) {
+            Ok(watchdog) => self.watchdog = Some(watchdog),
+            Err(error) => debug!(%error, "no thread for the watchdog; tried again in the next turn"),
         }
     }
 
     fn handle_event(&mut self, event: Event) {
-        let now = clock::now();
+        let now = clock::now().mono;
         match event {
-            Event::Report { task, instance, report } => {
-                let policy = &mut self.tasks[task].policy;
-                match report {
-                    Report::Ready => policy.handle_ready(instance, now.mono),
-                    Report::Degraded(why) => policy.handle_degraded(instance, why, now.mono),
-                }
-            }
-            Event::Ended { task, instance, error } => {
-                self.tasks[task].policy.handle_ended(instance, &error, now.mono, &mut rand::rng());
-            }
-            Event::Order { task, order, reply } => {
-                let Some(index) = self.tasks.iter().position(|other| other.service.name() == task) else {
-                    let _ = reply.send(Err(Failure::bug(format!("there is no task `{task}`"))));
-                    return;
-                };
-                if self.is_halting {
-                    let _ = reply.send(Err(Failure::operator("the service is stopping")));
-                    return;
-                }
-                self.to_start.retain(|waiting| *waiting != index);
-                info!(%task, ?order, "ordered by the operator");
-                let policy = &mut self.tasks[index].policy;
-                match order {
-                    Order::Start => policy.start(now.mono),
-                    Order::Stop => policy.stop(now.mono),
-                    Order::Restart => policy.restart(now.mono),
-                }
-                self.waiters.push(Waiter { task: index, order, reply });
-            }
+            Event::Report { task, instance, report } => self.fleet.tell(task, now, |policy| match report {
+                Report::Ready => policy.handle_ready(instance, now),
+                Report::Degraded(why) => policy.handle_degraded(instance, why, now),
+            }),
+            Event::Panicked { task, capsule } => self.handle_panic(task, *capsule),
+            Event::Ended { task, instance, error } => self.handle_ended(task, instance, &error),
+            Event::Stands(hang) => self.handle_hang(*hang),
+            Event::Order { task, order, reply } => self.handle_order(task, order, reply),
             Event::Settled { reply } => self.settled.push(reply),
-            Event::Halt => {
-                self.is_halting = true;
-                self.to_start.clear();
+            Event::Halt => self.fleet.halt(now),
+        }
+    }
+
+    fn handle_panic(&mut self, task: usize, capsule: Capsule) {
+        let (now, name) = (clock::now(), self.tasks[task].service.name());
+        let (message, place) = (capsule.message.clone(), capsule.place.clone());
+        let cause = format!("the thread `{}` panicked: {message}", capsule.thread);
+        self.journal.record(Entry::new(EventKind::Panic, Some(name), &cause, now).with_capsule(capsule));
+        self.tasks[task].last_panic = Some(LastPanic { at: now.wall, message, place });
+    }
+
+    fn handle_ended(&mut self, index: usize, instance: InstanceId, error: &str) {
+        let now = clock::now().mono;
+        self.watched.remove(index, instance);
+        let task = &mut self.tasks[index];
+        if task.abandoned.remove(&instance).is_some() {
+            info!(task = %task.service.name(), "an instance that was cut off has ended after all");
+        }
+        if task.running.as_ref().is_some_and(|(running, _)| running.id == instance) {
+            task.running = None;
+        }
+        self.fleet.tell(index, now, |policy| policy.handle_ended(instance, error, now, &mut rand::rng()));
+    }
+
+    fn handle_hang(&mut self, hang: Hang) {
+        let now = clock::now();
+        match hang.of {
+            Hung::Instance { task, id } => {
+                let (name, before) = (self.tasks[task].service.name(), self.fleet.policy(task).hangs());
+                let handle = |policy: &mut super::policy::Policy| {
+                    policy.handle_hung(id, &hang.cause, now.mono, &mut rand::rng());
+                };
+                self.fleet.tell(task, now.mono, handle);
+                // One that starts or ends has a deadline for that, and may take its time until then.
+                if self.fleet.policy(task).hangs() > before {
+                    error!(task = %name, cause = hang.cause, threads = ?hang.capsule.threads, "an instance hangs");
+                    let entry = Entry::new(EventKind::Hang, Some(name), &hang.cause, now);
+                    self.journal.record(entry.with_capsule(hang.capsule));
+                }
+            }
+            Hung::Fixture(name) => {
+                error!(cause = hang.cause, "{name} hangs");
+                self.journal.record(Entry::new(EventKind::Hang, None, &hang.cause, now).with_capsule(hang.capsule));
+                self.start_anew(&format!("{name} hangs: {}", hang.cause));
             }
         }
+    }
+
+    fn handle_order(&mut self, name: TaskName, order: Order, reply: Sender<Result<()>>) {
+        let Some(task) = self.fleet.find(name) else {
+            let _ = reply.send(Err(Failure::bug(format!("there is no task `{name}`"))));
+            return;
+        };
+        if self.fleet.is_halting() {
+            let _ = reply.send(Err(Failure::operator("the service is stopping")));
+            return;
+        }
+        let now = clock::now();
+        info!(task = %name, ?order, "ordered by the operator");
+        let cause = format!("{} ordered by the operator", order.as_str());
+        self.journal.record(Entry::new(EventKind::Order, Some(name), &cause, now));
+        self.fleet.order(task, order, now.mono);
+        self.waiters.push(Waiter { task, order, reply });
     }
 
     fn obey(&mut self) {
-        for index in 0..self.tasks.len() {
-            while let Some(command) = self.tasks[index].policy.poll_command() {
-                match command {
-                    Command::Spawn(instance) => self.spawn(index, instance),
-                    Command::Cancel(_) => {
-                        if let Some(stopping) = &self.tasks[index].stopping {
-                            stopping.cancel();
-                        }
+        while let Some((index, command)) = self.fleet.poll_command() {
+            match command {
+                Command::Spawn(instance) => self.spawn(index, instance),
+                Command::Cancel(_) => {
+                    if let Some((_, stopping)) = &self.tasks[index].running {
+                        stopping.cancel();
                     }
-                    Command::Abandon(_) => {
-                        let task = &mut self.tasks[index];
-                        if let Some(stopping) = task.stopping.take() {
-                            stopping.cancel();
-                        }
-                        warn!(task = %task.service.name(), "an instance hangs and was cut off");
-                    }
+                }
+                Command::Abandon(_) => self.abandon(index),
+                Command::Escalate => {
+                    let name = self.tasks[index].service.name();
+                    self.start_anew(&format!("{name} hangs again and again"));
                 }
             }
         }
     }
 
-    fn spawn(&mut self, index: usize, instance: InstanceId) {
+    fn abandon(&mut self, index: usize) {
         let task = &mut self.tasks[index];
-        let stopping = CancellationToken::new();
-        task.stopping = Some(stopping.clone());
+        let Some((instance, stopping)) = task.running.take() else { return };
+        // First of all nothing more may reach it.
+        task.service.fence();
+        stopping.cancel();
+        self.watched.remove(index, instance.id);
+        for thread in instance.threads() {
+            // A thread cannot be ended from outside. One that has ended by itself meanwhile is all the better.
+            let _ = threads::lower_priority(thread);
+        }
+        warn!(task = %task.service.name(), "an instance does not end and was cut off");
+        task.abandoned.insert(instance.id, instance);
+    }
+
+    fn start_anew(&mut self, cause: &str) {
+        error!(cause, "the process has to be started anew");
+        (self.escalate)(cause);
+    }
+
+    fn spawn(&mut self, index: usize, id: InstanceId) {
+        let task = &mut self.tasks[index];
         let service = Arc::clone(&task.service);
         let name = service.name();
-        let (reports, ends) = (self.sender.clone(), self.sender.clone());
-        let report = move |report| {
-            // Nobody listens any more once the supervisor has returned.
-            let _ = reports.send(Event::Report { task: index, instance, report });
-        };
-        let context = Context::new(Arc::new(report), Arc::new(AtomicU64::new(0)), stopping);
+        let (reports, panics, ends) = (self.sender.clone(), self.sender.clone(), self.sender.clone());
+        // Nobody listens any more once the supervisor has returned.
+        let on_panic = move |capsule| drop(panics.send(Event::Panicked { task: index, capsule: Box::new(capsule) }));
+        let report = move |report| drop(reports.send(Event::Report { task: index, instance: id, report }));
+        let instance = Arc::new(Instance::new(name, id, Arc::clone(&task.tail), Box::new(on_panic)));
+        let stopping = CancellationToken::new();
+        task.running = Some((Arc::clone(&instance), stopping.clone()));
+        self.watched.add(index, Arc::clone(&instance));
+        let context = Context::of(instance, Arc::new(report), stopping);
         let run = move || {
+            context.adopt_thread();
             let error = match catch_unwind(AssertUnwindSafe(|| service.run(context))) {
                 Ok(Ok(())) => "ended without being asked to".to_owned(),
                 Ok(Err(failure)) => failure.to_string(),
                 Err(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
             };
-            let _ = ends.send(Event::Ended { task: index, instance, error });
+            let _ = ends.send(Event::Ended { task: index, instance: id, error });
         };
         if let Err(error) = thread::Builder::new().name(name.to_string()).spawn(run) {
             let error = format!("cannot start a thread: {error}");
-            let _ = self.sender.send(Event::Ended { task: index, instance, error });
+            let _ = self.sender.send(Event::Ended { task: index, instance: id, error });
         }
     }
 
     fn publish(&mut self) {
-        for task in &mut self.tasks {
-            let (name, state) = (task.service.name(), task.policy.state());
-            if state == task.published {
-                continue;
+        while let Some((index, change)) = self.fleet.poll_change() {
+            let name = self.tasks[index].service.name();
+            let now = clock::now();
+            log(name, &change);
+            if matches!(change.to, State::Held | State::Backoff | State::Degraded) {
+                self.tasks[index].last_error_at = Some(now.wall);
             }
-            let cause = task.policy.last_error().unwrap_or_default();
-            match state {
-                State::Held => {
-                    error!(task = %name, cause, "held after too many faults; tried again every five minutes")
-                }
-                State::Backoff => warn!(task = %name, cause, "failed; waiting before the next start"),
-                State::Degraded => warn!(task = %name, cause, "degraded"),
-                State::Starting if task.policy.restarts() > 0 => info!(task = %name, cause, "starting again"),
-                State::Stopped | State::Starting | State::Ready | State::Draining => info!(task = %name, ?state),
-            }
-            if matches!(state, State::Held | State::Backoff | State::Degraded) {
-                task.last_error_at = Some(clock::now().wall);
-            }
-            task.published = state;
+            self.journal.record(Entry::state(name, change.from, change.to, &change.cause, now));
         }
-        let view = |task: &Task| TaskView {
-            name: task.service.name(),
-            state: task.policy.state(),
-            since: task.policy.since(),
-            ready_since: task.policy.ready_since(),
-            restarts: task.policy.restarts(),
-            last_error: task.policy.last_error().map(str::to_owned),
-            last_error_at: task.last_error_at,
+        let view = |(index, task): (usize, &Task)| {
+            let policy = self.fleet.policy(index);
+            TaskView {
+                name: task.service.name(),
+                state: policy.state(),
+                since: policy.since(),
+                ready_since: policy.ready_since(),
+                restarts: policy.restarts(),
+                hangs: policy.hangs(),
+                abandoned: task.abandoned.len(),
+                threads: task.running.as_ref().map(|(instance, _)| instance.threads()).unwrap_or_default(),
+                last_error: policy.last_error().map(str::to_owned),
+                last_error_at: task.last_error_at,
+                last_panic: task.last_panic.clone(),
+            }
         };
-        self.board.publish(self.tasks.iter().map(view).collect());
+        self.board.publish(self.tasks.iter().enumerate().map(view).collect());
     }
 
     /// Answers those whose order is carried out.
     fn answer(&mut self) {
-        let tasks = &self.tasks;
+        let (tasks, fleet) = (&self.tasks, &self.fleet);
         self.waiters.retain(|waiter| {
-            let task = &tasks[waiter.task];
-            let outcome = match (waiter.order, task.policy.state()) {
+            let policy = fleet.policy(waiter.task);
+            let outcome = match (waiter.order, policy.state()) {
                 (Order::Stop, State::Stopped) => Ok(()),
                 (Order::Stop, _) => return true,
                 (Order::Start | Order::Restart, State::Ready | State::Degraded) => Ok(()),
                 (Order::Start | Order::Restart, State::Backoff | State::Held) => {
-                    let failure = Failure::operator(format!("{} does not start", task.service.name()));
-                    Err(failure.because(task.policy.last_error().unwrap_or("it says nothing")))
+                    let name = tasks[waiter.task].service.name();
+                    let failure = Failure::operator(format!("{name} does not start"));
+                    Err(failure.because(policy.last_error().unwrap_or("it says nothing")))
                 }
                 (Order::Start | Order::Restart, State::Stopped | State::Starting | State::Draining) => return true,
             };
@@ -317,12 +419,31 @@ impl Supervisor {
             let _ = waiter.reply.send(outcome);
             false
         });
-        let is_settled = self.to_start.is_empty() && tasks.iter().all(|task| task.policy.state() != State::Starting);
-        if is_settled || self.is_halting {
+        if fleet.is_settled() || fleet.is_halting() {
             for reply in self.settled.drain(..) {
                 let _ = reply.send(());
             }
         }
+    }
+}
+
+impl Task {
+    fn new(service: Arc<dyn Service>) -> Self {
+        let (tail, abandoned) = (Arc::default(), BTreeMap::new());
+        Self { service, tail, running: None, abandoned, last_error_at: None, last_panic: None }
+    }
+}
+
+fn log(task: TaskName, change: &Change) {
+    let Change { from, to, cause } = change;
+    match to {
+        State::Held => error!(%task, cause, "held after too many faults; tried again every five minutes"),
+        State::Backoff => warn!(%task, cause, "down; waiting before the next start"),
+        State::Degraded => warn!(%task, cause, "degraded"),
+        State::Starting if matches!(from, State::Starting | State::Ready | State::Degraded) => {
+            warn!(%task, cause, "failed; starting again at once");
+        }
+        State::Stopped | State::Starting | State::Ready | State::Draining => info!(%task, state = ?to, cause),
     }
 }
 
@@ -333,6 +454,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::sync::Mutex;
 
     use super::*;
@@ -378,7 +500,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn run(scripts: &[(TaskName, &[Line])]) -> (Handle, Board, Receiver<String>, thread::JoinHandle<()>) {
+    fn run(scripts: &[(TaskName, &[Line])]) -> (Handle, Board, Receiver<String>, JoinHandle<()>) {
         let (log, lines) = mpsc::channel();
         let services = scripts.iter().map(|(name, script)| {
             let script = Mutex::new(script.iter().copied().collect());

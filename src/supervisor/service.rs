@@ -4,10 +4,10 @@
 //! loop or a blocked executor in one task leaves the others serving. When and whether to restart is the policy's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::instance::{Instance, Pulse};
 use crate::error::Result;
 
 /// The supervised tasks, in the order in which they start.
@@ -49,12 +49,18 @@ pub trait Service: Send + Sync + 'static {
 
     /// Runs one instance and blocks until it has ended.
     ///
-    /// Calls [`Context::ready`] once it serves, [`Context::progress`] in its own loop, and returns `Ok` soon after
-    /// [`Context::stopping`] is cancelled. Returning earlier, by `Ok` or `Err`, or panicking counts as a fault.
+    /// Calls [`Context::ready`] once it serves. From then on each of its loops turns at least once a second and says so
+    /// ([`Context::progress`], [`Context::pulse`]): one that does not for ten seconds has the instance replaced.
+    /// Threads that it starts begin with [`Context::adopt_thread`]. It returns `Ok` soon after [`Context::stopping`] is
+    /// cancelled. Returning earlier, by `Ok` or `Err`, or panicking counts as a fault.
     ///
     /// # Errors
     /// Whatever ended the instance.
     fn run(&self, context: Context) -> Result<()>;
+
+    /// The running instance hangs and is abandoned: from now on nothing reaches it, and whoever waits for an answer of
+    /// it is told. Must not block.
+    fn fence(&self) {}
 }
 
 /// What an instance says to its supervisor.
@@ -70,19 +76,23 @@ pub enum Report {
 #[derive(Clone)]
 pub struct Context {
     report: Arc<dyn Fn(Report) + Send + Sync>,
-    progress: Arc<AtomicU64>,
+    progress: Arc<Pulse>,
     stopping: CancellationToken,
+    /// `None` where nobody supervises it, as in a test.
+    instance: Option<Arc<Instance>>,
 }
 
 impl Context {
+    /// For an instance that nobody supervises; `report` must not block.
+    #[must_use]
+    pub fn new(report: Arc<dyn Fn(Report) + Send + Sync>, progress: Arc<Pulse>, stopping: CancellationToken) -> Self {
+        Self { report, progress, stopping, instance: None }
+    }
+
     /// Made by the driver for each instance; `report` must not block.
     #[must_use]
-    pub fn new(
-        report: Arc<dyn Fn(Report) + Send + Sync>,
-        progress: Arc<AtomicU64>,
-        stopping: CancellationToken,
-    ) -> Self {
-        Self { report, progress, stopping }
+    pub fn of(instance: Arc<Instance>, report: Arc<dyn Fn(Report) + Send + Sync>, stopping: CancellationToken) -> Self {
+        Self { report, progress: instance.main_pulse(), stopping, instance: Some(instance) }
     }
 
     /// Says that the instance serves. Dropping the context says nothing.
@@ -97,7 +107,27 @@ impl Context {
 
     /// To be called by the instance's own loop, never by a timer beside it.
     pub fn progress(&self) {
-        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.progress.beat();
+    }
+
+    /// The pulse of one more loop of the instance, which is watched like the first.
+    #[must_use]
+    pub fn pulse(&self, name: &str) -> Arc<Pulse> {
+        self.instance.as_ref().map_or_else(|| Arc::new(Pulse::new(name)), |instance| instance.add_pulse(name))
+    }
+
+    /// To be called by each thread that the instance starts, before anything else: what it logs and how it panics
+    /// belongs to the task.
+    pub fn adopt_thread(&self) {
+        if let Some(instance) = &self.instance {
+            instance.adopt_thread();
+        }
+    }
+
+    /// [`Context::adopt_thread`] for `Builder::on_thread_start` of a runtime.
+    pub fn adopter(&self) -> impl Fn() + Send + Sync + 'static {
+        let context = self.clone();
+        move || context.adopt_thread()
     }
 
     /// Cancelled when the instance should drain and return.

@@ -2,6 +2,9 @@
 
 use std::time::{Instant, SystemTime};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// One moment on both clocks: wait by `mono`, expire by `wall`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -23,5 +26,26 @@ impl Now {
     #[must_use]
     pub fn unix_seconds(&self) -> u64 {
         self.wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+}
+
+/// A moment as RFC 3339 writes it, in UTC and milliseconds. Empty for a year that it cannot write.
+#[must_use]
+pub fn rfc3339(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    let at = at.replace_nanosecond(at.nanosecond() / 1_000_000 * 1_000_000);
+    at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_to_the_millisecond() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+        assert_eq!(rfc3339(at), "2023-11-14T22:13:20.123Z");
     }
 }

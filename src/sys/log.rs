@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::tail::TailLayer;
 
 /// Bytes after which a log file is put aside.
 const MAX_BYTES: u64 = 10 << 20;
@@ -114,14 +118,12 @@ pub fn init(file: Option<LogFile>, verbose: u8) {
     let format = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_thread_names(true);
     // A second call, as in tests, changes nothing.
     let _ = match file {
-        Some(file) => format.with_ansi(false).with_writer(file).try_init(),
-        None => format.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).try_init(),
+        Some(file) => format.with_ansi(false).with_writer(file).finish().with(TailLayer).try_init(),
+        None => {
+            let format = format.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+            format.finish().with(TailLayer).try_init()
+        }
     };
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let text = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(place, "panic: {text}");
-    }));
 }
 
 #[cfg(test)]

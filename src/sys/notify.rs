@@ -1,45 +1,372 @@
-//! The service manager's readiness protocol: sd_notify(3), without its library.
+//! How the daemon speaks to its service manager: sd_notify(3) and sd_listen_fds(3), without their library.
+//!
+//! The manager is systemd or the guardian; both speak the same. Nothing here ever waits for it: a manager that does
+//! not listen must not stop the service.
 
-use std::os::unix::net::UnixDatagram;
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
 
-/// Tells the service manager `state`, like `READY=1`, if one is listening.
-pub fn notify(state: &str) {
-    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(&address, state) {
-        tracing::debug!(%error, "the service manager does not listen");
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use tracing::debug;
+
+use super::fdstore::{Inherited, identity};
+use super::unix::ShortPath;
+
+/// Sockets that go with one message; the kernel takes 253.
+const SOCKETS_A_MESSAGE: usize = 200;
+/// Messages that may wait for a manager that does not read. What comes on top is dropped, the oldest first.
+const MAX_WAITING: usize = 64;
+/// Paths of sockets that the kernel takes as they are.
+const SHORT: usize = 100;
+
+/// What the manager has put into the environment for this process.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Given {
+    address: Option<OsString>,
+    watchdog: Option<Duration>,
+    /// The names of the sockets that were handed to us, from descriptor 3 on.
+    sockets: Vec<String>,
+}
+
+/// The variables of both protocols. They are meant for this process and for none that it starts.
+const VARIABLES: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
+
+impl Given {
+    /// Reads the variables for the process `pid`. What is meant for another one, or makes no sense, is left out.
+    fn read(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
+        let is_ours = |name: &str, by_default: bool| text(name).map_or(by_default, |text| text == pid.to_string());
+        let watchdog = text("WATCHDOG_USEC").and_then(|text| text.parse().ok()).map(Duration::from_micros);
+        let count = text("LISTEN_FDS").and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();
+        let mut sockets = Vec::new();
+        if is_ours("LISTEN_PID", false) {
+            let names = text("LISTEN_FDNAMES").unwrap_or_default();
+            let mut names = names.split(':').filter(|name| !name.is_empty());
+            let next = || names.next().unwrap_or("unknown").to_owned();
+            sockets = std::iter::repeat_with(next).take(count.min(Inherited::MAX)).collect();
+        }
+        Self {
+            address: variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
+            watchdog: watchdog.filter(|span| !span.is_zero() && is_ours("WATCHDOG_PID", true)),
+            sockets,
+        }
     }
 }
 
-fn send(address: &std::ffi::OsStr, state: &str) -> std::io::Result<()> {
-    use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::ffi::OsStrExt as _;
-    use std::os::unix::net::SocketAddr;
-    let socket = UnixDatagram::unbound()?;
+/// The service manager of this process, if it has one.
+#[derive(Debug, Default)]
+pub struct Manager {
+    address: Option<OsString>,
+    watchdog: Option<Duration>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// What was said and not yet taken.
+    waiting: VecDeque<Message>,
+    kept: Vec<Kept>,
+    is_ready: bool,
+    is_stopping: bool,
+}
+
+#[derive(Debug)]
+struct Message {
+    text: String,
+    sockets: Vec<OwnedFd>,
+}
+
+/// A socket that the manager has a copy of.
+#[derive(Debug)]
+struct Kept {
+    name: String,
+    socket: OwnedFd,
+}
+
+impl Manager {
+    /// Takes what the manager has put into the environment, and the sockets it handed over.
+    ///
+    /// To be called before there is a second thread: it removes the variables.
+    #[must_use]
+    pub fn take_environment() -> (Self, Inherited) {
+        let given = Given::read(std::process::id(), |name| std::env::var_os(name));
+        forget_variables();
+        let inherited = Inherited::from_descriptors(given.sockets);
+        (Self { address: given.address, watchdog: given.watchdog, inner: Mutex::default() }, inherited)
+    }
+
+    /// A manager that listens at `address`.
+    #[must_use]
+    pub fn at(address: &OsStr, watchdog: Option<Duration>) -> Self {
+        Self { address: Some(address.to_owned()), watchdog, inner: Mutex::default() }
+    }
+
+    /// Whether somebody looks after this process, and starts it anew when it ends badly.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Says that everything is up.
+    pub fn ready(&self) {
+        self.change(|inner| inner.is_ready = true);
+        self.say("READY=1");
+    }
+
+    /// Says that this process is about to end by itself.
+    pub fn stopping(&self) {
+        self.change(|inner| inner.is_stopping = true);
+        self.say("STOPPING=1");
+    }
+
+    /// Says anything else, like `STATUS=...` or `RELOADING=1`.
+    pub fn say(&self, text: &str) {
+        self.send(Message { text: text.to_owned(), sockets: Vec::new() });
+    }
+
+    /// To be called when the service's own loop turns. Sends what could not be sent before, and says that the service is
+    /// alive, if the manager wants to hear that.
+    pub fn beat(&self) {
+        self.change(|inner| {
+            self.flush(inner);
+            if self.watchdog.is_some() && inner.waiting.is_empty() {
+                // The next one comes soon.
+                let _ = self.post("WATCHDOG=1", &[]);
+            }
+        });
+    }
+
+    /// Gives the manager copies of `sockets`, all under one name, to be handed to the next start of this service.
+    ///
+    /// # Errors
+    /// If there is no descriptor to be had for the copies that this process keeps, for a manager that comes later.
+    pub fn keep<S: AsFd>(&self, name: &str, sockets: impl IntoIterator<Item = S>) -> io::Result<()> {
+        if self.address.is_none() {
+            return Ok(());
+        }
+        let sockets: Vec<OwnedFd> =
+            sockets.into_iter().map(|socket| socket.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?;
+        self.change(|inner| {
+            inner.kept.extend(sockets.into_iter().map(|socket| Kept { name: name.to_owned(), socket }));
+        });
+        self.store(name);
+        Ok(())
+    }
+
+    /// Has the manager close its copies of `socket`, which was kept under `name`.
+    pub fn release(&self, name: &str, socket: &impl AsFd) {
+        let released = identity(socket.as_fd());
+        self.change(|inner| {
+            inner.kept.retain(|kept| kept.name != name || identity(kept.socket.as_fd()) != released);
+        });
+        self.store_anew(name);
+    }
+
+    /// Lets go of all sockets under one name, here and there.
+    pub fn release_named(&self, name: &str) {
+        self.change(|inner| inner.kept.retain(|kept| kept.name != name));
+        self.store_anew(name);
+    }
+
+    /// Has the manager close what it keeps under `name`, except what this process has kept itself.
+    pub fn store_anew(&self, name: &str) {
+        self.say(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+        self.store(name);
+    }
+
+    /// Closes the copies that this process keeps, but not those of the manager: it may want them for another start.
+    pub fn close_copies(&self) {
+        self.change(|inner| inner.kept.clear());
+    }
+
+    /// Tells another manager, which listens where the one before did, all that it has to know.
+    pub fn introduce(&self) {
+        let (mut names, mut state) = (Vec::new(), Vec::new());
+        self.change(|inner| {
+            inner.waiting.clear();
+            names = inner.kept.iter().map(|kept| kept.name.clone()).collect();
+            state.extend(inner.is_ready.then_some("READY=1"));
+            state.extend(inner.is_stopping.then_some("STOPPING=1"));
+        });
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            self.store(&name);
+        }
+        for text in state {
+            self.say(text);
+        }
+    }
+
+    /// Sends what this process has kept under `name`. The manager knows what it has already.
+    fn store(&self, name: &str) {
+        self.change(|inner| {
+            let kept = inner.kept.iter().filter(|kept| kept.name == name);
+            let sockets: Vec<OwnedFd> = kept.filter_map(|kept| kept.socket.try_clone().ok()).collect();
+            let mut sockets = sockets.into_iter();
+            loop {
+                let some: Vec<OwnedFd> = sockets.by_ref().take(SOCKETS_A_MESSAGE).collect();
+                if some.is_empty() {
+                    break;
+                }
+                // A listener that has something to tell must not be taken for one that has ended.
+                let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
+                inner.waiting.push_back(Message { text, sockets: some });
+            }
+            self.flush(inner);
+        });
+    }
+
+    fn send(&self, message: Message) {
+        self.change(|inner| {
+            inner.waiting.push_back(message);
+            self.flush(inner);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// Sends what waits, as far as the manager takes it now.
+    fn flush(&self, inner: &mut Inner) {
+        while let Some(message) = inner.waiting.front() {
+            let sockets: Vec<BorrowedFd<'_>> = message.sockets.iter().map(AsFd::as_fd).collect();
+            match self.post(&message.text, &sockets) {
+                Err(Errno::EAGAIN) => break,
+                Ok(()) => {}
+                // Nobody listens there now. One that comes is told everything.
+                Err(error) => debug!(%error, "the service manager does not listen"),
+            }
+            inner.waiting.pop_front();
+        }
+        while inner.waiting.len() > MAX_WAITING {
+            inner.waiting.pop_front();
+        }
+    }
+
+    fn post(&self, text: &str, sockets: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let Some(address) = &self.address else { return Ok(()) };
+        post(address, text, sockets)
+    }
+}
+
+/// Sends one message, now or not at all.
+fn post(address: &OsStr, text: &str, sockets: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let failed = |error: io::Error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
+    let socket = std::os::unix::net::UnixDatagram::unbound().map_err(failed)?;
+    let mut short = None;
     // A leading `@` stands for the zero byte of an abstract address.
-    match address.as_bytes().split_first() {
-        Some((b'@', name)) => socket.send_to_addr(state.as_bytes(), &SocketAddr::from_abstract_name(name)?)?,
-        _ => socket.send_to(state.as_bytes(), address)?,
+    let address = match address.as_bytes().split_first() {
+        Some((b'@', name)) => UnixAddr::new_abstract(name)?,
+        Some(_) if address.len() <= SHORT => UnixAddr::new(Path::new(address))?,
+        _ => {
+            let path = ShortPath::to(Path::new(address)).map_err(failed)?;
+            UnixAddr::new(&short.insert(path).path)?
+        }
     };
-    Ok(())
+    let raw: Vec<RawFd> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let rights = if raw.is_empty() { &[][..] } else { &rights };
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg(socket.as_raw_fd(), &[IoSlice::new(text.as_bytes())], rights, flags, Some(&address)).map(drop)
+}
+
+#[expect(unsafe_code, reason = "the environment may be changed only while nobody else reads it")]
+fn forget_variables() {
+    for name in VARIABLES {
+        // SAFETY: the caller has no second thread yet, which is this function's contract.
+        unsafe { std::env::remove_var(name) };
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
 
+    fn given(variables: &[(&str, &str)]) -> Given {
+        Given::read(7, |name| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).into()))
+    }
+
     #[test]
-    fn a_state_arrives_at_a_path_and_at_an_abstract_address() {
-        use std::os::linux::net::SocketAddrExt as _;
+    fn a_state_arrives_at_a_path_of_any_length_and_at_an_abstract_address() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
+        let deep = folder.path().join("d".repeat(150));
+        std::fs::create_dir(&deep).unwrap();
+        let short = ShortPath::to(&deep.join("notify")).unwrap();
         let name = format!("rtcctl-test-{}", std::process::id());
         let abstract_address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
-        let listeners = [UnixDatagram::bind(&path).unwrap(), UnixDatagram::bind_addr(&abstract_address).unwrap()];
-        for (listener, address) in listeners.iter().zip([path.into_os_string(), format!("@{name}").into()]) {
-            send(&address, "READY=1").unwrap();
+        let places = [
+            (UnixDatagram::bind(folder.path().join("notify")), folder.path().join("notify").into_os_string()),
+            (UnixDatagram::bind(&short.path), deep.join("notify").into_os_string()),
+            (UnixDatagram::bind_addr(&abstract_address), format!("@{name}").into()),
+        ];
+        for (listener, address) in places {
+            let manager = Manager::at(&address, None);
+            manager.ready();
             let mut buffer = [0; 32];
-            let length = listener.recv(&mut buffer).unwrap();
+            let length = listener.unwrap().recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], b"READY=1");
         }
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_holds_nothing_up_and_hears_everything_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let listener = UnixDatagram::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let manager = Manager::at(path.as_os_str(), Some(Duration::from_secs(1)));
+        for number in 0..40 {
+            manager.say(&format!("STATUS={number}"));
+            manager.beat();
+        }
+        let mut heard = Vec::new();
+        let mut buffer = [0; 32];
+        while heard.last().is_none_or(|last| last != "STATUS=39") {
+            while let Ok(length) = listener.recv(&mut buffer) {
+                heard.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+            }
+            manager.change(|inner| manager.flush(inner));
+        }
+        let told = heard.iter().filter(|text| text.starts_with("STATUS=")).count();
+        assert_eq!(told, 40);
+        manager.beat();
+        let length = listener.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"WATCHDOG=1");
+    }
+
+    #[test]
+    fn only_what_is_meant_for_this_process_is_taken_from_the_environment() {
+        assert_eq!(given(&[]), Given::default());
+        let all = [
+            ("NOTIFY_SOCKET", "/run/notify"),
+            ("WATCHDOG_USEC", "10000000"),
+            ("WATCHDOG_PID", "7"),
+            ("LISTEN_PID", "7"),
+            ("LISTEN_FDS", "3"),
+            ("LISTEN_FDNAMES", "https:https"),
+        ];
+        let taken = given(&all);
+        assert_eq!(taken.address.as_deref(), Some(OsStr::new("/run/notify")));
+        assert_eq!(taken.watchdog, Some(Duration::from_secs(10)));
+        assert_eq!(taken.sockets, ["https", "https", "unknown"]);
+        let others = all.map(|(name, value)| (name, if value == "7" { "8" } else { value }));
+        let taken = given(&others);
+        assert_eq!((taken.watchdog, taken.sockets), (None, Vec::new()));
+        assert_eq!(given(&[("LISTEN_FDS", "3")]).sockets, Vec::<String>::new(), "without a process it is nobody's");
+        let nonsense = [("LISTEN_PID", "7"), ("LISTEN_FDS", "-1"), ("WATCHDOG_USEC", "soon"), ("NOTIFY_SOCKET", "")];
+        assert_eq!(given(&nonsense), Given::default());
     }
 }

@@ -1,15 +1,18 @@
 //! What a long-lived process asks of the kernel, and how it watches another one.
 
 use std::io;
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 /// Files of this process are its user's alone, it may open as many as the administrator allows, and a crash writes no
 /// image of its memory, which holds keys.
@@ -58,14 +61,25 @@ pub fn daemon_signals() -> SigSet {
 /// If the kernel has no room.
 #[expect(clippy::disallowed_methods, reason = "the daemon is this very program, started in one place")]
 pub fn spawn_self(arguments: &[std::ffi::OsString], complaints: std::fs::File) -> io::Result<Child> {
+    Command::new(own_program()).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaints).spawn()
+}
+
+/// Where this very program is found.
+#[must_use]
+pub fn own_program() -> PathBuf {
     // By its path, for its name in `ps`; a program that was replaced while it runs has none any more.
     let path = std::env::current_exe().ok().filter(|path| path.exists());
-    Command::new(path.unwrap_or_else(|| "/proc/self/exe".into()))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(complaints)
-        .spawn()
+    path.unwrap_or_else(|| "/proc/self/exe".into())
+}
+
+/// How a process has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    Exited(i32),
+    /// By the signal of this name.
+    Killed(String),
+    /// It was somebody else's child, and only that it has ended is known.
+    Unknown,
 }
 
 /// A process that was alive when this was made. Unlike its number, it cannot become another one.
@@ -96,9 +110,29 @@ impl Watched {
         poll(&mut waiting, timeout).is_ok_and(|ready| ready > 0)
     }
 
+    /// How it has ended, if it has. Takes note of it, so that no tool shows it any more, if it was our child.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn take_end(&self) -> io::Result<Option<End>> {
+        match waitid(Id::PIDFd(self.descriptor.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::Exited(_, code)) => Ok(Some(End::Exited(code))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(End::Killed(signal.as_str().to_owned()))),
+            Err(Errno::ECHILD) => Ok(self.wait(Duration::ZERO).then_some(End::Unknown)),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(None),
+        }
+    }
+
+    /// Becomes readable when it has ended.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
     /// Gives its parent a moment to take note of its end, so that no tool shows it any more.
     pub fn linger(&self, patience: Duration) {
-        let entry = std::path::PathBuf::from(format!("/proc/{}", self.pid));
+        let entry = PathBuf::from(format!("/proc/{}", self.pid));
         let end = super::clock::now().mono + patience;
         while entry.exists() && super::clock::now().mono < end {
             std::thread::park_timeout(Duration::from_millis(5));
@@ -111,6 +145,14 @@ impl Watched {
     /// If it belongs to somebody else.
     pub fn terminate(&self) -> io::Result<()> {
         signal_pid(&self.descriptor, libc::SIGTERM)
+    }
+
+    /// Tells it to look at its files again.
+    ///
+    /// # Errors
+    /// If it belongs to somebody else.
+    pub fn hang_up(&self) -> io::Result<()> {
+        signal_pid(&self.descriptor, libc::SIGHUP)
     }
 
     /// Ends it without a word.

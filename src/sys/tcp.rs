@@ -31,6 +31,17 @@ pub fn open(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
+/// Makes a listener that was handed over like one of [`open`].
+///
+/// # Errors
+/// What the kernel says.
+pub fn adopt(listener: &TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    setsockopt(listener, sockopt::ReuseAddr, &true)?;
+    // Whoever opened it may have left room for a few connections only.
+    Ok(listen(listener, Backlog::new(WAITING)?)?)
+}
+
 /// Has the kernel take no more from us while `bytes` wait for their first sending. What the network has in flight
 /// does not count.
 ///

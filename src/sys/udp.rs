@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
@@ -55,36 +55,53 @@ pub fn open(address: SocketAddr, purpose: Purpose) -> io::Result<UdpSocket> {
         // Both wildcards are bound side by side, so that IPv4 addresses look like IPv4 addresses.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
+    if purpose == Purpose::Listener {
+        setsockopt(&socket, sockopt::ReusePort, &true)?;
+    }
+    prepare(&socket, address, purpose)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(UdpSocket::from(socket))
+}
+
+/// Makes a listener that was handed over like one of [`open`]: whoever opened it may not know what a relay needs.
+///
+/// # Errors
+/// What the kernel says.
+pub fn adopt(socket: &UdpSocket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    prepare(socket, socket.local_addr()?, Purpose::Listener)
+}
+
+/// Sets what may be set before or after the socket has its address.
+fn prepare(socket: &impl AsFd, address: SocketAddr, purpose: Purpose) -> io::Result<()> {
     match purpose {
         Purpose::Listener => {
-            setsockopt(&socket, sockopt::ReusePort, &true)?;
-            enlarge(&socket, LISTENER_BUFFER);
+            enlarge(socket, LISTENER_BUFFER);
             if address.ip().is_unspecified() {
                 if address.is_ipv4() {
-                    setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+                    setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
                 } else {
-                    setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+                    setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
                 }
             }
         }
         Purpose::Relay => {
-            enlarge(&socket, RELAY_BUFFER);
+            enlarge(socket, RELAY_BUFFER);
             if address.is_ipv4() {
-                setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+                setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
             } else {
-                setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+                setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
             }
         }
     }
     set_fragments(socket.as_fd(), address.is_ipv4(), Fragments::Allowed)?;
     // A kernel without it gives datagrams one by one.
-    let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    Ok(UdpSocket::from(socket))
+    let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
+    Ok(())
 }
 
 /// Asks for room beyond the system's limit, or else as much as that allows: less room is no reason not to serve.
-fn enlarge(socket: &OwnedFd, bytes: usize) {
+fn enlarge(socket: &impl AsFd, bytes: usize) {
     if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
         let _ = setsockopt(socket, sockopt::RcvBuf, &bytes);
     }

@@ -14,5 +14,5 @@ mod task;
 
 pub use control::Control;
 pub use counters::{Counters, Counts, Dropped, Outcome, Path};
-pub use sockets::{TurnSockets, bind};
+pub use sockets::{TurnSockets, bind, take_or_bind};
 pub use task::Turn;

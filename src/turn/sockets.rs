@@ -4,8 +4,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use crate::config::{TurnConfig, any_address};
 use crate::error::{Failure, Result};
+use crate::sys::fdstore::Inherited;
+use crate::sys::notify::Manager;
 use crate::sys::ports::{Transport, bind_failure};
-use crate::sys::udp::{Purpose, open};
+use crate::sys::udp::{Purpose, adopt, open};
+
+/// The name by which the service manager keeps the sockets, and by which units of systemd may hand them over.
+const NAME: &str = "turn-udp";
 
 /// A listening socket of one worker.
 #[derive(Debug)]
@@ -26,6 +31,14 @@ impl TurnSockets {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.workers.first().into_iter().flatten().map(|listener| listener.address).collect()
     }
+
+    /// Has the service manager keep all of them for the next start.
+    ///
+    /// # Errors
+    /// If there is no descriptor to be had.
+    pub fn keep_in(&self, manager: &Manager) -> std::io::Result<()> {
+        manager.keep(NAME, self.workers.iter().flatten().map(|listener| &listener.socket))
+    }
 }
 
 /// Binds the TURN port on every address, once for each worker.
@@ -33,18 +46,36 @@ impl TurnSockets {
 /// # Errors
 /// If a port is taken, naming its holder, or may not be had.
 pub fn bind(config: &TurnConfig) -> Result<TurnSockets> {
+    take_or_bind(config, &mut Inherited::default())
+}
+
+/// As [`bind`], except for what the service manager has kept from the start before.
+///
+/// # Errors
+/// As [`bind`].
+pub fn take_or_bind(config: &TurnConfig, inherited: &mut Inherited) -> Result<TurnSockets> {
     let mut workers: Vec<Vec<Listener>> = (0..config.workers.max(1)).map(|_| Vec::new()).collect();
     for address in &config.bind {
         let mut wanted = SocketAddr::new(*address, config.port);
-        match probe(wanted) {
+        let failed = |wanted, error| bind_failure(Transport::Udp, wanted, "turn", "turn.port", error);
+        let mut kept = Vec::new();
+        while kept.len() < workers.len() {
+            let Some(socket) = inherited.take_udp(NAME, wanted) else { break };
+            adopt(&socket).map_err(|error| failed(wanted, error))?;
+            wanted = socket.local_addr().map_err(|error| failed(wanted, error))?;
+            kept.push(socket);
+        }
+        // Nobody else can have what was kept for us.
+        let found = if kept.is_empty() { probe(wanted) } else { Ok(wanted) };
+        match found {
             Ok(found) => wanted = found,
             // A host without IPv6 serves IPv4; an address somebody wrote down is a different matter.
             Err(error) if lacks_family(&error) && address.is_unspecified() && config.bind == any_address() => continue,
-            Err(error) => return Err(bind_failure(Transport::Udp, wanted, "turn", "turn.port", error)),
+            Err(error) => return Err(failed(wanted, error)),
         }
         for listeners in &mut workers {
-            let socket = open(wanted, Purpose::Listener)
-                .map_err(|error| bind_failure(Transport::Udp, wanted, "turn", "turn.port", error))?;
+            let socket = kept.pop().map_or_else(|| open(wanted, Purpose::Listener), Ok);
+            let socket = socket.map_err(|error| failed(wanted, error))?;
             listeners.push(Listener { socket, address: wanted });
         }
     }
@@ -91,6 +122,25 @@ mod tests {
         let ports: Vec<u16> =
             sockets.workers.iter().flatten().map(|one| one.socket.local_addr().unwrap().port()).collect();
         assert_eq!(ports, [sockets.addresses()[0].port(); 2]);
+    }
+
+    #[test]
+    fn what_was_kept_is_taken_over_by_as_many_workers_as_there_are_now() {
+        let named = |sockets: TurnSockets| {
+            let sockets = sockets.workers.into_iter().flatten();
+            Inherited::of(sockets.map(|listener| (NAME.to_owned(), listener.socket.into())).collect())
+        };
+        let before = bind(&config(0)).unwrap();
+        let port = before.addresses()[0].port();
+        let mut inherited = named(before);
+        let more = TurnConfig { workers: 3, ..config(port) };
+        let after = take_or_bind(&more, &mut inherited).unwrap();
+        assert_eq!(after.workers.iter().flatten().count(), 3);
+        assert_eq!(inherited.finish(), Vec::<String>::new());
+        let mut inherited = named(after);
+        let fewer = take_or_bind(&TurnConfig { workers: 1, ..config(port) }, &mut inherited).unwrap();
+        assert_eq!(fewer.addresses()[0].port(), port);
+        assert_eq!(inherited.finish(), [NAME], "datagrams must not go to a socket that nobody reads");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The turn task: one instance is all workers of the data plane.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -77,17 +77,22 @@ impl Service for Turn {
         for listeners in &self.sockets.workers {
             workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, listeners, &stop)?)));
         }
+        let mut latch = None;
         if let Some(door) = &self.streams {
-            workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, Entrance::open(door)?, &stop)?)));
+            let entrance = Entrance::open(door)?;
+            latch = Some(entrance.latch());
+            workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, entrance, &stop)?)));
         }
-        let pulses: Vec<AtomicU64> = workers.iter().map(|_| AtomicU64::new(0)).collect();
         let result = thread::scope(|scope| {
             let mut threads = Vec::new();
-            for (number, (worker, pulse)) in workers.into_iter().zip(&pulses).enumerate() {
-                let spawned = thread::Builder::new()
-                    .name(format!("turn-{number}"))
-                    .spawn_scoped(scope, move || worker.run(pulse));
-                match spawned {
+            for (number, worker) in workers.into_iter().enumerate() {
+                let name = format!("turn-{number}");
+                let (pulse, own) = (context.pulse(&name), &context);
+                let serve = move || {
+                    own.adopt_thread();
+                    worker.run(&pulse)
+                };
+                match thread::Builder::new().name(name).spawn_scoped(scope, serve) {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
                         let failure = Failure::operator("cannot start a thread for turn").caused_by(error);
@@ -96,32 +101,26 @@ impl Service for Turn {
                 }
             }
             context.ready();
-            let mut seen = vec![0; pulses.len()];
             while !context.stopping().is_cancelled() && !threads.iter().any(ScopedJoinHandle::is_finished) {
                 thread::park_timeout(LOOKED_EVERY);
-                if all_moved(&pulses, &mut seen) {
-                    context.progress();
-                }
+                context.progress();
             }
-            if let Some(door) = &self.streams {
+            if let Some(latch) = latch {
                 // Who comes now waits for the next instance.
-                door.shut();
+                latch.shut();
             }
             end(&stop, threads)
         });
         self.counters.allocations.store(0, Ordering::Relaxed);
         result
     }
-}
 
-/// Whether every worker's loop has turned since this was last true: one that hangs must not hide behind the others.
-fn all_moved(pulses: &[AtomicU64], seen: &mut [u64]) -> bool {
-    let current: Vec<u64> = pulses.iter().map(|pulse| pulse.load(Ordering::Relaxed)).collect();
-    let have_moved = current.iter().zip(&*seen).all(|(now, before)| now != before);
-    if have_moved {
-        seen.copy_from_slice(&current);
+    fn fence(&self) {
+        if let Some(door) = &self.streams {
+            door.fence();
+        }
+        self.counters.allocations.store(0, Ordering::Relaxed);
     }
-    have_moved
 }
 
 /// Stops all workers and gives the first failure. A panic goes on, so that the supervisor sees it as what it is.
@@ -129,21 +128,4 @@ fn end(stop: &EventFd, threads: Vec<ScopedJoinHandle<'_, Result<()>>>) -> Result
     stop.write(1).map_err(|error| Failure::bug("cannot signal the workers of turn").caused_by(error))?;
     let ends: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     ends.into_iter().try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_worker_that_hangs_stops_the_progress_of_all() {
-        let pulses = [AtomicU64::new(1), AtomicU64::new(1)];
-        let mut seen = [0, 0];
-        assert!(all_moved(&pulses, &mut seen));
-        assert!(!all_moved(&pulses, &mut seen));
-        pulses[0].fetch_add(5, Ordering::Relaxed);
-        assert!(!all_moved(&pulses, &mut seen));
-        pulses[1].fetch_add(1, Ordering::Relaxed);
-        assert!(all_moved(&pulses, &mut seen));
-    }
 }

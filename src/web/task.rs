@@ -101,11 +101,16 @@ impl Service for Web {
     fn run(&self, context: Context) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_start(context.adopter())
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for web").caused_by(error))?;
         let router = self.router()?;
         runtime.block_on(self.serve(&router, &context));
         Ok(())
+    }
+
+    fn fence(&self) {
+        self.door.fence();
     }
 }
 
@@ -125,7 +130,7 @@ impl Web {
             let Some(job) = job else { break };
             tracker.spawn(answer(router.clone(), job));
         }
-        self.door.shut();
+        jobs.latch().shut();
         tracker.close();
         // Whoever takes longer gets another answer from edge.
         let _ = tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await;

@@ -9,6 +9,7 @@ const { URL: url, CA: ca } = process.env;
 const networks = process.env.NETWORKS.split(",");
 /** Runs a command of the service that the people use. */
 const rtcctl = (...words) => execFileSync("ip", [...JSON.parse(process.env.RTCCTL), ...words], { stdio: "ignore" });
+const ask = (...words) => execFileSync("ip", [...JSON.parse(process.env.RTCCTL), ...words], { encoding: "utf8" });
 const people = [];
 
 async function person(number, colour, wishes = {}) {
@@ -188,6 +189,51 @@ const scenarios = {
     const told = await Promise.all([anna, bo].map((one) => one.sees(0)));
     check(`a relayed call mends itself after a restart of turn: ${JSON.stringify(told)}`, told.every(({ local }) => local === "relay"));
 
+    await bo.page.click("#leave");
+    await anna.becomes("waiting");
+    check("one who stays is still told that the other left", (await anna.page.textContent("#notice")).includes("left"));
+  },
+
+  // A direct call needs the service only to find each other.
+  async killed() {
+    const [anna, bo] = await pair("killed");
+    const told = await seeEachOther(anna, bo, 20);
+    check("the call is direct", told.every(({ local, remote }) => ![local, remote].includes("relay")));
+    const both = (act) => Promise.all([anna, bo].map(act));
+    await both((one) => one.page.evaluate(() => {
+      globalThis.before = globalThis.rtcctl.peer;
+      globalThis.longestGap = 0;
+      const video = document.getElementById("remote");
+      let last = performance.now();
+      const seen = (now) => {
+        globalThis.longestGap = Math.max(globalThis.longestGap, now - last);
+        last = now;
+        video.requestVideoFrameCallback(seen);
+      };
+      video.requestVideoFrameCallback(seen);
+    }));
+    const isHidden = (hidden) => both((one) => one.page.waitForFunction((hidden) => document.getElementById("notice").hidden === hidden, hidden));
+    for (const who of ["daemon", "guardian and daemon"]) {
+      const { pid, guardian } = JSON.parse(ask("status", "--json"));
+      if (who !== "daemon") {
+        process.kill(guardian.pid, "SIGKILL");
+        // The daemon has another one by the time that it says so.
+        while (JSON.parse(ask("status", "--json")).guardian?.pid === guardian.pid) {
+          await after(50);
+        }
+      }
+      const killedAt = Date.now();
+      process.kill(pid, "SIGKILL");
+      await isHidden(false);
+      await isHidden(true);
+      const time = Date.now() - killedAt;
+      check(`both are back in their room ${time} ms after kill -9 of ${who}`, time < 5000);
+    }
+    const frames = (await both((one) => one.sees(0))).map((one) => one.frames);
+    await Promise.all([anna, bo].map((one, index) => one.sees(frames[index] + 20)));
+    const gaps = await both((one) => one.page.evaluate(() => globalThis.longestGap));
+    check(`the pictures never stood still for a second: ${gaps.map(Math.round)} ms`, gaps.every((gap) => gap < 1000));
+    check("it is the same call", (await both((one) => one.page.evaluate(() => globalThis.before === globalThis.rtcctl.peer))).every(Boolean));
     await bo.page.click("#leave");
     await anna.becomes("waiting");
     check("one who stays is still told that the other left", (await anna.page.textContent("#notice")).includes("left"));

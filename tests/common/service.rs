@@ -1,6 +1,7 @@
 //! A real service in a home of its own, on ports that are free; stopped when it goes out of scope.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,13 +16,21 @@ pub(crate) struct Service {
     pub(crate) web_port: u16,
     pub(crate) http_port: u16,
     pub(crate) turn_port: u16,
+    _undertaker: Undertaker,
 }
 
 impl Service {
     /// Sets a home up with these keys, each `section.key`, and starts it.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_by(settings, &["start"])
+    }
+
+    /// As [`Service::start`], by this command.
+    pub(crate) fn start_by(settings: &[(&str, &str)], start: &[&str]) -> Self {
         let [web_port, http_port] = free_tcp();
-        let service = Self { dir: tempfile::tempdir().unwrap(), web_port, http_port, turn_port: free_udp() };
+        let dir = tempfile::tempdir().unwrap();
+        let undertaker = Undertaker::of(&dir.path().join("home"));
+        let service = Self { dir, web_port, http_port, turn_port: free_udp(), _undertaker: undertaker };
         let (web, http, turn) = (web_port.to_string(), http_port.to_string(), service.turn_port.to_string());
         service.run(&[
             "init",
@@ -45,7 +54,7 @@ impl Service {
             text = rtcctl::config::set_value(&text, key, value).unwrap();
         }
         rtcctl::sys::fs::write_atomic(&file, text.as_bytes(), 0o600).unwrap();
-        service.run(&["start"]);
+        service.run(start);
         service
     }
 
@@ -81,6 +90,36 @@ impl Drop for Service {
     fn drop(&mut self) {
         // A test that already fails must not fail twice.
         let _ = self.command(&["stop"]).output();
+    }
+}
+
+/// Stops the service of a home if this test process is killed before it can do so itself.
+pub(crate) struct Undertaker {
+    waiting: std::process::Child,
+}
+
+impl Undertaker {
+    pub(crate) fn of(home: &std::path::Path) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "tests start programs")]
+        let waiting = std::process::Command::new("sh")
+            // The end of its input is the end of this process.
+            .args(["-c", "read -r _; exec \"$0\" --home \"$1\" stop", env!("CARGO_BIN_EXE_rtcctl")])
+            .arg(home)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            // What kills this process by its group is not to kill this one.
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Self { waiting }
+    }
+}
+
+impl Drop for Undertaker {
+    fn drop(&mut self) {
+        let _ = self.waiting.kill();
+        let _ = self.waiting.wait();
     }
 }
 

@@ -70,6 +70,8 @@ pub(super) enum Kind {
 /// A client's connection.
 pub(super) struct Connection {
     pub(super) client: Client,
+    /// Dropped before the stream is closed.
+    _hold: Box<dyn Send>,
     stream: TcpStream,
     tls: Option<Box<ServerConnection>>,
     /// The beginning of a message.
@@ -84,7 +86,6 @@ pub(super) struct Connection {
     pub(super) is_marked: bool,
     /// Whether epoll tells when the kernel takes more.
     pub(super) is_watched_for_output: bool,
-    _hold: Box<dyn Send>,
 }
 
 /// Frames that were not sent yet, whole ones but for the first. Those of a session are in it, encrypted.

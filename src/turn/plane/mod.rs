@@ -18,9 +18,8 @@ pub(super) mod stream;
 pub(super) mod udp;
 mod waiting;
 
-use std::sync::atomic::AtomicU64;
-
 use crate::error::Result;
+use crate::supervisor::instance::Pulse;
 
 /// A thread of the data plane.
 pub(super) enum Worker<'a> {
@@ -29,11 +28,11 @@ pub(super) enum Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Serves until it is told to stop. Each turn of its loop, at least one a second, raises `pulse`.
+    /// Serves until it is told to stop. Each turn of its loop, at least one a second, beats `pulse`.
     ///
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
-    pub(super) fn run(self, pulse: &AtomicU64) -> Result<()> {
+    pub(super) fn run(self, pulse: &Pulse) -> Result<()> {
         match self {
             Self::Udp(worker) => worker.run(pulse),
             Self::Stream(worker) => worker.run(pulse),

@@ -5,12 +5,11 @@
 //! its end, so that a burst of packets is one segment or a few records.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tokio::sync::mpsc::Receiver as Inbox;
 use tracing::debug;
 
 use super::clients::Clients;
@@ -23,7 +22,8 @@ use super::relays::{FIRST_FREE_TOKEN, Relays};
 use super::udp::Common;
 use super::waiting;
 use crate::error::{Failure, Result};
-use crate::supervisor::handover::{Door, TurnStream};
+use crate::supervisor::handover::{Door, Inbox, Latch, TurnStream};
+use crate::supervisor::instance::Pulse;
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
 use crate::sys::process;
@@ -63,6 +63,11 @@ impl Entrance {
             let _ = rung.write(1);
         };
         Ok(Self { inbox: door.open_with_bell(ring), bell })
+    }
+
+    /// What shuts the door for this instance.
+    pub(in crate::turn) fn latch(&self) -> Latch<TurnStream> {
+        self.inbox.latch()
     }
 }
 
@@ -124,18 +129,18 @@ impl<'a> StreamWorker<'a> {
     }
 
     /// Serves until `stop` is signalled and the allocations have ended, or their time is over. Each turn of the loop,
-    /// at least one a second, raises `pulse`.
+    /// at least one a second, beats `pulse`.
     ///
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
-    pub(in crate::turn) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
+    pub(in crate::turn) fn run(mut self, pulse: &Pulse) -> Result<()> {
         if let Err(error) = process::set_timer_slack(waiting::TIMER_SLACK) {
             debug!(%error, "naps take longer than they should");
         }
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
         let mut ends_at: Option<Instant> = None;
         loop {
-            pulse.fetch_add(1, Ordering::Relaxed);
+            pulse.beat();
             let rests_from = clock::now().mono;
             let ready = self.rest(&mut events, ends_at, rests_from)?;
             let now = clock::now();
@@ -219,7 +224,7 @@ impl<'a> StreamWorker<'a> {
     fn take_in(&mut self, now: Now) {
         // Before the inbox is read, or a ring in between would be missed.
         let _ = self.entrance.bell.read();
-        while let Ok(stream) = self.entrance.inbox.try_recv() {
+        while let Some(stream) = self.entrance.inbox.try_recv() {
             let token = self.clients.connections.insert(|number| Connection::new(stream, number, now.mono));
             let Some(connection) = self.clients.connections.by_token(token) else { continue };
             let event = EpollEvent::new(EpollFlags::EPOLLIN, token.data());

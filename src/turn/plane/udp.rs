@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -21,6 +21,7 @@ use super::output::{Exit, Exits, Output, Way};
 use super::relays::{FIRST_FREE_TOKEN, Relays};
 use super::waiting;
 use crate::error::Result;
+use crate::supervisor::instance::Pulse;
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
 use crate::sys::mmsg::receive::PIECES;
@@ -101,18 +102,18 @@ impl<'a> Worker<'a> {
     }
 
     /// Serves until `stop` is signalled and the allocations have ended, or their time is over. Each turn of the loop,
-    /// at least one a second, raises `pulse`.
+    /// at least one a second, beats `pulse`.
     ///
     /// # Errors
     /// If waiting itself fails; nothing that a socket says ends a worker.
-    pub(in crate::turn) fn run(mut self, pulse: &AtomicU64) -> Result<()> {
+    pub(in crate::turn) fn run(mut self, pulse: &Pulse) -> Result<()> {
         if let Err(error) = process::set_timer_slack(waiting::TIMER_SLACK) {
             debug!(%error, "naps take longer than they should");
         }
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
         let mut ends_at: Option<Instant> = None;
         loop {
-            pulse.fetch_add(1, Ordering::Relaxed);
+            pulse.beat();
             let now = clock::now().mono;
             let end = waiting::while_draining(ends_at, now);
             let due = waiting::until(self.server.poll_timeout().into_iter().chain(end), now);

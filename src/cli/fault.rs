@@ -1,0 +1,55 @@
+//! `rtcctl fault`: plants a fault in the running service. Only in builds for tests.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::Frame;
+use crate::control::client::ask;
+use crate::control::protocol::Request;
+use crate::error::Result;
+use crate::supervisor::faults::{Kind, Place};
+use crate::supervisor::service::TaskName;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// Where it strikes: a task, edge or supervisor
+    #[arg(value_name = "PLACE", value_parser = place)]
+    place: Place,
+    /// What happens there
+    kind: Word,
+    /// How long it blocks
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Word {
+    Panic,
+    Spin,
+    Deadlock,
+    Block,
+}
+
+pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    let kind = match args.kind {
+        Word::Panic => Kind::Panic,
+        Word::Spin => Kind::Spin,
+        Word::Deadlock => Kind::Deadlock,
+        Word::Block => Kind::Block { seconds: args.seconds },
+    };
+    ask(&frame.home, &Request::Fault { place: args.place, kind }, PATIENCE)?;
+    frame.say("planted");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn place(word: &str) -> Result<Place, String> {
+    match word {
+        "edge" => Ok(Place::Edge),
+        "supervisor" => Ok(Place::Supervisor),
+        word => super::task(word).map(|task: TaskName| Place::Task(task)),
+    }
+}

@@ -1,0 +1,134 @@
+//! What the guardian adds to the status, and what it tells while the daemon is down.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Frame;
+use super::words::span;
+use crate::control::protocol::{SCHEMA_VERSION, Status};
+use crate::error::Kind;
+use crate::guardian::{self, Report};
+use crate::home::Home;
+use crate::supervisor::board::State;
+use crate::sys::clock;
+use crate::sys::lock::Lock;
+
+/// How long a daemon that is just being started again is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether it is there.
+const LOOKED_EVERY: Duration = Duration::from_millis(30);
+
+/// What the guardian knows, if there is one that answers.
+pub(super) fn report(home: &Home) -> Option<Report> {
+    guardian::holder(home)?;
+    guardian::report(home).ok()
+}
+
+/// What the guardian knows, if its daemon is down and does not come back in a moment.
+pub(super) fn waits(frame: &Frame) -> Option<Report> {
+    let end = clock::now().mono + PATIENCE;
+    loop {
+        if Lock::holder(&frame.home.lock_file()).is_some() {
+            return None;
+        }
+        let report = report(&frame.home)?;
+        if matches!(report.state, State::Backoff | State::Held) || clock::now().mono >= end {
+            return Some(report);
+        }
+        std::thread::park_timeout(LOOKED_EVERY);
+    }
+}
+
+/// Says what is known of a daemon that is down. It counts as a task that is down.
+pub(super) fn tell_down(frame: &Frame, report: &Report) -> ExitCode {
+    if frame.json {
+        frame.print_json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "version": env!("CARGO_PKG_VERSION"),
+            "state": report.state,
+            "tasks": [],
+            "guardian": report,
+        }));
+    } else {
+        frame.print(&down(report, &frame.home.flag()));
+    }
+    Kind::TaskDown.exit_code().into()
+}
+
+fn down(report: &Report, flag: &str) -> String {
+    let mut lines = vec![match (report.state, report.next_start_s) {
+        (State::Held, Some(seconds)) => {
+            format!("the daemon is down: it died too often; tried again in {}", in_words(seconds))
+        }
+        (_, Some(seconds)) => format!("the daemon is down, and is started again in {}", in_words(seconds)),
+        (_, None) => "the daemon is down, and is just being started again".to_owned(),
+    }];
+    if let Some(death) = &report.last_death {
+        lines.push(format!("last death   {}, {}", death.at, death.cause));
+    }
+    lines.push(format!("guardian     pid {}, {} restarts of the daemon so far", report.pid, report.restarts));
+    lines.push(format!("hint: start it now by `rtcctl{flag} start`; its log says more"));
+    lines.join("\n")
+}
+
+fn in_words(seconds: f64) -> String {
+    span(seconds.round() as u64)
+}
+
+/// One line for the summary.
+pub(super) fn line(report: Option<&Report>) -> String {
+    let Some(report) = report else { return "guardian     none".to_owned() };
+    let endurance = if report.endurance { ", endurance mode: restarts have no bound" } else { "" };
+    let deaths = report.last_death.as_ref().map_or_else(String::new, |death| {
+        format!(", {} restarts of the daemon, last {}: {}", report.restarts, death.at, death.cause)
+    });
+    format!("guardian     pid {}{deaths}{endurance}", report.pid)
+}
+
+/// The status document with what the guardian knows; `null` if there is none.
+pub(super) fn with_report(status: &Status, report: Option<&Report>) -> Value {
+    let mut document = serde_json::to_value(status).expect("a status has string keys only");
+    document["guardian"] = json!(report);
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guardian::Death;
+
+    fn a_report() -> Report {
+        Report {
+            pid: 7,
+            daemon: None,
+            state: State::Backoff,
+            restarts: 3,
+            endurance: false,
+            last_death: Some(Death { at: "2026-01-01T00:00:00Z".to_owned(), cause: "killed by SIGKILL".to_owned() }),
+            next_start_s: Some(12.4),
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_is_down_is_told_with_cause_and_next_start() {
+        let wanted = "\
+the daemon is down, and is started again in 12s
+last death   2026-01-01T00:00:00Z, killed by SIGKILL
+guardian     pid 7, 3 restarts of the daemon so far
+hint: start it now by `rtcctl --home /h start`; its log says more";
+        assert_eq!(down(&a_report(), " --home /h"), wanted);
+        let held = Report { state: State::Held, next_start_s: Some(299.0), ..a_report() };
+        assert!(down(&held, "").starts_with("the daemon is down: it died too often; tried again in 4"), "{held:?}");
+    }
+
+    #[test]
+    fn a_summary_tells_of_deaths_only_when_there_were_some() {
+        let calm = Report { last_death: None, restarts: 0, ..a_report() };
+        assert_eq!(line(Some(&calm)), "guardian     pid 7");
+        let told = line(Some(&a_report()));
+        assert_eq!(told, "guardian     pid 7, 3 restarts of the daemon, last 2026-01-01T00:00:00Z: killed by SIGKILL");
+        assert_eq!(line(None), "guardian     none");
+    }
+}

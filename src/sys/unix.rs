@@ -1,0 +1,48 @@
+//! Unix sockets below paths of any length.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+
+/// A path to a socket that is short enough for the kernel (108 bytes), however long the home's own path is.
+///
+/// It leads through a descriptor of the folder, which must live as long as the path is used.
+pub struct ShortPath {
+    _folder: File,
+    pub path: PathBuf,
+}
+
+impl ShortPath {
+    /// # Errors
+    /// If the folder is not there or must not be read.
+    pub fn to(socket: &Path) -> io::Result<Self> {
+        let folder = socket.parent().unwrap_or(Path::new("/"));
+        let folder = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)?;
+        let name = socket.file_name().unwrap_or_default();
+        let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+        Ok(Self { _folder: folder, path })
+    }
+
+    /// Makes the socket that was bound there this user's alone.
+    ///
+    /// # Errors
+    /// If it is gone already.
+    pub fn close_to_others(&self) -> io::Result<()> {
+        std::fs::set_permissions(&self.path, Permissions::from_mode(0o600))
+    }
+
+    /// Removes what lies there, if anything does.
+    ///
+    /// # Errors
+    /// If the folder must not be written.
+    pub fn clear(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}

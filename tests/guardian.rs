@@ -1,0 +1,411 @@
+//! The guardian with real processes: whatever is killed, stopped or deleted comes back, and nobody is refused meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(clippy::disallowed_methods, reason = "tests start programs, spoil files and measure")]
+
+mod common;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/service.rs"]
+mod service;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use common::{has_program, npm_ci, skip};
+use rtcctl::sys::process::Watched;
+use serde_json::Value;
+use service::Service;
+
+/// Longer than anything here may take.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits until `look` finds something.
+fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
+}
+
+fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what} did not happen");
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn status(service: &Service) -> Value {
+    serde_json::from_slice(&service.command(&["status", "--json"]).output().unwrap().stdout).unwrap()
+}
+
+fn number(document: &Value) -> u32 {
+    u32::try_from(document.as_u64().unwrap()).unwrap()
+}
+
+fn daemon(service: &Service) -> u32 {
+    number(&status(service)["pid"])
+}
+
+fn guardian(service: &Service) -> u32 {
+    number(&status(service)["guardian"]["pid"])
+}
+
+fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap().success());
+}
+
+/// Ends a process without a word and waits until it is gone.
+fn kill(pid: u32) {
+    let process = Watched::new(pid).unwrap();
+    process.kill().unwrap();
+    assert!(process.wait(PATIENCE));
+}
+
+/// Whether nothing runs under this number any more, whoever has to take note of it.
+fn is_gone(pid: u32) -> bool {
+    let left = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    left.is_empty() || left.rsplit_once(')').unwrap().1.starts_with(" Z")
+}
+
+/// The page, or why it was not to be had. A connection that waits in a listener without a daemon waits here.
+fn page(service: &Service) -> Result<(), String> {
+    let output = Command::new("curl")
+        .args(["-sS", "--fail", "--max-time", "30", "--noproxy", "*", "-o", "/dev/null", "--cacert"])
+        .arg(service.ca_file())
+        .arg(service.url())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    output.status.success().then_some(()).ok_or(told)
+}
+
+fn log(service: &Service) -> String {
+    std::fs::read_to_string(service.home().join("log/rtcctl.log")).unwrap()
+}
+
+/// Connects again and again on a thread of its own, to every TCP port, and counts what is refused.
+struct Knocker {
+    is_over: Arc<AtomicBool>,
+    knocks: Arc<AtomicUsize>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Knocker {
+    fn at(service: &Service) -> Self {
+        let ports = [service.web_port, service.http_port, service.turn_port];
+        let (is_over, knocks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (over, count) = (Arc::clone(&is_over), Arc::clone(&knocks));
+        let thread = thread::spawn(move || {
+            let mut refused = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                for port in ports {
+                    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+                        Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) => refused.push(format!("{port}: {error}")),
+                    }
+                }
+                // So many at a time as fit into a listener that nobody reads for a while.
+                thread::park_timeout(Duration::from_millis(10));
+            }
+            refused
+        });
+        Self { is_over, knocks, thread }
+    }
+
+    /// How often it was let in.
+    fn end(self) -> usize {
+        self.is_over.store(true, Ordering::Relaxed);
+        assert_eq!(self.thread.join().unwrap(), Vec::<String>::new());
+        self.knocks.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the median is what this test is for")]
+fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
+    let service = Service::start_by(&[], &["start", "--endurance"]);
+    page(&service).unwrap();
+    let knocker = Knocker::at(&service);
+    let mut pid = daemon(&service);
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let killed_at = Instant::now();
+            kill(pid);
+            page(&service).unwrap();
+            let time = killed_at.elapsed();
+            let next = daemon(&service);
+            assert_ne!(next, pid);
+            pid = next;
+            // The next one is to meet a daemon that had come to rest.
+            until("ready again", || (status(&service)["state"] == "ready").then_some(()));
+            time
+        })
+        .collect();
+    let knocks = knocker.end();
+    times.sort_unstable();
+    let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+    println!(
+        "HTTPS after kill -9: median {median:?}, longest {longest:?} of {}; {knocks} knocks, none refused",
+        times.len()
+    );
+    assert!(median < Duration::from_secs(1), "{times:?}");
+    let status = status(&service);
+    assert_eq!(status["guardian"]["restarts"], 20, "{status}");
+    assert_eq!(status["guardian"]["last_death"]["cause"], "killed by SIGKILL");
+    assert_eq!(status["guardian"]["endurance"], true);
+    let events = std::fs::read_to_string(service.home().join("state/events.jsonl")).unwrap();
+    let deaths =
+        events.lines().filter(|line| line.contains("\"guardian\"") && line.contains("killed by SIGKILL")).count();
+    assert_eq!(deaths, 20, "{events}");
+}
+
+#[test]
+fn a_killed_guardian_is_replaced_and_the_new_one_holds_every_socket() {
+    let service = Service::start(&[]);
+    let knocker = Knocker::at(&service);
+    let (pid, first) = (daemon(&service), guardian(&service));
+    for round in 1..=3 {
+        let before = guardian(&service);
+        kill(before);
+        let told = format!("{round} guardians more");
+        until(&told, || {
+            (log(&service).matches("a new guardian watches and holds the sockets").count() == round).then_some(())
+        });
+        assert_ne!(guardian(&service), before);
+        assert_eq!(daemon(&service), pid, "the daemon goes on");
+        if round < 3 {
+            // The second in a row is started after a pause.
+            continue;
+        }
+        // What somebody else says at its door does not count.
+        let stranger = rtcctl::sys::notify::Manager::at(service.home().join("notify.sock").as_os_str(), None);
+        for name in ["https", "http", "turn", "turn-udp", "control"] {
+            stranger.say(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+        }
+        stranger.say("STOPPING=1");
+    }
+    kill(pid);
+    page(&service).unwrap();
+    assert_ne!(daemon(&service), pid);
+    assert!(knocker.end() > 0);
+    let status = status(&service);
+    assert!(status["guardian"]["last_death"]["cause"].as_str().unwrap().starts_with("ended"), "{status}");
+    let last = guardian(&service);
+    service.run(&["stop"]);
+    assert!(is_gone(first) && is_gone(last));
+}
+
+#[test]
+fn a_daemon_that_hangs_is_written_down_killed_and_started_again() {
+    let service = Service::start(&[]);
+    let pid = daemon(&service);
+    let knocker = Knocker::at(&service);
+    signal(pid, "STOP");
+    until("the end of the daemon that hangs", || is_gone(pid).then_some(()));
+    page(&service).unwrap();
+    assert!(knocker.end() > 0);
+    let log = log(&service);
+    for told in [
+        &format!("kills the daemon (pid {pid})"),
+        "its supervisor's loop has not turned within 10 s",
+        "`supervisor` is stopped by a signal",
+        "`edge` is stopped by a signal",
+    ] {
+        assert!(log.contains(told), "{told} is missing in\n{log}");
+    }
+    assert!(
+        status(&service)["guardian"]["last_death"]["cause"].as_str().unwrap().starts_with("killed by its guardian")
+    );
+}
+
+#[test]
+fn a_guardian_that_is_paused_kills_nobody_and_holds_nobody_up() {
+    let service = Service::start(&[]);
+    let (pid, watching) = (daemon(&service), guardian(&service));
+    signal(watching, "STOP");
+    let paused_at = Instant::now();
+    // More heartbeats than fit into its socket.
+    until("a pause longer than the daemon may be silent", || {
+        service.run(&["restart", "web"]);
+        (paused_at.elapsed() > Duration::from_secs(13)).then_some(())
+    });
+    signal(watching, "CONT");
+    until("the guardian's own words on its pause", || log(&service).contains("was paused itself").then_some(()));
+    service.run(&["restart", "web"]);
+    assert_eq!((daemon(&service), guardian(&service)), (pid, watching));
+    kill(pid);
+    page(&service).unwrap();
+}
+
+#[test]
+fn a_daemon_that_cannot_start_is_told_waited_for_and_started_by_hand() {
+    let service = Service::start(&[]);
+    let config = service.home().join("config.yaml");
+    let good = std::fs::read(&config).unwrap();
+    std::fs::write(&config, "nonsense: [").unwrap();
+    kill(daemon(&service));
+    let down = until("a wait for the next start", || {
+        let output = service.command(&["status", "--json"]).output().unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).ok()?;
+        (output.status.code() == Some(11) && document["guardian"]["next_start_s"].is_number()).then_some(document)
+    });
+    assert_eq!(down["guardian"]["last_death"]["cause"], "ended with exit code 78", "{down}");
+    assert!(matches!(down["state"].as_str().unwrap(), "backoff" | "held"), "{down}");
+    let told = service.command(&["status"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&told.stdout).contains("the daemon is down"), "{told:?}");
+    // Its own complaint is in the log, and nobody else may take its place.
+    assert!(log(&service).contains("config.yaml"), "{}", log(&service));
+    assert_eq!(service.command(&["start"]).output().unwrap().status.code(), Some(78));
+    std::fs::write(&config, &good).unwrap();
+    let second = service.command(&["run"]).output().unwrap();
+    let refused = String::from_utf8_lossy(&second.stderr).into_owned();
+    if status(&service)["guardian"]["daemon"].is_null() {
+        assert_eq!(second.status.code(), Some(14), "{refused}");
+    }
+    service.run(&["start"]);
+    page(&service).unwrap();
+    service.run(&["status"]);
+}
+
+#[test]
+fn a_stop_works_whatever_state_both_are_in() {
+    // While the daemon waits for its next start.
+    let service = Service::start(&[]);
+    let config = service.home().join("config.yaml");
+    let good = std::fs::read(&config).unwrap();
+    std::fs::write(&config, "nonsense: [").unwrap();
+    let watching = guardian(&service);
+    kill(daemon(&service));
+    until("a wait for the next start", || {
+        let told = service.command(&["status"]).output().unwrap();
+        (told.status.code() == Some(11)).then_some(())
+    });
+    service.run(&["stop"]);
+    assert!(is_gone(watching));
+    assert_eq!(service.command(&["status"]).output().unwrap().status.code(), Some(3));
+    std::fs::write(&config, &good).unwrap();
+    // The guardian is paused; the guardian has just been killed; the daemon is paused.
+    for case in ["guardian paused", "guardian killed", "daemon paused"] {
+        service.run(&["start"]);
+        let (pid, watching) = (daemon(&service), guardian(&service));
+        match case {
+            "guardian paused" => signal(watching, "STOP"),
+            "guardian killed" => kill(watching),
+            _ => signal(pid, "STOP"),
+        }
+        let begun_at = Instant::now();
+        service.run(&["stop"]);
+        assert!(begun_at.elapsed() < Duration::from_secs(20), "{case}: {:?}", begun_at.elapsed());
+        assert!(is_gone(pid) && is_gone(watching), "{case}");
+        assert_eq!(service.command(&["status"]).output().unwrap().status.code(), Some(3), "{case}");
+        for left in ["control.sock", "guardian.sock", "notify.sock"] {
+            let is_left = service.home().join(left).exists();
+            assert!(!is_left || case != "guardian killed", "{case}: {left}");
+        }
+    }
+}
+
+#[test]
+fn a_home_has_one_guardian_and_a_signal_to_either_ends_both() {
+    let service = Service::start(&[]);
+    let (pid, watching) = (daemon(&service), guardian(&service));
+    let second = service.command(&["guardian"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(14), "{second:?}");
+    assert_eq!((daemon(&service), guardian(&service)), (pid, watching));
+    for name in ["cmdline", "comm"] {
+        let read = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+        assert!(read(pid).contains("rtcctl") && read(watching).contains("rtcctl"));
+    }
+    for told in [watching, pid] {
+        let (pid, watching) = (daemon(&service), guardian(&service));
+        signal(if told == pid { pid } else { watching }, "TERM");
+        until("the end of both", || (is_gone(pid) && is_gone(watching)).then_some(()));
+        assert_eq!(service.command(&["status"]).output().unwrap().status.code(), Some(3));
+        service.run(&["start"]);
+    }
+}
+
+#[test]
+fn the_guardian_is_small() {
+    let service = Service::start(&[]);
+    let text = std::fs::read_to_string(format!("/proc/{}/status", guardian(&service))).unwrap();
+    let kilobytes = |name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    // Its own memory: pages of the program are shared with the daemon.
+    assert!(kilobytes("RssAnon:") < 3 * 1024, "{text}");
+    assert_eq!(kilobytes("Threads:"), 1);
+}
+
+#[test]
+fn sockets_of_a_service_manager_are_taken_by_name_and_address() {
+    let service = Service::start(&[]);
+    service.run(&["stop"]);
+    let https = TcpListener::bind((Ipv4Addr::UNSPECIFIED, service.web_port)).unwrap();
+    let strange = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    for socket in [&https, &strange] {
+        nix::fcntl::fcntl(socket, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    }
+    // As systemd does it: numbers in a row, and the number of the process that is to take them.
+    let script = format!(
+        "exec 3<&{} 4<&{}; LISTEN_FDS=2 LISTEN_FDNAMES=https:https LISTEN_PID=$$ exec \"$0\" --home \"$1\" run",
+        https.as_raw_fd(),
+        strange.as_raw_fd()
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_rtcctl")])
+        .arg(service.home())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains(" ready url=")), "it says when it is ready");
+    drop(strange);
+    page(&service).unwrap();
+    let environment = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();
+    assert!(!environment.is_empty());
+    // The listener is the one that was handed over: it outlives the service.
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, service.web_port)).is_ok());
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the times are what this test is for")]
+fn signaling_clients_are_back_in_their_room_within_five_seconds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/signaling");
+    if !has_program("node") || !has_program("npm") || !npm_ci(&folder) {
+        return skip("Socket.IO clients need Node.js");
+    }
+    let service = Service::start_by(&[], &["start", "--endurance"]);
+    for version in ["2", "3", "4"] {
+        let mut client = Command::new("node")
+            .arg(folder.join("comeback.js"))
+            .args([&service.url(), version, "2"])
+            .env("NODE_EXTRA_CA_CERTS", service.ca_file())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().as_deref(), Some("in"), "version {version}");
+        for _ in 0..2 {
+            kill(daemon(&service));
+            let told = lines.next().unwrap_or_default();
+            println!("version {version}: {told} ms");
+            let milliseconds: u64 = told.strip_prefix("back ").unwrap_or_else(|| panic!("{told}")).parse().unwrap();
+            assert!(milliseconds < 5000, "{told}");
+        }
+        let mut rest = String::new();
+        lines.by_ref().for_each(|line| rest.push_str(&line));
+        assert!(client.wait().unwrap().success(), "{rest}");
+    }
+}

@@ -1,0 +1,515 @@
+//! What a fault in one task or its restart means for everybody else, with a whole service and planted faults.
+//!
+//! `RTCCTL_RESTARTS` says how often each task is restarted; the default is meant for every day.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+
+mod common;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/datagrams.rs"]
+mod datagrams;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/service.rs"]
+mod service;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/socket_io.rs"]
+mod socket_io;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/stream_client.rs"]
+mod stream_client;
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rtcctl::control::client::ask;
+use rtcctl::control::protocol::{Request, Response, Status, TaskStatus};
+use rtcctl::home::Home;
+use rtcctl::supervisor::board::State;
+use rtcctl::supervisor::capsule::Capsule;
+use rtcctl::supervisor::events::{self, Event, EventKind};
+use rtcctl::supervisor::faults::{Kind, Place};
+use rtcctl::supervisor::policy::HANG_LIMIT;
+use rtcctl::supervisor::service::TaskName;
+use rtcctl::sys::clock;
+use rustls::{ClientConnection, StreamOwned};
+
+use datagrams::Datagrams;
+use service::Service;
+use socket_io::Socket;
+use stream_client::{StreamClient, connect_tls};
+
+/// Longer than any order takes.
+const PATIENCE: Duration = Duration::from_secs(35);
+const ROOM: &str = "supervised";
+
+type Secret = StreamClient<StreamOwned<ClientConnection, TcpStream>>;
+
+/// A running service with planted faults.
+struct Scene {
+    service: Service,
+    home: Home,
+}
+
+impl Scene {
+    /// Relays are on loopback, where clients reach each other.
+    fn start() -> Self {
+        let service = Service::start(&[
+            ("turn.relay_ips", "[127.0.0.1]"),
+            ("turn.user_quota", "1000"),
+            ("signaling.max_rate", "10000"),
+        ]);
+        let home = Home::under(&service.home());
+        Self { service, home }
+    }
+
+    fn ask(&self, request: &Request) -> Response {
+        ask(&self.home, request, PATIENCE).unwrap()
+    }
+
+    fn status(&self) -> Status {
+        match self.ask(&Request::Status) {
+            Response::Status { status } => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn task(&self, name: TaskName) -> TaskStatus {
+        self.status().tasks.into_iter().find(|task| task.name == name).unwrap()
+    }
+
+    fn restart(&self, task: TaskName) {
+        assert_eq!(self.ask(&Request::Restart { task }), Response::Done);
+    }
+
+    fn plant(&self, place: Place, kind: Kind) {
+        assert_eq!(self.ask(&Request::Fault { place, kind }), Response::Done);
+    }
+
+    fn events(&self) -> Vec<Event> {
+        events::read(&self.home.events_file()).unwrap()
+    }
+
+    /// What was kept of the last hang of a task.
+    fn hang_capsule(&self, name: TaskName) -> Capsule {
+        let is_hang = |event: &Event| event.kind == EventKind::Hang && event.task == Some(name);
+        self.events().into_iter().rfind(is_hang).unwrap().capsule.unwrap()
+    }
+
+    /// Waits until a task serves after so many restarts that nobody asked for, and says how long that took.
+    fn until_restarted(&self, name: TaskName, restarts: u64) -> Duration {
+        let begin = now();
+        let end = begin + PATIENCE;
+        loop {
+            let task = self.task(name);
+            if task.restarts >= restarts && task.state == State::Ready {
+                return now() - begin;
+            }
+            assert!(now() < end, "{task:?}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// The answer to a request for the page, its status alone.
+    fn page(&self) -> String {
+        get(self.service.web_port, "/")
+    }
+
+    /// Two people in a room.
+    fn call(&self) -> [Socket; 2] {
+        let mut call = [Socket::connect(self.service.web_port), Socket::connect(self.service.web_port)];
+        for socket in &mut call {
+            assert_eq!(socket.join(ROOM)["ok"], true);
+        }
+        call
+    }
+
+    fn credentials(&self) -> (String, String) {
+        let printed = self.service.run(&["turn", "credentials", "--json"]);
+        let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let text = |key: &str| printed[key].as_str().unwrap().to_owned();
+        (text("username"), text("credential"))
+    }
+
+    /// Two clients by TURN over TLS, beside the page, who reach each other.
+    fn media(&self) -> [Secret; 2] {
+        let client = || StreamClient::new(connect_tls(self.service.web_port, &[]), self.credentials());
+        let mut media = [client(), client()];
+        let relays = [media[0].allocate(), media[1].allocate()];
+        media[0].bind_channel(relays[1]);
+        media[1].bind_channel(relays[0]);
+        assert!(passes_media(&mut media));
+        media
+    }
+
+    /// Whether a client by UDP gets a relay.
+    fn relays_by_udp(&self) -> bool {
+        let server = (Ipv4Addr::LOCALHOST, self.service.turn_port).into();
+        let datagrams = Datagrams::connect(Ipv4Addr::LOCALHOST.into(), server).unwrap();
+        let mut client = StreamClient::new(datagrams, self.credentials());
+        matches!(client.try_allocate(), Ok(Some(_)))
+    }
+}
+
+fn now() -> Instant {
+    clock::now().mono
+}
+
+fn get(port: u16, path: &str) -> String {
+    let mut stream = connect_tls(port, &["http/1.1"]);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // It may be closed without the goodbye of TLS.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+fn passes_media(media: &mut [Secret; 2]) -> bool {
+    media[0].send(b"media");
+    media[1].receive() == b"media"
+}
+
+fn passes_messages(call: &mut [Socket; 2]) -> bool {
+    call[0].send(ROOM, 7).is_ok() && matches!(call[1].receive(), Ok(7))
+}
+
+const OK: &str = "HTTP/1.1 200 OK";
+
+#[test]
+fn a_panic_in_each_task_is_one_restarted_task_whose_capsule_is_kept() {
+    let scene = Scene::start();
+    let mut media = scene.media();
+    for (name, file) in [
+        (TaskName::Certs, "certs/task.rs"),
+        (TaskName::Web, "web/task.rs"),
+        (TaskName::Signaling, "signaling/task.rs"),
+        (TaskName::Turn, "turn/plane/"),
+    ] {
+        scene.plant(Place::Task(name), Kind::Panic);
+        scene.until_restarted(name, 1);
+        assert_eq!(scene.page(), OK);
+        let task = scene.task(name);
+        assert_eq!(task.last_error.as_deref(), Some("panicked: a planted panic"));
+        let panic = task.last_panic.unwrap();
+        assert_eq!(panic.message, "a planted panic");
+        assert!(panic.place.unwrap().contains("faults.rs:"));
+        let events = scene.events();
+        let event = events.iter().rfind(|event| event.kind == EventKind::Panic && event.task == Some(name)).unwrap();
+        let capsule = event.capsule.clone().unwrap();
+        assert!(capsule.backtrace.iter().any(|frame| frame.contains(file)), "{capsule:#?}");
+        assert!(capsule.log.last().unwrap().contains("a planted fault strikes"), "{capsule:#?}");
+        let change = events.iter().rfind(|event| event.kind == EventKind::State && event.cause.contains("panicked"));
+        assert_eq!(change.unwrap().to.as_deref(), Some("starting"));
+        if name != TaskName::Turn {
+            assert!(passes_media(&mut media), "a panic of {name} was noticed by media");
+        }
+    }
+    assert!(scene.relays_by_udp());
+    let restarts: Vec<u64> = scene.status().tasks.iter().map(|task| task.restarts).collect();
+    assert_eq!(restarts, [1, 1, 1, 1]);
+}
+
+/// Plants a hang and sees that it is mended in time while the others serve, with what was prepared.
+fn hang<T: Send>(
+    name: TaskName,
+    kind: Kind,
+    prepare: impl FnOnce(&Scene) -> T,
+    mut others_serve: impl FnMut(&Scene, &mut T),
+) -> (Scene, T) {
+    let scene = Scene::start();
+    let mut prepared = prepare(&scene);
+    scene.plant(Place::Task(name), kind);
+    let begin = now();
+    std::thread::scope(|scope| {
+        let restarted = scope.spawn(|| scene.until_restarted(name, 1));
+        while !restarted.is_finished() {
+            others_serve(&scene, &mut prepared);
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        restarted.join().unwrap();
+    });
+    // It strikes within a second, and the machine is busy.
+    assert!(now() - begin <= HANG_LIMIT + Duration::from_secs(3), "{:?}", now() - begin);
+    let task = scene.task(name);
+    assert_eq!((task.hangs, task.restarts), (1, 1));
+    let capsule = scene.hang_capsule(name);
+    assert!(capsule.threads.iter().any(|thread| thread.contains("of processor time")), "{capsule:#?}");
+    assert!(capsule.log.last().unwrap().contains("a planted fault strikes"), "{capsule:#?}");
+    assert_eq!(scene.page(), OK);
+    assert!(scene.relays_by_udp());
+    assert!(passes_messages(&mut scene.call()));
+    (scene, prepared)
+}
+
+#[test]
+fn a_busy_loop_in_signaling_is_mended_while_https_answers_and_its_clients_are_free_by_then() {
+    let prepare = |scene: &Scene| (scene.call(), scene.media());
+    let (scene, (call, _)) = hang(TaskName::Signaling, Kind::Spin, prepare, |scene, (_, media)| {
+        let begin = now();
+        assert_eq!(scene.page(), OK);
+        assert!(now() - begin < Duration::from_secs(2), "{:?}", now() - begin);
+        assert!(passes_media(media));
+    });
+    for socket in call {
+        let begin = now();
+        socket.rest();
+        assert!(now() - begin < Duration::from_secs(2), "it is left to its own patience");
+    }
+    // What cannot be ended has as little of the processor as there is.
+    let capsule = scene.hang_capsule(TaskName::Signaling);
+    let thread = capsule.threads.iter().find(|thread| thread.starts_with("signaling (thread ")).unwrap();
+    let number = thread.split_once("(thread ").unwrap().1.split_once(')').unwrap().0;
+    let stat = std::fs::read_to_string(format!("/proc/{}/task/{number}/stat", scene.status().pid)).unwrap();
+    assert_eq!(stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16), Some("19"), "{stat}");
+}
+
+#[test]
+fn a_deadlock_in_web_is_mended_while_calls_go_on() {
+    let prepare = |scene: &Scene| (scene.call(), scene.media());
+    hang(TaskName::Web, Kind::Deadlock, prepare, |_, (call, media)| {
+        assert!(passes_messages(call) && passes_media(media));
+    });
+}
+
+#[test]
+fn a_busy_loop_in_a_worker_of_turn_is_mended_while_pages_and_calls_are_served() {
+    hang(TaskName::Turn, Kind::Spin, Scene::call, |scene, call| {
+        assert_eq!(scene.page(), OK);
+        assert!(passes_messages(call));
+    });
+}
+
+#[test]
+fn a_deadlock_in_certs_is_mended_and_noticed_by_nobody() {
+    let prepare = |scene: &Scene| (scene.call(), scene.media());
+    let (_, (mut call, mut media)) = hang(TaskName::Certs, Kind::Deadlock, prepare, |scene, (call, media)| {
+        assert!(passes_messages(call) && passes_media(media));
+        assert_eq!(scene.page(), OK);
+    });
+    assert!(passes_messages(&mut call) && passes_media(&mut media));
+}
+
+#[test]
+fn an_executor_that_is_blocked_for_a_while_is_waited_for_and_the_others_serve() {
+    let scene = Scene::start();
+    let (mut call, mut media) = (scene.call(), scene.media());
+    scene.plant(Place::Task(TaskName::Web), Kind::Block { seconds: 4 });
+    let end = now() + Duration::from_secs(5);
+    while now() < end {
+        assert!(passes_messages(&mut call) && passes_media(&mut media));
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert_eq!(scene.page(), OK);
+    assert_eq!(scene.task(TaskName::Web).restarts, 0);
+}
+
+#[test]
+fn each_restart_drops_what_is_its_task_s_and_nothing_more() {
+    let scene = Scene::start();
+    let (mut call, mut media) = (scene.call(), scene.media());
+    // No client notices anything.
+    for task in [TaskName::Certs, TaskName::Web] {
+        scene.restart(task);
+        assert!(passes_messages(&mut call), "{task}");
+        assert!(passes_media(&mut media), "{task}");
+    }
+    scene.restart(TaskName::Signaling);
+    assert!(passes_media(&mut media));
+    assert_eq!(scene.page(), OK);
+    for socket in call {
+        assert!(socket.rest().iter().any(|event| event == "restarting"), "pages are told before they are cut");
+    }
+    let mut call = scene.call();
+    assert_eq!(scene.status().calls.peers, 2);
+    scene.restart(TaskName::Turn);
+    assert!(passes_messages(&mut call));
+    assert_eq!(scene.page(), OK);
+    assert_eq!(scene.status().turn.allocations, 0);
+    let mut next = scene.media();
+    assert!(passes_media(&mut next));
+    assert!(scene.status().tasks.iter().all(|task| task.restarts == 0), "what is ordered does not count");
+}
+
+#[test]
+fn a_request_that_comes_while_its_task_restarts_waits_and_is_answered() {
+    let scene = Scene::start();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut count = 0;
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(scene.page(), OK, "after {count}");
+                let handshake = get(scene.service.web_port, "/socket.io/?EIO=4&transport=polling");
+                assert_eq!(handshake, OK, "after {count}");
+                count += 1;
+            }
+            count
+        });
+        for _ in 0..10 {
+            scene.restart(TaskName::Web);
+            scene.restart(TaskName::Signaling);
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(asking.join().unwrap() > 0);
+    });
+}
+
+#[test]
+fn a_hundred_restarts_of_web_in_a_live_call_refuse_nobody_and_interrupt_nothing() {
+    let scene = Scene::start();
+    let (mut call, mut media) = (scene.call(), scene.media());
+    let done = AtomicBool::new(false);
+    let [asked, dropped, messages, packets] = [const { AtomicU64::new(0) }; 4];
+    let is_done = || done.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !is_done() {
+                // A connection that is refused ends the test.
+                let is_answered = scene.page() == OK;
+                asked.fetch_add(1, Ordering::Relaxed);
+                dropped.fetch_add(u64::from(!is_answered), Ordering::Relaxed);
+            }
+        });
+        let talking = scope.spawn(|| {
+            while !is_done() {
+                let number = messages.fetch_add(1, Ordering::Relaxed);
+                call[0].send(ROOM, number).unwrap();
+                assert_eq!(call[1].receive().unwrap(), number);
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        });
+        let relaying = scope.spawn(|| {
+            while !is_done() {
+                let number = packets.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                media[0].send(&number);
+                assert_eq!(media[1].receive(), number);
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        });
+        for round in 0..100 {
+            // By order and by fault, in turns.
+            if round % 10 == 9 {
+                let before = scene.task(TaskName::Web).restarts;
+                scene.plant(Place::Task(TaskName::Web), Kind::Panic);
+                scene.until_restarted(TaskName::Web, before + 1);
+            } else {
+                scene.restart(TaskName::Web);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        for thread in [asking, talking, relaying] {
+            thread.join().unwrap();
+        }
+    });
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    println!(
+        "100 restarts, 10 of them by a panic: {} pages asked for, 0 refused, {} dropped in flight; {} messages and {} \
+         packets, 0 lost",
+        count(&asked),
+        count(&dropped),
+        count(&messages),
+        count(&packets)
+    );
+    assert!(count(&dropped) <= 10, "only a panic drops what is in flight, and there is one request at a time");
+    assert!(count(&asked) > 100 && count(&messages) > 100 && count(&packets) > 100);
+}
+
+/// What a process has of the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Footprint {
+    descriptors: usize,
+    threads: usize,
+    resident_kib: u64,
+}
+
+impl Footprint {
+    fn of(pid: u32) -> Self {
+        let count = |name: &str| std::fs::read_dir(format!("/proc/{pid}/{name}")).unwrap().count();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let resident_kib = resident.split_whitespace().next().unwrap().parse().unwrap();
+        Self { descriptors: count("fd"), threads: count("task"), resident_kib }
+    }
+
+    /// Once what is on its way out has gone.
+    fn settled(pid: u32, wanted: Option<Self>) -> Self {
+        let end = now() + Duration::from_secs(20);
+        loop {
+            let found = Self::of(pid);
+            let is_back =
+                wanted.is_none_or(|wanted| found.descriptors <= wanted.descriptors && found.threads <= wanted.threads);
+            if is_back || now() > end {
+                return found;
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+}
+
+fn restarts() -> u64 {
+    std::env::var("RTCCTL_RESTARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
+}
+
+#[test]
+fn after_many_restarts_descriptors_threads_and_memory_are_what_they_were() {
+    let scene = Scene::start();
+    let pid = scene.status().pid;
+    for name in TaskName::ALL {
+        // What is allocated once and kept is there by then.
+        for _ in 0..20 {
+            scene.restart(name);
+        }
+        let before = Footprint::settled(pid, None);
+        let begin = now();
+        for _ in 0..restarts() {
+            scene.restart(name);
+        }
+        let took = now() - begin;
+        let after = Footprint::settled(pid, Some(before));
+        println!("{name}: {} restarts in {took:?}: {before:?} became {after:?}", restarts());
+        assert!(after.descriptors <= before.descriptors, "{name}: {before:?} became {after:?}");
+        assert!(after.threads <= before.threads, "{name}: {before:?} became {after:?}");
+        assert!(after.resident_kib <= before.resident_kib + 4096, "{name}: {before:?} became {after:?}");
+    }
+    assert_eq!(scene.status().state, State::Ready);
+}
+
+#[test]
+fn a_task_that_hangs_twice_in_a_row_has_a_guarded_daemon_end_with_the_reason() {
+    let scene = Scene::start();
+    scene.service.run(&["stop"]);
+    let folder = tempfile::tempdir().unwrap();
+    let address = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&address).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let running = std::thread::scope(|scope| {
+        let run = scope.spawn(|| scene.service.command(&["run"]).env("NOTIFY_SOCKET", &address).output().unwrap());
+        let mut buffer = [0; 64];
+        while !buffer.starts_with(b"READY=1") {
+            manager.recv(&mut buffer).unwrap();
+        }
+        scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
+        scene.until_restarted(TaskName::Certs, 1);
+        scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
+        run.join().unwrap()
+    });
+    let told = String::from_utf8_lossy(&running.stderr).into_owned();
+    assert_eq!(running.status.code(), Some(70), "{told}");
+    assert!(told.contains("certs hangs again and again"), "{told}");
+    let last = scene.events().pop().unwrap();
+    assert_eq!((last.kind, last.to.as_deref()), (EventKind::Daemon, Some("stopped")));
+    assert!(last.cause.contains("certs hangs again and again"), "{last:?}");
+    assert!(last.at <= clock::rfc3339(clock::now().wall));
+}
+
+#[test]
+fn a_fault_can_be_planted_and_the_command_for_it_is_hidden() {
+    let scene = Scene::start();
+    scene.service.run(&["fault", "certs", "panic"]);
+    scene.until_restarted(TaskName::Certs, 1);
+    assert!(!scene.service.run(&["--help"]).contains("fault"));
+    assert!(scene.events().iter().any(|event| event.kind == EventKind::Fault));
+}
