@@ -1,11 +1,12 @@
 //! Certificates are swapped under load: whoever is connected stays, and whoever comes gets the old one or the new one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
-#![expect(clippy::disallowed_methods, reason = "tests wait for real services")]
 
 mod common;
+#[allow(dead_code, reason = "other tests need the rest")]
 #[path = "common/service.rs"]
 mod service;
+#[allow(dead_code, reason = "other tests need the rest")]
 #[path = "common/stream_client.rs"]
 mod stream_client;
 

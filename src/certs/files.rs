@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::pair::{Labels, assemble, faults};
 use super::{Served, Source};
-use crate::config::Config;
+use crate::config::{Config, Host};
 use crate::error::{Failure, Kind, Result};
 use crate::sys::fs::read_to_string;
 
@@ -63,6 +63,14 @@ pub fn load_files(config: &Config, now: SystemTime) -> Result<Served> {
     let (Some(chain), Some(key)) = (&certificate.cert_file, &certificate.key_file) else {
         return Err(Failure::bug("`certificate.source: files` without files passed the check of the configuration"));
     };
+    check_files(chain, key, &config.hosts, now)
+}
+
+/// Reads and checks a pair for some hosts.
+///
+/// # Errors
+/// As [`load_files`].
+pub fn check_files(chain: &Path, key: &Path, hosts: &[Host], now: SystemTime) -> Result<Served> {
     let bad = |why: String| {
         Failure::new(Kind::Config, format!("cannot serve the certificate `{}`", chain.display())).because(why).hinted(
             "correct the file or `certificate.cert_file` and `certificate.key_file`; a pair that fits is taken by itself",
@@ -72,6 +80,6 @@ pub fn load_files(config: &Config, now: SystemTime) -> Result<Served> {
         [chain, key].map(|path| read_to_string(path).map_err(|failure| bad(failure.to_string())));
     let labels = Labels { chain: &format!("`{}`", chain.display()), key: &format!("`{}`", key.display()) };
     let (facts, served) = assemble(&chain_pem?, &key_pem?, Source::Files, labels).map_err(bad)?;
-    let faults = faults(&facts, &config.hosts, now);
+    let faults = faults(&facts, hosts, now);
     if faults.is_empty() { Ok(served) } else { Err(bad(faults.join("; "))) }
 }

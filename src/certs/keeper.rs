@@ -28,6 +28,9 @@ use crate::home::Home;
 use crate::sys::fault;
 use crate::sys::fs::{create_private_dir, write_atomic};
 
+/// How often an order is gone on with that stopped at nothing but a nonce.
+const MAX_ROUNDS: usize = 8;
+
 /// Where the certificate of an authority and what belongs to it are kept.
 #[derive(Debug, Clone)]
 pub struct AcmeFiles {
@@ -59,6 +62,17 @@ impl AcmeFiles {
 
     fn pending(&self) -> PathBuf {
         self.dir.join("pending.json")
+    }
+
+    /// Removes drafts that a crash left: what they were to become is whole without them.
+    fn sweep(&self) {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with('.') && name.ends_with(".new") {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Of each directory its own account: the name is no secret, but it may hold signs that files must not.
@@ -133,7 +147,20 @@ impl Work {
 }
 
 impl OrderWork {
+    /// An authority may take a nonce of its own for a bad one, more often than the crate asks again. The order is gone
+    /// on with then, where it stopped.
     async fn run(self) -> std::result::Result<(Obtained, Kind), Trouble> {
+        let mut result = self.attempt().await;
+        for _ in 1..MAX_ROUNDS {
+            match &result {
+                Err(trouble) if trouble.code == "badNonce" => result = self.attempt().await,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        result
+    }
+
+    async fn attempt(&self) -> std::result::Result<(Obtained, Kind), Trouble> {
         let session = Session::open(&self.with.authority, &self.with.account).await?;
         let order = acme::Order {
             directory: &self.with.authority.directory,
@@ -174,6 +201,7 @@ impl Keeper {
             let twin = twin.map(|twin: Directory| authority(&twin, root));
             known.push(Known { authority: authority(fallback, root), twin });
         }
+        files.sweep();
         let mut record = read_record(&files.record());
         record.recover(now);
         let authorities = known

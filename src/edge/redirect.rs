@@ -28,7 +28,9 @@ impl OwnNames {
     pub(super) fn way(&self, target: Option<&PathAndQuery>, host: Option<&str>, local: IpAddr) -> Way {
         let path = target.map_or("/", PathAndQuery::path);
         match path {
-            "/ca.crt" | "/healthz" => Way::Web,
+            "/ca.crt" | "/healthz" | "/trust" | "/trust/qr.svg" | "/trust/fingerprint.txt" | "/rtcctl/trust.css" => {
+                Way::Web
+            }
             _ => {
                 if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
                     return Way::Challenge(token.to_owned());

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewOrder, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier, NewOrder, OrderStatus,
+    Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,10 @@ use crate::sys::fs::{create_private_dir, write_atomic};
 /// How long an authority may take to look, and again to sign. Some look from several continents.
 const DECIDED_WITHIN: Duration = Duration::from_secs(180);
 const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// How often a request is made anew that stopped at nothing but a nonce.
+const MORE_NONCES: usize = 8;
+/// The code of an order that leads nowhere.
+const LOST: &str = "order";
 
 /// A certificate and its key as they are written.
 pub struct Obtained {
@@ -41,6 +46,19 @@ pub struct Pending {
     pub key_pem: Option<String>,
 }
 
+/// Asks again and again while the authority takes its own nonces for bad ones: the crate does so three times only.
+macro_rules! patiently {
+    ($call:expr) => {{
+        let mut left = MORE_NONCES;
+        loop {
+            match $call.await {
+                Err(Error::Api(problem)) if left > 0 && is_bad_nonce(&problem) => left -= 1,
+                done => break done,
+            }
+        }
+    }};
+}
+
 /// Gets a certificate by one kind of challenge.
 pub(super) async fn obtain(
     client: &Client,
@@ -49,55 +67,64 @@ pub(super) async fn obtain(
     kind: ChallengeType,
     wanted: &Order<'_>,
 ) -> Result<Obtained, Trouble> {
-    let failed = |error: Error| trouble(&error, client.noted());
-    let resumed = resume(account, wanted).await;
-    let (mut order, mut pending) = match resumed {
-        Some(found) => found,
-        None => {
-            let order = new_order(client, account, profile, wanted).await?;
-            let names = wanted.hosts.iter().map(text).collect();
-            let directory = wanted.directory.to_owned();
-            let pending = Pending { directory, names, order: order.url().to_owned(), key_pem: None };
-            remember(wanted.pending, &pending)?;
-            (order, pending)
-        }
-    };
-    fault::point("ordered");
-    let done = async {
-        let status = order.state().status;
-        if status == OrderStatus::Pending {
-            let _answering = answer(client, &mut order, &kind, wanted).await?;
-            fault::point("challenged");
-            match order.poll_ready(&patience()).await {
-                Ok(OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Processing) => {}
-                Ok(OrderStatus::Invalid | OrderStatus::Pending) => return Err(refusal(client, &mut order, None).await),
-                Err(error) => {
-                    let first = failed(error);
-                    return Err(refusal(client, &mut order, Some(first)).await);
-                }
+    if let Some((order, pending)) = resume(account, wanted).await {
+        match complete(client, order, pending, &kind, wanted).await {
+            // What went wrong while nobody was there to answer says nothing of now.
+            Err(trouble) if trouble.class == Class::Ours || trouble.code == LOST => {
+                debug!(%trouble, "the order that was under way cannot be gone on with");
+                forget(wanted.pending);
             }
+            done => return done,
         }
-        if order.state().status == OrderStatus::Ready {
-            let (key_pem, request) = signing_request(wanted.hosts)?;
-            pending.key_pem = Some(key_pem);
-            remember(wanted.pending, &pending)?;
-            fault::point("key-kept");
-            order.finalize_csr(&request).await.map_err(failed)?;
-            fault::point("finalized");
-        }
-        let chain_pem = order.poll_certificate(&patience()).await.map_err(failed)?;
-        let key_pem = pending.key_pem.clone().ok_or_else(|| lost("the key of an order that is signed is lost"))?;
-        Ok(Obtained { chain_pem, key_pem })
-    };
-    let done = done.await;
+    }
+    let order = new_order(client, account, profile, wanted).await?;
+    let names = wanted.hosts.iter().map(text).collect();
+    let directory = wanted.directory.to_owned();
+    let pending = Pending { directory, names, order: order.url().to_owned(), key_pem: None };
+    remember(wanted.pending, &pending)?;
+    fault::point("ordered");
+    let done = complete(client, order, pending, &kind, wanted).await;
     if let Err(trouble) = &done
-        && trouble.class == Class::Ours
-        && let Some(file) = wanted.pending
+        && (trouble.class == Class::Ours || trouble.code == LOST)
     {
         // What was refused is not to be gone on with. What an authority could not answer is.
-        let _ = std::fs::remove_file(file);
+        forget(wanted.pending);
     }
     done
+}
+
+/// Brings an order to its end, from whatever state it is in.
+async fn complete(
+    client: &Client,
+    mut order: instant_acme::Order,
+    mut pending: Pending,
+    kind: &ChallengeType,
+    wanted: &Order<'_>,
+) -> Result<Obtained, Trouble> {
+    let failed = |error: Error| trouble(&error, client.noted());
+    if order.state().status == OrderStatus::Pending {
+        let _answering = answer(client, &mut order, kind, wanted).await?;
+        fault::point("challenged");
+        match patiently!(order.poll_ready(&patience())) {
+            Ok(OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Processing) => {}
+            Ok(OrderStatus::Invalid | OrderStatus::Pending) => return Err(refusal(client, &mut order, None).await),
+            Err(error) => {
+                let first = failed(error);
+                return Err(refusal(client, &mut order, Some(first)).await);
+            }
+        }
+    }
+    if order.state().status == OrderStatus::Ready {
+        let (key_pem, request) = signing_request(wanted.hosts)?;
+        pending.key_pem = Some(key_pem);
+        remember(wanted.pending, &pending)?;
+        fault::point("key-kept");
+        patiently!(order.finalize_csr(&request)).map_err(failed)?;
+        fault::point("finalized");
+    }
+    let chain_pem = patiently!(order.poll_certificate(&patience())).map_err(failed)?;
+    let key_pem = pending.key_pem.ok_or_else(|| lost("the key of an order that is signed is lost"))?;
+    Ok(Obtained { chain_pem, key_pem })
 }
 
 /// The order that was under way when the process ended, if it is for the same and can be gone on with.
@@ -108,7 +135,7 @@ async fn resume(account: &Account, wanted: &Order<'_>) -> Option<(instant_acme::
     if pending.names != names || pending.directory != wanted.directory {
         return None;
     }
-    let mut order = account.order(pending.order.clone()).await.ok()?;
+    let mut order = patiently!(account.order(pending.order.clone())).ok()?;
     let is_of_use = match order.state().status {
         OrderStatus::Pending | OrderStatus::Ready => true,
         OrderStatus::Processing | OrderStatus::Valid => pending.key_pem.is_some(),
@@ -132,9 +159,10 @@ async fn new_order(
             None => order,
         }
     };
-    let replaced = wanted.replaces.and_then(|certificate| certificate.try_into().ok());
+    let replaced: Option<CertificateIdentifier<'_>> =
+        wanted.replaces.and_then(|certificate| certificate.try_into().ok());
     if let Some(replaced) = replaced {
-        match account.new_order(&plain().replaces(replaced)).await {
+        match patiently!(account.new_order(&plain().replaces(CertificateIdentifier::clone(&replaced)))) {
             Ok(order) => return Ok(order),
             Err(error) => {
                 let trouble = trouble(&error, client.noted());
@@ -148,7 +176,7 @@ async fn new_order(
             }
         }
     }
-    account.new_order(&plain()).await.map_err(|error| trouble(&error, client.noted()))
+    patiently!(account.new_order(&plain())).map_err(|error| trouble(&error, client.noted()))
 }
 
 /// Prepares the answers of all challenges and has the authority look. The answers are given until the guard is dropped.
@@ -158,8 +186,26 @@ async fn answer(
     kind: &ChallengeType,
     wanted: &Order<'_>,
 ) -> Result<Answering, Trouble> {
-    let failed = |error: Error| trouble(&error, client.noted());
     let mut answering = wanted.challenges.answering();
+    // Those at which the authority looks already must not be announced again.
+    let mut announced = BTreeSet::new();
+    let mut left = MORE_NONCES;
+    loop {
+        match announce(client, order, kind, &mut answering, &mut announced).await {
+            Err(trouble) if trouble.code == "badNonce" && left > 0 => left -= 1,
+            done => return done.map(|()| answering),
+        }
+    }
+}
+
+async fn announce(
+    client: &Client,
+    order: &mut instant_acme::Order,
+    kind: &ChallengeType,
+    answering: &mut Answering,
+    announced: &mut BTreeSet<String>,
+) -> Result<(), Trouble> {
+    let failed = |error: Error| trouble(&error, client.noted());
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(failed)?;
@@ -178,6 +224,9 @@ async fn answer(
             let detail = format!("the authority offers no {} for {host}", word(kind));
             return Err(Trouble::new(Class::Ours, "no-challenge", detail));
         };
+        if announced.contains(&challenge.token) {
+            continue;
+        }
         let proof = challenge.key_authorization();
         if *kind == ChallengeType::TlsAlpn01 {
             let digest = <[u8; 32]>::try_from(proof.digest().as_ref()).map_err(|_| lost("a digest has 32 bytes"))?;
@@ -185,9 +234,10 @@ async fn answer(
         } else {
             answering.answer_http(&challenge.token, proof.as_str());
         }
-        challenge.set_ready().await.map_err(failed)?;
+        patiently!(challenge.set_ready()).map_err(failed)?;
+        announced.insert(challenge.token.clone());
     }
-    Ok(answering)
+    Ok(())
 }
 
 /// Why an order was refused: what the authority says of its challenges tells more than what it says of the order.
@@ -234,6 +284,17 @@ fn remember(file: Option<&Path>, pending: &Pending) -> Result<(), Trouble> {
     write_atomic(file, &text, 0o600).map_err(|failure| disk(failure.to_string()))
 }
 
+fn forget(file: Option<&Path>) {
+    if let Some(file) = file {
+        // It may never have been written.
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+fn is_bad_nonce(problem: &Problem) -> bool {
+    problem.r#type.as_deref().is_some_and(|kind| kind.ends_with(":badNonce"))
+}
+
 fn patience() -> RetryPolicy {
     RetryPolicy::new().initial_delay(FIRST_LOOK).backoff(1.5).timeout(DECIDED_WITHIN)
 }
@@ -266,5 +327,5 @@ fn word(kind: &ChallengeType) -> &'static str {
 
 /// Nothing that the operator did, and nothing that waiting alone would mend at the next look.
 fn lost(why: &str) -> Trouble {
-    Trouble::new(Class::Theirs, "order", why)
+    Trouble::new(Class::Theirs, LOST, why)
 }
