@@ -14,7 +14,9 @@
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
 //! | [`edge`] | accepts every TCP connection | `demux`, `redirect` | `accept`, `arrival`, `connection` |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
-//! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints` | `https`, `stun`, `turn` |
+//! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints`, `schedule` | `https`, `rooms`, `stun`, `turn` |
+//! | [`findings`] | what an operator should know | all of it | |
+//! | [`hooks`] | tells others of findings | `queue` | `command`, `webhook` |
 //! | [`guardian`] | keeps the daemon alive where there is no systemd | `core`, `notice`, `store` | `run` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
@@ -36,8 +38,10 @@ pub mod control;
 pub mod daemon;
 pub mod edge;
 pub mod error;
+pub mod findings;
 pub mod guardian;
 pub mod home;
+pub mod hooks;
 pub mod probe;
 pub mod setup;
 pub mod signaling;

@@ -129,11 +129,13 @@ impl Knocker {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the median is what this test is for")]
 fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
     let service = Service::start_by(&[], &["start", "--endurance"]);
     page(&service).unwrap();
     let knocker = Knocker::at(&service);
+    let watching = guardian(&service);
+    let descriptors = || std::fs::read_dir(format!("/proc/{watching}/fd")).unwrap().count();
+    let held = descriptors();
     let mut pid = daemon(&service);
     let mut times: Vec<Duration> = (0..20)
         .map(|_| {
@@ -150,6 +152,7 @@ fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
         })
         .collect();
     let knocks = knocker.end();
+    assert_eq!((guardian(&service), descriptors()), (watching, held), "the guardian keeps nothing of the dead");
     times.sort_unstable();
     let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
     println!(
@@ -261,8 +264,7 @@ fn a_daemon_that_cannot_start_is_told_waited_for_and_started_by_hand() {
     assert!(matches!(down["state"].as_str().unwrap(), "backoff" | "held"), "{down}");
     let told = service.command(&["status"]).output().unwrap();
     assert!(String::from_utf8_lossy(&told.stdout).contains("the daemon is down"), "{told:?}");
-    // Its own complaint is in the log, and nobody else may take its place.
-    assert!(log(&service).contains("config.yaml"), "{}", log(&service));
+    // Nobody else may take its place.
     assert_eq!(service.command(&["start"]).output().unwrap().status.code(), Some(78));
     std::fs::write(&config, &good).unwrap();
     let second = service.command(&["run"]).output().unwrap();
@@ -270,9 +272,30 @@ fn a_daemon_that_cannot_start_is_told_waited_for_and_started_by_hand() {
     if status(&service)["guardian"]["daemon"].is_null() {
         assert_eq!(second.status.code(), Some(14), "{refused}");
     }
+    assert!(log(&service).contains("config.yaml"), "its complaint is in the log");
+    // Who comes while it is down waits in the listeners that are held.
+    let waiting: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, service.web_port)).unwrap()).collect();
+    let order = service.command(&["restart", "web"]).output().unwrap();
+    assert!(
+        order.status.success() || String::from_utf8_lossy(&order.stderr).contains("the daemon is down"),
+        "{order:?}"
+    );
     service.run(&["start"]);
     page(&service).unwrap();
+    assert_eq!(waiting.len(), 300);
     service.run(&["status"]);
+}
+
+#[test]
+fn what_the_daemon_says_when_it_aborts_goes_to_the_log_that_is_written_now() {
+    let service = Service::start(&[]);
+    let (pid, path) = (daemon(&service), service.home().join("log/rtcctl.log"));
+    let leads_to = || std::fs::read_link(format!("/proc/{pid}/fd/2")).unwrap();
+    assert_eq!(leads_to(), path);
+    std::fs::rename(&path, service.home().join("log/put-aside")).unwrap();
+    signal(pid, "HUP");
+    until("the new log", || (path.exists() && leads_to() == path).then_some(()));
 }
 
 #[test]
@@ -380,7 +403,6 @@ fn sockets_of_a_service_manager_are_taken_by_name_and_address() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the times are what this test is for")]
 fn signaling_clients_are_back_in_their_room_within_five_seconds() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/signaling");
     if !has_program("node") || !has_program("npm") || !npm_ci(&folder) {

@@ -262,6 +262,12 @@ fn a_taken_port_names_its_holder_and_nothing_is_left_running() {
     let udp = UdpSocket::bind(("0.0.0.0", scene.turn)).unwrap();
     let told = expect(&scene.run(&["start"]), 1);
     assert!(told.contains("for turn") && told.contains(&format!("(pid {me})")), "{told}");
+    for left in ["control.sock", "guardian.sock", "notify.sock"] {
+        assert!(!scene.home.join(left).exists(), "{left}");
+    }
+    for left in ["daemon", "guardian"] {
+        assert_eq!(rtcctl::sys::lock::Lock::holder(&scene.home.join(format!("state/{left}.lock"))), None);
+    }
     drop(udp);
     expect(&scene.run(&["status"]), 3);
     expect(&scene.run(&["start"]), 0);

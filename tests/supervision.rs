@@ -39,11 +39,10 @@ use rustls::{ClientConnection, StreamOwned};
 use datagrams::Datagrams;
 use service::Service;
 use socket_io::Socket;
-use stream_client::{StreamClient, connect_tls};
+use stream_client::{StreamClient, connect, connect_tls};
 
 /// Longer than any order takes.
 const PATIENCE: Duration = Duration::from_secs(35);
-const ROOM: &str = "supervised";
 
 type Secret = StreamClient<StreamOwned<ClientConnection, TcpStream>>;
 
@@ -72,7 +71,7 @@ impl Scene {
     fn status(&self) -> Status {
         match self.ask(&Request::Status) {
             Response::Status { status } => *status,
-            other => panic!("{other:?}"),
+            other @ (Response::Done | Response::Refused { .. }) => panic!("{other:?}"),
         }
     }
 
@@ -117,11 +116,13 @@ impl Scene {
         get(self.service.web_port, "/")
     }
 
-    /// Two people in a room.
+    /// Two people in a room of their own.
     fn call(&self) -> [Socket; 2] {
+        static ROOMS: AtomicU64 = AtomicU64::new(0);
+        let room = format!("room {}", ROOMS.fetch_add(1, Ordering::Relaxed));
         let mut call = [Socket::connect(self.service.web_port), Socket::connect(self.service.web_port)];
         for socket in &mut call {
-            assert_eq!(socket.join(ROOM)["ok"], true);
+            assert_eq!(socket.join(&room)["ok"], true);
         }
         call
     }
@@ -173,7 +174,8 @@ fn passes_media(media: &mut [Secret; 2]) -> bool {
 }
 
 fn passes_messages(call: &mut [Socket; 2]) -> bool {
-    call[0].send(ROOM, 7).is_ok() && matches!(call[1].receive(), Ok(7))
+    call[0].send(7).unwrap();
+    call[1].receive().unwrap() == 7
 }
 
 const OK: &str = "HTTP/1.1 200 OK";
@@ -200,7 +202,7 @@ fn a_panic_in_each_task_is_one_restarted_task_whose_capsule_is_kept() {
         let event = events.iter().rfind(|event| event.kind == EventKind::Panic && event.task == Some(name)).unwrap();
         let capsule = event.capsule.clone().unwrap();
         assert!(capsule.backtrace.iter().any(|frame| frame.contains(file)), "{capsule:#?}");
-        assert!(capsule.log.last().unwrap().contains("a planted fault strikes"), "{capsule:#?}");
+        assert!(capsule.log.iter().any(|line| line.contains("a planted fault strikes")), "{capsule:#?}");
         let change = events.iter().rfind(|event| event.kind == EventKind::State && event.cause.contains("panicked"));
         assert_eq!(change.unwrap().to.as_deref(), Some("starting"));
         if name != TaskName::Turn {
@@ -237,7 +239,7 @@ fn hang<T: Send>(
     assert_eq!((task.hangs, task.restarts), (1, 1));
     let capsule = scene.hang_capsule(name);
     assert!(capsule.threads.iter().any(|thread| thread.contains("of processor time")), "{capsule:#?}");
-    assert!(capsule.log.last().unwrap().contains("a planted fault strikes"), "{capsule:#?}");
+    assert!(capsule.log.iter().any(|line| line.contains("a planted fault strikes")), "{capsule:#?}");
     assert_eq!(scene.page(), OK);
     assert!(scene.relays_by_udp());
     assert!(passes_messages(&mut scene.call()));
@@ -276,16 +278,22 @@ fn a_deadlock_in_web_is_mended_while_calls_go_on() {
 
 #[test]
 fn a_busy_loop_in_a_worker_of_turn_is_mended_while_pages_and_calls_are_served() {
-    hang(TaskName::Turn, Kind::Spin, Scene::call, |scene, call| {
+    let prepare = |scene: &Scene| (scene.call(), scene.media());
+    let (_scene, (_, media)) = hang(TaskName::Turn, Kind::Spin, prepare, |scene, (call, _)| {
         assert_eq!(scene.page(), OK);
         assert!(passes_messages(call));
     });
+    for mut client in media {
+        let begin = now();
+        assert!(client.try_receive().is_err(), "its allocation is gone");
+        assert!(now() - begin < Duration::from_secs(2), "it is left to its own patience");
+    }
 }
 
 #[test]
 fn a_deadlock_in_certs_is_mended_and_noticed_by_nobody() {
     let prepare = |scene: &Scene| (scene.call(), scene.media());
-    let (_, (mut call, mut media)) = hang(TaskName::Certs, Kind::Deadlock, prepare, |scene, (call, media)| {
+    let (_scene, (mut call, mut media)) = hang(TaskName::Certs, Kind::Deadlock, prepare, |scene, (call, media)| {
         assert!(passes_messages(call) && passes_media(media));
         assert_eq!(scene.page(), OK);
     });
@@ -344,6 +352,8 @@ fn a_request_that_comes_while_its_task_restarts_waits_and_is_answered() {
                 assert_eq!(scene.page(), OK, "after {count}");
                 let handshake = get(scene.service.web_port, "/socket.io/?EIO=4&transport=polling");
                 assert_eq!(handshake, OK, "after {count}");
+                // Whose task it is in the end does not matter: nothing is refused.
+                drop(connect(scene.service.turn_port));
                 count += 1;
             }
             count
@@ -351,6 +361,8 @@ fn a_request_that_comes_while_its_task_restarts_waits_and_is_answered() {
         for _ in 0..10 {
             scene.restart(TaskName::Web);
             scene.restart(TaskName::Signaling);
+            scene.restart(TaskName::Turn);
+            scene.restart(TaskName::Certs);
         }
         done.store(true, Ordering::Relaxed);
         assert!(asking.join().unwrap() > 0);
@@ -376,7 +388,7 @@ fn a_hundred_restarts_of_web_in_a_live_call_refuse_nobody_and_interrupt_nothing(
         let talking = scope.spawn(|| {
             while !is_done() {
                 let number = messages.fetch_add(1, Ordering::Relaxed);
-                call[0].send(ROOM, number).unwrap();
+                call[0].send(number).unwrap();
                 assert_eq!(call[1].receive().unwrap(), number);
                 std::thread::park_timeout(Duration::from_millis(5));
             }
@@ -477,32 +489,81 @@ fn after_many_restarts_descriptors_threads_and_memory_are_what_they_were() {
     assert_eq!(scene.status().state, State::Ready);
 }
 
-#[test]
-fn a_task_that_hangs_twice_in_a_row_has_a_guarded_daemon_end_with_the_reason() {
+/// Runs a daemon whose end somebody waits for to start it anew, until what is planted ends it; why is what it says.
+fn end_of_a_guarded_daemon(plant: impl FnOnce(&Scene), why: &str) {
     let scene = Scene::start();
     scene.service.run(&["stop"]);
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().join("notify");
     let manager = UnixDatagram::bind(&address).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let running = std::thread::scope(|scope| {
+    let ended = std::thread::scope(|scope| {
         let run = scope.spawn(|| scene.service.command(&["run"]).env("NOTIFY_SOCKET", &address).output().unwrap());
         let mut buffer = [0; 64];
         while !buffer.starts_with(b"READY=1") {
             manager.recv(&mut buffer).unwrap();
         }
+        plant(&scene);
+        run.join().unwrap()
+    });
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(70), "{told}");
+    assert!(told.contains(why), "{told}");
+    let stopping = scene.events().into_iter().rfind(|event| event.to.as_deref() == Some("stopping")).unwrap();
+    assert!(stopping.kind == EventKind::Daemon && stopping.cause.contains(why), "{stopping:?}");
+}
+
+#[test]
+fn a_task_that_hangs_twice_in_a_row_ends_a_guarded_daemon() {
+    let plant = |scene: &Scene| {
         scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
         scene.until_restarted(TaskName::Certs, 1);
         scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
-        run.join().unwrap()
-    });
-    let told = String::from_utf8_lossy(&running.stderr).into_owned();
-    assert_eq!(running.status.code(), Some(70), "{told}");
-    assert!(told.contains("certs hangs again and again"), "{told}");
-    let last = scene.events().pop().unwrap();
-    assert_eq!((last.kind, last.to.as_deref()), (EventKind::Daemon, Some("stopped")));
-    assert!(last.cause.contains("certs hangs again and again"), "{last:?}");
-    assert!(last.at <= clock::rfc3339(clock::now().wall));
+    };
+    end_of_a_guarded_daemon(plant, "certs hangs again and again");
+}
+
+#[test]
+fn a_loop_that_accepts_connections_and_hangs_ends_a_guarded_daemon() {
+    end_of_a_guarded_daemon(|scene| scene.plant(Place::Edge, Kind::Spin), "edge hangs: the loop `edge-");
+}
+
+#[test]
+fn for_a_test_of_endurance_a_task_may_fail_as_often_as_it_likes() {
+    let scene = Scene::start();
+    scene.service.run(&["stop"]);
+    scene.service.run(&["start", "--endurance"]);
+    // More than would have it held.
+    for restarts in 1..=10 {
+        scene.plant(Place::Task(TaskName::Certs), Kind::Panic);
+        assert!(scene.until_restarted(TaskName::Certs, restarts) < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn without_any_certificate_pages_wait_for_one_and_the_relay_serves_by_udp() {
+    let scene = Scene::start();
+    scene.service.run(&["stop"]);
+    let (certs, aside) = (scene.home.certs_dir(), scene.home.state_dir().join("aside"));
+    std::fs::rename(&certs, &aside).unwrap();
+    std::fs::File::create(&certs).unwrap();
+    let told = scene.service.command(&["start"]).output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(11), "{text}");
+    assert!(text.contains("web: waits for a certificate: certs has not been ready yet"), "{text}");
+    assert!(scene.relays_by_udp());
+    let turn = scene.task(TaskName::Turn);
+    assert_eq!(turn.state, State::Degraded);
+    assert!(turn.last_error.unwrap().contains("TURN over TLS"));
+    std::fs::remove_file(&certs).unwrap();
+    std::fs::rename(&aside, &certs).unwrap();
+    scene.service.run(&["start", "certs"]);
+    for name in TaskName::ALL {
+        scene.until_restarted(name, 0);
+    }
+    assert_eq!(scene.page(), OK);
+    let waited = [scene.task(TaskName::Web), scene.task(TaskName::Signaling)];
+    assert!(waited.iter().all(|task| task.restarts == 0), "waiting is no fault: {waited:?}");
 }
 
 #[test]
@@ -510,6 +571,6 @@ fn a_fault_can_be_planted_and_the_command_for_it_is_hidden() {
     let scene = Scene::start();
     scene.service.run(&["fault", "certs", "panic"]);
     scene.until_restarted(TaskName::Certs, 1);
-    assert!(!scene.service.run(&["--help"]).contains("fault"));
+    assert!(!scene.service.run(&["--help"]).contains("  fault"));
     assert!(scene.events().iter().any(|event| event.kind == EventKind::Fault));
 }

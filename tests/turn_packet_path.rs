@@ -175,6 +175,7 @@ impl Stage {
             total_bandwidth: Some(1 << 40),
             dont_fragment: true,
             nonce_key: [7; 32],
+            probe_key: secret.clone(),
         };
         let now = clock::now();
         Self { server: Server::new(Arc::new(settings), Arc::clone(shared), now, Box::new(|| 4)), now, secret }

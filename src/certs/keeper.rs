@@ -69,7 +69,8 @@ impl AcmeFiles {
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with('.') && name.ends_with(".new") {
+            let is_ours = name.ends_with(&format!(".{}.new", std::process::id()));
+            if name.starts_with('.') && name.ends_with(".new") && !is_ours {
                 let _ = std::fs::remove_file(entry.path());
             }
         }

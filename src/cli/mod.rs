@@ -4,6 +4,7 @@ mod cert;
 mod config;
 #[cfg(feature = "faults")]
 mod fault;
+mod findings;
 mod frame;
 mod guardian;
 mod init;

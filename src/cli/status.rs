@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::qr::qr_code;
 use super::words::{bytes, count, span};
-use super::{Frame, guardian};
+use super::{Frame, findings, guardian};
 use crate::control::client::ask;
-use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Severity, Status, TaskStatus, TurnStatus};
+use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus};
 use crate::error::{Failure, Kind, Result};
 use crate::supervisor::board::State;
 
@@ -82,10 +82,9 @@ fn read(frame: &Frame) -> Result<Option<Status>> {
 
 fn exit_code(status: &Status) -> ExitCode {
     let has = |wanted: &[State]| status.tasks.iter().any(|task| wanted.contains(&task.state));
-    let is_bad = |severity| matches!(severity, Severity::Warning | Severity::Error | Severity::Critical);
     if has(&[State::Stopped, State::Backoff, State::Held]) || status.tasks.is_empty() {
         Kind::TaskDown.exit_code().into()
-    } else if status.state != State::Ready || status.findings.iter().any(|finding| is_bad(finding.severity)) {
+    } else if status.state != State::Ready || findings::are_bad(&status.findings) {
         Kind::Degraded.exit_code().into()
     } else {
         ExitCode::SUCCESS
@@ -202,13 +201,7 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     let up = span(status.uptime_s);
     lines.push(format!("process      pid {}, version {}, up {up}{usage}", status.pid, status.version));
     lines.push(guardian.to_owned());
-    for finding in &status.findings {
-        let severity = format!("{:?}", finding.severity).to_lowercase();
-        let severity = if colour { format!("\x1b[33m{severity}\x1b[0m") } else { severity };
-        lines.push(format!("\n{severity}: {} [{}]", finding.title, finding.code));
-        lines.push(format!("  {}", finding.evidence));
-        lines.push(format!("  hint: {}", finding.hint));
-    }
+    lines.extend(findings::lines(&status.findings, colour));
     lines.join("\n")
 }
 

@@ -6,6 +6,7 @@ mod edit;
 mod forms;
 mod lines;
 mod load;
+mod notify;
 mod raw;
 mod resolve;
 mod secrets;
@@ -23,6 +24,7 @@ pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
 pub use load::{check_secrets, host_facts, load, load_config, load_resolved};
+pub use notify::{NotifyConfig, WebUrl};
 pub use resolve::{HostFacts, Resolved, default_directory, default_peers, resolve};
 pub use secrets::render_secrets;
 pub use show::effective;
@@ -138,6 +140,7 @@ pub struct Config {
     pub web: WebConfig,
     pub signaling: SignalingConfig,
     pub turn: TurnConfig,
+    pub notify: NotifyConfig,
 }
 
 /// The HTTPS page and the redirect beside it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::clashes;
 use super::forms::{parse_port_range, parse_rate};
 use super::lines::{self, Complaint};
+use super::notify;
 use super::raw::{Field, Reader, Section};
 use super::{
     Access, AcmeConfig, CertSource, CertificateConfig, ChallengeChoice, Config, Directory, Host, Latency, Network,
@@ -97,8 +98,9 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
     let web = read_web(&mut reader, &mut root);
     let signaling = read_signaling(&mut reader, &mut root);
     let (turn, detects_relay_ips) = read_turn(&mut reader, &mut root, reach, facts);
+    let notify = notify::read(&mut reader, &mut root);
     reader.close(root);
-    let config = Config { reach, hosts, access, certificate, web, signaling, turn };
+    let config = Config { reach, hosts, access, certificate, web, signaling, turn, notify };
     clashes::complain(&mut reader, &config);
     let Reader { mut complaints, lines, keys } = reader;
     complaints.sort();

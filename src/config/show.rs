@@ -62,6 +62,8 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("turn.allocation_bandwidth", or_off(turn.allocation_bandwidth)),
         ("turn.total_bandwidth", or_off(turn.total_bandwidth)),
         ("turn.drain", json!(turn.drain.as_secs())),
+        ("notify.command", json!(config.notify.command)),
+        ("notify.webhook", json!(config.notify.webhook.as_ref().map(ToString::to_string))),
     ]);
     shown
 }

@@ -8,8 +8,14 @@ use super::protocol::{Request, Response};
 use super::{read_line, write_line};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
+use crate::sys::clock;
 use crate::sys::lock::Lock;
 use crate::sys::unix::ShortPath;
+
+/// How long a daemon that is just being started again is waited for.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(3);
+/// How often it is looked whether it is there.
+const LOOKED_EVERY: Duration = Duration::from_millis(20);
 
 /// Asks the daemon of `home`.
 ///
@@ -29,6 +35,7 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
             Failure::operator(format!("cannot reach the service by `{}`", path.display())).caused_by(error)
         }
     })?;
+    wait_for_daemon(home)?;
     let exchange = || {
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
@@ -51,4 +58,20 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
         }
         response @ (Response::Status { .. } | Response::Done | Response::Renewed { .. }) => Ok(response),
     }
+}
+
+/// The socket may be held for a daemon that has died and is started again: in a moment, or after a pause.
+fn wait_for_daemon(home: &Home) -> Result<()> {
+    let end = clock::now().mono + COMES_BACK_WITHIN;
+    while Lock::holder(&home.lock_file()).is_none() {
+        if clock::now().mono >= end {
+            let failure = format!("the daemon is down and has not come back within {} s", COMES_BACK_WITHIN.as_secs());
+            return Err(Failure::operator(failure).hinted(format!(
+                "see `rtcctl{0} status` for when it is started again, or start it now by `rtcctl{0} start`",
+                home.flag()
+            )));
+        }
+        std::thread::park_timeout(LOOKED_EVERY);
+    }
+    Ok(())
 }

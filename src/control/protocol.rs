@@ -90,6 +90,9 @@ pub struct Status {
     #[serde(default)]
     pub connections: BTreeMap<String, u64>,
     pub certificate: Option<CertificateStatus>,
+    /// Every probe of a task that is up.
+    #[serde(default)]
+    pub probes: Vec<ProbeReport>,
     pub findings: Vec<Finding>,
 }
 
@@ -127,9 +130,37 @@ pub struct PanicStatus {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeStatus {
+    /// Whether all probes of the task succeed.
     pub ok: bool,
     pub latency_ms: f64,
     pub at: String,
+    /// Of the last ones that succeeded.
+    #[serde(default)]
+    pub p50_ms: Option<f64>,
+    #[serde(default)]
+    pub p90_ms: Option<f64>,
+    #[serde(default)]
+    pub max_ms: Option<f64>,
+}
+
+/// What one probe last found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// What it is for, like `relay_udp`.
+    pub name: String,
+    /// Where it asks; empty: nowhere in particular.
+    pub place: String,
+    pub task: TaskName,
+    pub ok: bool,
+    pub error: Option<String>,
+    pub latency_ms: f64,
+    pub at: String,
+    /// Of the last probes of this name that succeeded, at whatever place.
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+    /// Probes of this name that failed since the start.
+    pub failures: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,11 +272,17 @@ pub struct AttemptStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub code: String,
+    /// What it is about besides: a task, an address; often empty.
+    #[serde(default)]
+    pub subject: String,
     pub severity: Severity,
     pub title: String,
     pub evidence: String,
     pub hint: String,
     pub since: String,
+    /// The codes of findings that follow from this one and are not shown for that.
+    #[serde(default)]
+    pub hides: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -145,9 +145,16 @@ mod tests {
     use super::*;
     use crate::control::client;
     use crate::home::Home;
+    use crate::sys::lock::Lock;
 
     fn answerer() -> Answerer {
         Arc::new(|_| Response::Done)
+    }
+
+    /// What tells commands that there is a daemon.
+    fn locked(home: &Home) -> Lock {
+        std::fs::create_dir_all(home.state_dir()).unwrap();
+        Lock::take(&home.lock_file()).unwrap()
     }
 
     #[test]
@@ -156,6 +163,7 @@ mod tests {
         let deep = folder.path().join("d".repeat(120)).join("e".repeat(120));
         std::fs::create_dir_all(&deep).unwrap();
         let home = Home::under(&deep);
+        let _lock = locked(&home);
         let path = home.control_socket();
         drop(bind(&path).unwrap());
         let listener = bind(&path).expect("a left-over socket is replaced");
@@ -168,6 +176,7 @@ mod tests {
     fn garbage_is_refused_and_the_next_client_is_served() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::under(folder.path());
+        let _lock = locked(&home);
         let path = home.control_socket();
         serve(bind(&path).unwrap(), answerer(), |_| {}).unwrap();
         let too_long = vec![b'['; 300 * 1024];

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::getppid;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::guardian::{GREETING, Manner, Occasion, command_line};
 use crate::home::Home;
@@ -18,7 +18,7 @@ use crate::supervisor::board::State;
 use crate::supervisor::policy::{Command, InstanceId, Limits, Pace, Policy};
 use crate::sys::clock;
 use crate::sys::notify::Manager;
-use crate::sys::process::{Watched, spawn_self};
+use crate::sys::process::{Watched, lead_stderr_to, spawn_self};
 
 /// How often it is looked whether the daemon ends.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
@@ -92,6 +92,10 @@ impl Watch {
                 {
                     return;
                 }
+            }
+            // The log is put aside when it is full, and what an abort says belongs into the one that is written.
+            if let Err(error) = lead_stderr_to(&self.home.log_file()) {
+                debug!(%error, "standard error does not lead to the log");
             }
             let now = clock::now().mono;
             let due = self.policy.poll_timeout().map_or(LOOKED_EVERY, |at| at.saturating_duration_since(now));

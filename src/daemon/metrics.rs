@@ -106,6 +106,7 @@ mod tests {
             turn,
             connections: [("turned_away".to_owned(), 0), ("web".to_owned(), 7)].into(),
             certificate: None,
+            probes: Vec::new(),
             findings: Vec::new(),
         };
         let wanted = "\

@@ -3,15 +3,20 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod checks;
+mod edited;
 mod guarded;
 mod heartbeat;
 mod metrics;
+mod probe_metrics;
 mod probing;
 mod relay;
 mod status;
+mod watching;
 
 use std::fs::File;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -23,14 +28,17 @@ use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::checks::{Asker, Lane, Targets};
+use self::edited::Loaded;
 use self::guarded::Guarded;
 use self::heartbeat::Heartbeat;
 use self::probing::Probes;
 use self::relay::Relay;
 use self::status::Sources;
+use self::watching::{Sights, Watch};
 use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Host};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
 use crate::control::socket::Socket;
@@ -38,6 +46,7 @@ use crate::edge::{Doors, Edge, Listeners};
 use crate::error::{Failure, Kind, Result};
 use crate::guardian::{self, Manner};
 use crate::home::Home;
+use crate::hooks::Hooks;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
@@ -50,8 +59,9 @@ use crate::sys::fdstore::Inherited;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::LogFile;
+use crate::sys::marks::Marks;
 use crate::sys::notify::Manager;
-use crate::sys::{clock, log, process};
+use crate::sys::{clock, log, memory, process};
 use crate::turn::ice::IceIssuer;
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
@@ -96,6 +106,7 @@ pub fn run(home: &Home, mode: Mode, manner: Manner) -> Result<()> {
     // First of all: there must be no other thread yet.
     let (manager, inherited) = Manager::take_environment();
     process::harden();
+    memory::give_large_blocks_back();
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();
@@ -132,6 +143,8 @@ struct Prepared {
 }
 
 fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
+    // Before they are read: an edit in between is told of rather than missed.
+    let loaded = Loaded::now(home);
     let (config, secrets) = config::load(home)?;
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
@@ -162,7 +175,12 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     })?;
     // Each of them takes both, told apart by the first bytes.
     let streams = listeners.turn_addresses();
-    let asked_at = (listeners.https_address(), sockets.addresses().first().copied());
+    let targets = Targets {
+        https: listeners.https_addresses(),
+        streams: streams.clone(),
+        udp: sockets.addresses(),
+        name: host_name(&config),
+    };
 
     let board = Board::default();
     let ice = IceIssuer::new(&config, &secrets);
@@ -170,24 +188,43 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     let doors = Doors { turn: config.turn.tcp.then(Door::default), ..Doors::default() };
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
-    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config);
+    let marks = Marks::default();
+    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config).with_marks(marks.clone());
+    let turn = Turn::new(&config.turn, &secrets, sockets, Arc::clone(&turn_counters)).with_streams(doors.turn);
+    let asker = Asker { certificate: certificate.clone(), relay: turn.control(), marks };
+    let probes = Probes::new(&targets, asker, board.clone());
+    let watch = Watch::new(Sights {
+        probes: probes.clone(),
+        board: board.clone(),
+        certificate: certificate.clone(),
+        relay: Arc::clone(&turn_counters),
+        total_quota: config.turn.total_quota,
+        turn_ports: targets.udp.iter().map(SocketAddr::port).collect(),
+        connections: edge.counters(),
+        hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
+        journal: journal.clone(),
+        loaded,
+        home: home.clone(),
+        has_log_file: log.is_some(),
+        name: web_url(&config),
+    });
     let sources = Sources {
-        probes: Probes::new(asked_at.0, asked_at.1, certificate.clone(), board.clone()),
+        probes,
+        watch,
         started_at: clock::now().mono,
         board: board.clone(),
         ice: ice.clone(),
         certificate: certificate.clone(),
-        relay: Relay::new(&config.turn, Arc::clone(&turn_counters), &sockets.addresses(), &streams, &streams),
+        relay: Relay::new(&config.turn, turn_counters, &targets.udp, &streams, &streams),
         connections: edge.counters(),
         calls: Arc::clone(&call_counters),
         web_url: web_url(&config),
-        home: home.clone(),
     };
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
     let services: Vec<Arc<dyn Service>> = vec![
         Arc::new(Certs::new(&config, &secrets, home, certificate)),
-        Arc::new(Turn::new(&config.turn, &secrets, sockets, turn_counters).with_streams(doors.turn)),
+        Arc::new(turn),
         Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
         Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
     ];
@@ -218,6 +255,14 @@ fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
         Some(pid) => Err(held("a guardian looks after this home already", Some(pid))),
         None => Ok(lock),
     }
+}
+
+/// The first name of this host, as handshakes can say it.
+fn host_name(config: &Config) -> Option<String> {
+    config.hosts.iter().find_map(|host| match host {
+        Host::Name(name) => Some(name.clone()),
+        Host::Address(_) => None,
+    })
 }
 
 fn web_url(config: &Config) -> String {
@@ -261,8 +306,12 @@ impl Prepared {
         handle.wait_until_settled(SETTLED_WITHIN);
         // Ready is what was seen to answer, not what says so.
         sources.probes.run_once();
-        let (probes, probes_closing) = (sources.probes.clone(), closing.clone());
-        let _probing = spawn("probes", move || probes.run(&probes_closing))?;
+        for (name, lane) in [("probes", Lane::Cheap), ("deep-probes", Lane::Deep)] {
+            let (probes, closing) = (sources.probes.clone(), closing.clone());
+            spawn(name, move || probes.run(lane, &closing))?;
+        }
+        let (watch, watch_closing) = (sources.watch.clone(), closing.clone());
+        spawn("findings", move || watch.run(&watch_closing))?;
         let outcome = outcome(&sources.board);
         match &outcome {
             Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
@@ -288,6 +337,7 @@ impl Prepared {
         journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("running", "stopping"));
         if is_hanging {
             end_within(HANGING_STOPS_WITHIN);
+            manager.status(&reason);
         }
         if let Some(guarded) = &guarded {
             guarded.close();

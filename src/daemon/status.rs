@@ -1,31 +1,32 @@
 //! The status document, put together from what is published: nothing here waits for a task.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::metrics;
-use super::probing::Probes;
+use super::probing::{Probed, Probes};
 use super::relay::Relay;
+use super::watching::Watch;
+use super::{metrics, probe_metrics};
 use crate::certs::renewal::Alarm;
 use crate::certs::{CertHandle, RenewalView, Served};
 use crate::control::protocol::{
-    AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeStatus, RenewalStatus, SCHEMA_VERSION,
-    Severity, Status, TaskStatus, Urls, UsageStatus,
+    AttemptStatus, Calls, CertificateStatus, PanicStatus, ProbeReport, ProbeStatus, RenewalStatus, SCHEMA_VERSION,
+    Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
-use crate::home::Home;
+use crate::findings::facts::Kind;
+use crate::probe::histogram::Histogram;
 use crate::signaling;
-use crate::supervisor::board::{Board, State, TaskView};
+use crate::supervisor::board::{Board, TaskView};
+use crate::supervisor::service::TaskName;
 use crate::sys::clock::Now;
 use crate::sys::usage;
 use crate::turn::Counters;
 use crate::turn::ice::IceIssuer;
 
-/// Days before its end at which a certificate that was not renewed is a finding.
-const CERTIFICATE_WARNING_DAYS: f64 = 7.0;
 const SECONDS_A_DAY: f64 = 86_400.0;
 
 /// Where a status comes from. Cheap to clone.
@@ -40,16 +41,14 @@ pub(super) struct Sources {
     pub(super) connections: Arc<edge::Counters>,
     pub(super) calls: Arc<signaling::Counters>,
     pub(super) web_url: String,
-    pub(super) home: Home,
+    pub(super) watch: Watch,
 }
 
 /// Reads the status of this moment.
 pub(super) fn read(sources: &Sources, now: Now) -> Status {
     let tasks = sources.board.tasks();
     let certificate = sources.certificate.current();
-    let mut findings: Vec<Finding> = tasks.iter().filter_map(|task| task_finding(task, sources, now)).collect();
-    findings.extend(tasks.iter().filter_map(|task| probe_finding(task, sources)));
-    findings.extend(certificate.as_deref().and_then(|served| certificate_finding(served, sources, now)));
+    let probes = probe_reports(&sources.probes);
     let count = Counters::read;
     Status {
         schema_version: SCHEMA_VERSION,
@@ -58,7 +57,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         state: sources.board.overall(),
         uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
         usage: usage::own().map(|usage| UsageStatus { memory_bytes: usage.memory_bytes, cpu_ms: usage.cpu_ms }),
-        tasks: tasks.iter().map(|task| task_status(task, sources, now)).collect(),
+        tasks: tasks.iter().map(|task| task_status(task, &probes, now)).collect(),
         urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
         turn: sources.relay.status(),
@@ -75,7 +74,8 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
             issuer: served.issuer.clone(),
             renewal: sources.certificate.renewal().as_deref().map(renewal),
         }),
-        findings,
+        findings: sources.watch.look(now),
+        probes,
     }
 }
 
@@ -83,7 +83,9 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
 pub(super) fn metrics(sources: &Sources, now: Now) -> String {
     let served = sources.certificate.current();
     let not_after = served.and_then(|served| served.not_after.duration_since(SystemTime::UNIX_EPOCH).ok());
-    metrics::render(&read(sources, now), not_after.map(|since| since.as_secs()))
+    let status = read(sources, now);
+    let page = metrics::render(&status, not_after.map(|since| since.as_secs()));
+    page + &probe_metrics::render(&sources.probes.histograms(), &status.findings)
 }
 
 fn renewal(view: &RenewalView) -> RenewalStatus {
@@ -110,10 +112,8 @@ fn renewal(view: &RenewalView) -> RenewalStatus {
     }
 }
 
-fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {
+fn task_status(task: &TaskView, probes: &[ProbeReport], now: Now) -> TaskStatus {
     let up_since = task.ready_since.unwrap_or(now.mono);
-    // What a task answered before it went down is no news.
-    let probed = task.ready_since.and_then(|_| sources.probes.of(task.name));
     TaskStatus {
         name: task.name,
         state: task.state,
@@ -126,62 +126,58 @@ fn task_status(task: &TaskView, sources: &Sources, now: Now) -> TaskStatus {
             message: panic.message.clone(),
             place: panic.place.clone(),
         }),
-        probe: probed.map(|probed| ProbeStatus {
-            ok: probed.error.is_none(),
-            latency_ms: (probed.latency.as_secs_f64() * 1e6).round() / 1e3,
-            at: rfc3339(probed.at),
-        }),
+        probe: probe_status(task.name, probes),
     }
 }
 
-fn task_finding(task: &TaskView, sources: &Sources, now: Now) -> Option<Finding> {
-    let flag = sources.home.flag();
-    let (severity, title) = match task.state {
-        State::Held => (Severity::Critical, "is down after failing too often"),
-        State::Backoff => (Severity::Error, "failed and waits for its next start"),
-        State::Stopped => (Severity::Warning, "is stopped"),
-        State::Degraded => (Severity::Warning, "serves, but not well"),
-        State::Starting | State::Ready | State::Draining => return None,
+/// The probe by which a task is judged at a glance.
+fn main_probe(task: TaskName) -> Kind {
+    match task {
+        TaskName::Certs => Kind::Certificate,
+        TaskName::Turn => Kind::Stun,
+        TaskName::Signaling => Kind::Signaling,
+        TaskName::Web => Kind::Web,
+    }
+}
+
+fn probe_status(task: TaskName, probes: &[ProbeReport]) -> Option<ProbeStatus> {
+    let name = main_probe(task).as_str();
+    let probe = probes.iter().find(|probe| probe.name == name && probe.task == task)?;
+    Some(ProbeStatus {
+        ok: probes.iter().filter(|probe| probe.task == task).all(|probe| probe.ok),
+        latency_ms: probe.latency_ms,
+        at: probe.at.clone(),
+        p50_ms: probe.p50_ms,
+        p90_ms: probe.p90_ms,
+        max_ms: probe.max_ms,
+    })
+}
+
+fn probe_reports(probes: &Probes) -> Vec<ProbeReport> {
+    let histograms = probes.histograms();
+    let report = |probed: Probed| {
+        let histogram = histograms.get(&probed.kind);
+        let quantiles = histogram.and_then(Histogram::quantiles);
+        ProbeReport {
+            name: probed.kind.as_str().to_owned(),
+            task: probed.kind.task(),
+            ok: probed.verdict.is_fine(),
+            error: probed.verdict.error().map(str::to_owned),
+            place: probed.place,
+            latency_ms: ms(probed.latency),
+            at: rfc3339(probed.at),
+            p50_ms: quantiles.map(|quantiles| ms(quantiles.p50)),
+            p90_ms: quantiles.map(|quantiles| ms(quantiles.p90)),
+            max_ms: quantiles.map(|quantiles| ms(quantiles.max)),
+            failures: histogram.map_or(0, Histogram::failures),
+        }
     };
-    let since = now.wall - now.mono.saturating_duration_since(task.since);
-    Some(Finding {
-        code: format!("task-{}", task.state.as_str()),
-        severity,
-        title: format!("{} {title}", task.name),
-        evidence: task.last_error.clone().unwrap_or_else(|| "stopped by the operator".to_owned()),
-        hint: match task.state {
-            State::Held | State::Stopped => format!("start it by `rtcctl{flag} start {}`", task.name),
-            State::Starting | State::Ready | State::Degraded | State::Draining | State::Backoff => {
-                format!("read `{}`", sources.home.log_file().display())
-            }
-        },
-        since: rfc3339(since),
-    })
+    probes.found().into_iter().map(report).collect()
 }
 
-fn probe_finding(task: &TaskView, sources: &Sources) -> Option<Finding> {
-    task.ready_since?;
-    let probed = sources.probes.of(task.name)?;
-    Some(Finding {
-        code: "probe-failed".to_owned(),
-        severity: Severity::Error,
-        title: format!("{} does not answer as it should", task.name),
-        evidence: probed.error?,
-        hint: format!("restart it by `rtcctl{} restart {}`", sources.home.flag(), task.name),
-        since: rfc3339(probed.at),
-    })
-}
-
-fn certificate_finding(served: &Served, sources: &Sources, now: Now) -> Option<Finding> {
-    let days = days_left(served, now);
-    (days < CERTIFICATE_WARNING_DAYS).then(|| Finding {
-        code: "certificate-ends".to_owned(),
-        severity: if days > 0.0 { Severity::Error } else { Severity::Critical },
-        title: "the certificate ends soon and was not renewed".to_owned(),
-        evidence: format!("it is valid until {}", rfc3339(served.not_after)),
-        hint: format!("restart the task by `rtcctl{} restart certs`", sources.home.flag()),
-        since: rfc3339(now.wall),
-    })
+/// In milliseconds, to the microsecond.
+fn ms(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Days until the certificate ends, negative after that.
@@ -194,7 +190,7 @@ fn days_left(served: &Served, now: Now) -> f64 {
     (seconds / SECONDS_A_DAY * 10.0).floor() / 10.0
 }
 
-fn rfc3339(at: SystemTime) -> String {
+pub(super) fn rfc3339(at: SystemTime) -> String {
     let seconds = OffsetDateTime::from(at).replace_nanosecond(0);
     seconds.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }

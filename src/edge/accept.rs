@@ -144,9 +144,15 @@ pub(super) async fn accept(
                 }
             }
         };
-        let Some(place) = caps.enter(client.ip()) else {
-            connections.counters.count(Class::TurnedAway);
-            continue;
+        // A probe of ours is nobody's connection: it takes no place and is not counted.
+        let place = if connections.marks.take(client) {
+            None
+        } else {
+            let Some(place) = caps.enter(client.ip()) else {
+                connections.counters.count(Class::TurnedAway);
+                continue;
+            };
+            Some(place)
         };
         let connections = Arc::clone(&connections);
         tracker.spawn(connections.serve(port, Held::new(stream, place), client));

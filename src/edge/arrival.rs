@@ -50,6 +50,7 @@ enum Arrived {
 impl Connections {
     /// Serves a connection from its first byte on.
     pub(super) async fn serve(self: Arc<Self>, port: Port, stream: Held, client: SocketAddr) {
+        let is_own = stream.place.is_none();
         // A page is many small writes, and so is a call.
         let _ = stream.stream.set_nodelay(true);
         if let Err(error) = keep_unsent(&stream.stream, UNSENT) {
@@ -67,10 +68,12 @@ impl Connections {
             Ok(Arrived::Turn(TurnStream { tls: None, .. })) => Class::TurnTcp,
             Err(class) => *class,
         };
-        self.counters.count(class);
+        if !is_own {
+            self.counters.count(class);
+        }
         match arrived {
-            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client, cutter).await,
-            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client, cutter).await,
+            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
+            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
             Ok(Arrived::PlainWeb(stream)) => self.serve_http(stream, client).await,
             Ok(Arrived::Turn(stream)) => {
                 let Some(door) = &self.doors.turn else { return };

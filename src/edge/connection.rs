@@ -25,7 +25,8 @@ use super::held::{Held, Rewound};
 use super::redirect::{OwnNames, Way};
 use super::tls::Tls;
 use crate::certs::challenge::Challenges;
-use crate::supervisor::handover::HttpJob;
+use crate::supervisor::handover::{HttpJob, OwnRequest};
+use crate::sys::marks::Marks;
 
 /// How long a client may take to send the head of a request, the first by whichever version of HTTP; an idle connection
 /// of HTTP/1.1 is closed after it, too.
@@ -53,17 +54,22 @@ pub(super) struct Connections {
     pub(super) names: OwnNames,
     pub(super) challenges: Challenges,
     pub(super) counters: Arc<Counters>,
+    /// Connections of this process to itself.
+    pub(super) marks: Marks,
     pub(super) closing: CancellationToken,
 }
 
 impl Connections {
-    /// Serves HTTP inside TLS.
-    pub(super) async fn serve_https<S>(self: Arc<Self>, stream: S, client: SocketAddr, cutter: Cutter)
+    /// Serves HTTP inside TLS. `is_own`: to a probe of this process.
+    pub(super) async fn serve_https<S>(self: Arc<Self>, stream: S, client: SocketAddr, is_own: bool, cutter: Cutter)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self);
-        let answer = move |request| {
+        let answer = move |mut request: Request<Incoming>| {
+            if is_own {
+                request.extensions_mut().insert(OwnRequest);
+            }
             let (service, cutter) = (Arc::clone(&service), cutter.clone());
             async move { Ok::<_, Infallible>(service.answer(request, client, Some(cutter)).await) }
         };

@@ -22,12 +22,13 @@ pub(super) struct Held {
     /// Before the stream, to be dropped before it is closed.
     pub(super) line: Line,
     pub(super) stream: TcpStream,
-    pub(super) place: Place,
+    /// `None`: a connection of our own, which takes nobody's place.
+    pub(super) place: Option<Place>,
     jam: Jam,
 }
 
 impl Held {
-    pub(super) fn new(stream: TcpStream, place: Place) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Option<Place>) -> Self {
         Self { line: Line::to(&stream), stream, place, jam: Jam { within: TAKEN_WITHIN, ends: None } }
     }
 }
@@ -203,7 +204,7 @@ mod tests {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (stream, address) = listener.accept().await.unwrap();
             let place = std::sync::Arc::new(Caps::new(4096)).enter(address.ip()).unwrap();
-            let mut held = Held::new(stream, place);
+            let mut held = Held::new(stream, Some(place));
             held.jam.within = Duration::from_millis(200);
             let block = vec![7; 1 << 20];
             let mut written = 0;

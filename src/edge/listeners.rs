@@ -87,6 +87,12 @@ impl Listeners {
         self.https.first()?.local_addr().ok()
     }
 
+    /// All addresses of HTTPS.
+    #[must_use]
+    pub fn https_addresses(&self) -> Vec<SocketAddr> {
+        self.https.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
     /// The port of HTTPS.
     #[must_use]
     pub fn https_port(&self) -> Option<u16> {

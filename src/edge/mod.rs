@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob, TurnStream};
 use crate::supervisor::instance::Pulse;
+use crate::sys::marks::Marks;
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
@@ -56,6 +57,7 @@ pub struct Edge {
     doors: Doors,
     names: OwnNames,
     counters: Arc<Counters>,
+    marks: Marks,
     /// One for each listener.
     pulses: Vec<Arc<Pulse>>,
 }
@@ -66,7 +68,15 @@ impl Edge {
         let https_port = listeners.https_port().unwrap_or(config.web.port);
         let names = OwnNames { hosts: config.hosts.clone(), https_port };
         let pulses = (0..listeners.count()).map(|number| Arc::new(pulse(number))).collect();
-        Self { listeners, certificate, doors, names, counters: Arc::default(), pulses }
+        let (counters, marks) = (Arc::default(), Marks::default());
+        Self { listeners, certificate, doors, names, counters, marks, pulses }
+    }
+
+    /// Knows the connections that this process makes to itself by `marks`, and counts them nowhere.
+    #[must_use]
+    pub fn with_marks(mut self, marks: Marks) -> Self {
+        self.marks = marks;
+        self
     }
 
     /// The pulses of its loops, each of which beats at least once a second.
@@ -108,6 +118,7 @@ impl Edge {
             doors: self.doors,
             names: self.names,
             counters: self.counters,
+            marks: self.marks,
             closing: closing.clone(),
         });
         let tracker = TaskTracker::new();

@@ -1,21 +1,18 @@
 //! Where the guardian writes: the daemon's log, and the journal of events beside it.
 //!
-//! Each line opens the file by its name, so that it goes to the one that the daemon writes now. A full disk loses
+//! Each line of the log opens the file by its name, so that it goes to the one that the daemon writes now. A full disk loses
 //! lines and nothing else.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::home::Home;
-use crate::supervisor::board::State;
-use crate::supervisor::events::{Event, EventKind};
+use crate::supervisor::events::{self, Event, EventKind};
+use crate::supervisor::policy::Change;
 use crate::sys::clock::{Now, rfc3339};
-
-/// Bytes of the journal after which the guardian leaves it alone: the daemon, which cuts it, does not run often enough.
-const MAX_EVENTS: u64 = 8 << 20;
 
 /// How much a line matters, as in the daemon's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +26,12 @@ pub(super) enum Level {
 #[derive(Debug)]
 pub(super) struct Journal {
     log: PathBuf,
-    events: PathBuf,
+    events: events::Journal,
 }
 
 impl Journal {
     pub(super) fn new(home: &Home) -> Self {
-        Self { log: home.log_file(), events: home.events_file() }
+        Self { log: home.log_file(), events: events::Journal::open(&home.events_file()) }
     }
 
     /// Writes a line into the log.
@@ -44,29 +41,23 @@ impl Journal {
             Level::Warn => " WARN",
             Level::Info => " INFO",
         };
-        append(&self.log, &format!("{} {level} guardian {text}\n", rfc3339(now)), u64::MAX);
+        let line = format!("{} {level} guardian {text}\n", rfc3339(now));
+        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.log);
+        // In one piece: the daemon appends to the same file.
+        let _ = opened.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 
-    /// Writes a change of the daemon's state into the journal.
-    pub(super) fn event(&self, from: State, to: State, cause: &str, now: Now) {
-        let event = Event::new(EventKind::Guardian, None, cause, now).between(from.as_str(), to.as_str());
-        let line = serde_json::to_string(&event).expect("an event has string keys only");
-        append(&self.events, &format!("{line}\n"), MAX_EVENTS);
-    }
-}
-
-fn append(path: &Path, line: &str, most: u64) {
-    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    let Ok(mut file) = opened else { return };
-    if file.metadata().is_ok_and(|data| data.len() < most) {
-        // In one piece: others append to the same file.
-        let _ = file.write_all(line.as_bytes());
+    /// Writes a change of the daemon's state into the journal of events.
+    pub(super) fn event(&self, change: &Change, now: Now) {
+        let event = Event::new(EventKind::Guardian, None, &change.cause, now);
+        self.events.record(event.between(change.from.as_str(), change.to.as_str()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::board::State;
     use crate::sys::clock;
 
     #[test]
@@ -79,10 +70,11 @@ mod tests {
         let journal = Journal::new(&home);
         journal.say(Level::Warn, "the daemon has died", SystemTime::UNIX_EPOCH);
         let now = clock::now();
-        journal.event(State::Ready, State::Starting, "killed by SIGKILL", now);
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-        assert_eq!(read(&home.log_file()), "1970-01-01T00:00:00Z  WARN guardian the daemon has died\n");
-        let event: Event = serde_json::from_str(&read(&home.events_file())).unwrap();
+        let change = Change { from: State::Ready, to: State::Starting, cause: "killed by SIGKILL".to_owned() };
+        journal.event(&change, now);
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(home.log_file()), "1970-01-01T00:00:00Z  WARN guardian the daemon has died\n");
+        let event: Event = serde_json::from_str(&read(home.events_file())).unwrap();
         assert_eq!((event.kind, event.task, event.at), (EventKind::Guardian, None, rfc3339(now.wall)));
         let wanted = ("ready", "starting", "killed by SIGKILL");
         assert_eq!((event.from.as_deref().unwrap(), event.to.as_deref().unwrap(), event.cause.as_str()), wanted);

@@ -24,7 +24,6 @@ use crate::control::protocol::Outcome;
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::supervisor::board::State;
-use crate::supervisor::policy::Change;
 use crate::sys::clock::{self, Now};
 use crate::sys::fdstore::identity;
 use crate::sys::fork::{self, Gifts};
@@ -303,8 +302,7 @@ impl Guardian {
     fn publish(&mut self, now: Now) {
         let state = self.core.state();
         let died = (self.core.deaths() > self.told_deaths).then(|| self.core.last_death()).flatten();
-        let cause = died.map(|(_, cause)| cause.as_str()).unwrap_or_default();
-        if died.is_some() {
+        if let Some((_, cause)) = died {
             let next = match self.core.next_start_at() {
                 None => "starting it again at once".to_owned(),
                 Some(at) => {
@@ -315,8 +313,8 @@ impl Guardian {
             };
             self.journal.say(Level::Warn, &format!("the daemon has died: {cause}; {next}"), now.wall);
         }
-        while let Some(Change { from, to, cause }) = self.core.poll_change() {
-            self.journal.event(from, to, &cause, now);
+        while let Some(change) = self.core.poll_change() {
+            self.journal.event(&change, now);
         }
         self.told_deaths = self.core.deaths();
     }

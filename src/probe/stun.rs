@@ -1,40 +1,42 @@
 //! One Binding request and its answer. RFC 8489, section 2.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
-use stun_types::attribute::XorMappedAddress;
-use stun_types::message::{BINDING, Message, MessageClass, MessageWrite as _, MessageWriteVec};
-
-use super::ANSWERED_WITHIN;
-use crate::error::{Failure, Result};
+use super::Fault;
+use super::turn::binding;
+use crate::sys::clock;
+use crate::sys::timed::left;
 
 /// The longest answer that is read; a Binding success has 44 bytes at most.
 const MAX_ANSWER: usize = 512;
+/// A datagram may get lost even on the way to oneself, when buffers are full. RFC 8489, section 6.2.1.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-pub(super) fn ask(address: SocketAddr) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        let failure = Failure::operator(format!("no answer from `{address}/udp`"));
-        if error.kind() == std::io::ErrorKind::WouldBlock {
-            failure.because(format!("nothing came within {} s", ANSWERED_WITHIN.as_secs()))
-        } else {
-            failure.caused_by(error)
-        }
-    };
+pub(super) fn ask(address: SocketAddr, until: Instant) -> Result<(), Fault> {
+    let failed = |error: std::io::Error| Fault::of_io(address, "udp", &error);
     let socket = UdpSocket::bind((address.ip(), 0)).map_err(failed)?;
     socket.connect(address).map_err(failed)?;
-    socket.set_read_timeout(Some(ANSWERED_WITHIN)).map_err(failed)?;
-    let request = Message::builder_request(BINDING, MessageWriteVec::new()).finish();
-    let wanted = Message::from_bytes(&request).expect("a message of ours is one").transaction_id();
-    socket.send(&request).map_err(failed)?;
+    let (request, id) = binding::request();
+    let mut wait = FIRST_WAIT;
     let mut answer = [0; MAX_ANSWER];
-    let length = socket.recv(&mut answer).map_err(failed)?;
-    let own = socket.local_addr().map_err(failed)?;
-    let is_fine = Message::from_bytes(&answer[..length]).is_ok_and(|answer| {
-        answer.class() == MessageClass::Success
-            && answer.transaction_id() == wanted
-            && answer.attribute::<XorMappedAddress>().is_ok_and(|seen| seen.addr(wanted) == own)
-    });
-    if is_fine { Ok(()) } else { Err(Failure::operator(format!("`{address}/udp` answers, but not as STUN"))) }
+    loop {
+        socket.send(&request).map_err(failed)?;
+        let round = until.min(clock::now().mono + wait);
+        socket.set_read_timeout(Some(left(round).map_err(failed)?)).map_err(failed)?;
+        match socket.recv(&mut answer) {
+            Ok(length) => {
+                let own = socket.local_addr().map_err(failed)?;
+                return match binding::mapped(&answer[..length], id) {
+                    Some(seen) if seen == own => Ok(()),
+                    Some(seen) => Err(Fault::new(format!("`{address}/udp` sees us as `{seen}`, and not as `{own}`"))),
+                    None => Err(Fault::new(format!("`{address}/udp` answers, but not as STUN"))),
+                };
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && clock::now().mono < until => wait *= 2,
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -45,14 +47,16 @@ mod tests {
     fn an_answer_that_is_no_stun_is_told_from_none() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
+        let until = clock::now().mono + Duration::from_secs(10);
         let echo = std::thread::spawn(move || {
             let mut buffer = [0; 64];
             let (length, from) = server.recv_from(&mut buffer).unwrap();
             server.send_to(&buffer[..length], from).unwrap();
         });
-        assert_eq!(ask(address).unwrap_err().message(), format!("`{address}/udp` answers, but not as STUN"));
+        assert_eq!(ask(address, until).unwrap_err().to_string(), format!("`{address}/udp` answers, but not as STUN"));
         echo.join().unwrap();
         // The port is closed now, which the kernel says at once.
-        assert_eq!(ask(address).unwrap_err().message(), format!("no answer from `{address}/udp`"));
+        let fault = ask(address, until).unwrap_err();
+        assert!(fault.is_refused(), "{fault}");
     }
 }

@@ -17,8 +17,12 @@ use super::Counters;
 use super::message::{Arguments, Bucket, session};
 use super::rooms::{Joined, Rooms, Told};
 use crate::config::SignalingConfig;
+use crate::supervisor::handover::OwnRequest;
 use crate::sys::clock;
 use crate::turn::ice::IceIssuer;
+
+/// Rooms that probes may have at a time; they use one, and the one before may not have ended yet.
+const MAX_PROBE_ROOMS: usize = 8;
 
 /// What all handlers share.
 pub(super) struct Hub {
@@ -27,11 +31,15 @@ pub(super) struct Hub {
     ice: IceIssuer,
     counters: Arc<Counters>,
     rooms: Mutex<Rooms>,
+    /// Those of this process's own probes: whatever users call theirs, nobody meets a probe and no probe is counted.
+    probe_rooms: Mutex<Rooms>,
     sockets: AtomicUsize,
 }
 
 /// What is kept for one socket.
 struct Caller {
+    /// A probe of this process.
+    is_probe: bool,
     session: Option<String>,
     bucket: Mutex<Bucket>,
 }
@@ -39,7 +47,8 @@ struct Caller {
 impl Hub {
     pub(super) fn new(io: SocketIo, config: SignalingConfig, ice: IceIssuer, counters: Arc<Counters>) -> Self {
         let rooms = Mutex::new(Rooms::new(config.max_rooms));
-        Self { io, config, ice, counters, rooms, sockets: AtomicUsize::new(0) }
+        let probe_rooms = Mutex::new(Rooms::new(MAX_PROBE_ROOMS));
+        Self { io, config, ice, counters, rooms, probe_rooms, sockets: AtomicUsize::new(0) }
     }
 
     /// Answers every socket that connects from now on.
@@ -59,18 +68,23 @@ impl Hub {
     /// Frees places that were kept in vain.
     pub(super) fn handle_timeout(&self) {
         let now = clock::now().mono;
-        if self.rooms().poll_timeout().is_some_and(|due| due <= now) {
-            let told = self.rooms().handle_timeout(now);
-            self.tell(&told);
+        for is_probe in [false, true] {
+            if self.rooms(is_probe).poll_timeout().is_some_and(|due| due <= now) {
+                let told = self.rooms(is_probe).handle_timeout(now);
+                self.tell(&told);
+            }
         }
     }
 
     fn connected(self: &Arc<Self>, socket: &SocketRef, auth: Option<Value>) {
-        let count = self.sockets.fetch_add(1, Ordering::Relaxed);
+        let is_probe = socket.req_parts().extensions.get::<OwnRequest>().is_some();
+        let count = if is_probe { 0 } else { self.sockets.fetch_add(1, Ordering::Relaxed) };
         let bucket = Mutex::new(Bucket::new(self.config.max_rate, clock::now().mono));
-        let caller = Arc::new(Caller { session: session(auth.as_ref()), bucket });
+        let caller = Arc::new(Caller { is_probe, session: session(auth.as_ref()), bucket });
         let hub = Arc::clone(self);
-        socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| hub.lost(&socket, reason));
+        socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
+            hub.lost(&socket, is_probe, reason);
+        });
         if count >= self.config.max_sockets {
             debug!("turned away: too many sockets");
             // It is on its way out whether or not it hears why.
@@ -102,7 +116,7 @@ impl Hub {
                 return complain(socket, why);
             }
         };
-        let (joined, told) = self.rooms().join(&id, caller.session.as_deref(), room);
+        let (joined, told) = self.rooms(caller.is_probe).join(&id, caller.session.as_deref(), room);
         self.tell(&told);
         let answer = match joined {
             Joined::In { others } => {
@@ -129,7 +143,7 @@ impl Hub {
             Err(why) => return complain(socket, why),
         };
         // Who is not in the room is not heard there.
-        let Some(others) = self.rooms().others(&socket.id.to_string(), room) else { return };
+        let Some(others) = self.rooms(caller.is_probe).others(&socket.id.to_string(), room) else { return };
         for other in others {
             match arguments.data() {
                 Some(data) => self.emit(&other, "message", &(room, data)),
@@ -142,15 +156,17 @@ impl Hub {
         let Some(arguments) = self.admit(socket, caller, arguments) else { return };
         match arguments.room() {
             Ok(room) => {
-                let told = self.rooms().leave(&socket.id.to_string(), room);
+                let told = self.rooms(caller.is_probe).leave(&socket.id.to_string(), room);
                 self.tell(&told);
             }
             Err(why) => complain(socket, why),
         }
     }
 
-    fn lost(&self, socket: &SocketRef, reason: DisconnectReason) {
-        self.sockets.fetch_sub(1, Ordering::Relaxed);
+    fn lost(&self, socket: &SocketRef, is_probe: bool, reason: DisconnectReason) {
+        if !is_probe {
+            self.sockets.fetch_sub(1, Ordering::Relaxed);
+        }
         let is_clean = match reason {
             DisconnectReason::ClientNSDisconnect
             | DisconnectReason::TransportClose
@@ -160,7 +176,7 @@ impl Hub {
             | DisconnectReason::ClosingServer => true,
             DisconnectReason::TransportError | DisconnectReason::HeartbeatTimeout => false,
         };
-        let told = self.rooms().lose(&socket.id.to_string(), is_clean, clock::now().mono);
+        let told = self.rooms(is_probe).lose(&socket.id.to_string(), is_clean, clock::now().mono);
         self.tell(&told);
     }
 
@@ -182,7 +198,7 @@ impl Hub {
             self.emit(to, event, &(room, about));
         }
         let (rooms, peers) = {
-            let state = self.rooms();
+            let state = self.rooms(false);
             (state.rooms(), state.peers())
         };
         self.counters.rooms.store(rooms as u64, Ordering::Relaxed);
@@ -199,8 +215,9 @@ impl Hub {
         }
     }
 
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        self.rooms.lock().expect("nothing panics while it holds this lock")
+    fn rooms(&self, is_probe: bool) -> MutexGuard<'_, Rooms> {
+        let rooms = if is_probe { &self.probe_rooms } else { &self.rooms };
+        rooms.lock().expect("nothing panics while it holds this lock")
     }
 }
 

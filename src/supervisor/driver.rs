@@ -22,7 +22,7 @@ use super::service::{Context, Report, Service, TaskName};
 use super::watchdog::{self, Fixture, Hang, Hung, Watched};
 use crate::error::{Failure, Result};
 use crate::sys::tail::Tail;
-use crate::sys::{clock, threads};
+use crate::sys::{clock, memory, threads};
 
 /// The longest sleep between two turns of the loop: whoever watches it expects one a second. Monotonic clocks stop
 /// while a machine is suspended, too.
@@ -260,6 +260,7 @@ impl Supervisor {
         if task.running.as_ref().is_some_and(|(running, _)| running.id == instance) {
             task.running = None;
         }
+        memory::give_back();
         self.fleet.tell(index, now, |policy| policy.handle_ended(instance, error, now, &mut rand::rng()));
     }
 
@@ -522,6 +523,40 @@ mod tests {
         let lines: Vec<String> = lines.try_iter().collect();
         assert_eq!(lines, ["certs Serve", "web Serve", "web ended", "certs ended"]);
         assert!(board.tasks().iter().all(|task| task.state == State::Stopped));
+    }
+
+    #[test]
+    fn the_loop_beats_every_second_and_the_journal_has_each_change_with_its_cause() {
+        let (log, _lines) = mpsc::channel();
+        let script = Mutex::new(VecDeque::from([Line::Fail, Line::Serve]));
+        let service = Arc::new(Scripted { name: TaskName::Certs, script, log });
+        let (beats, beaten) = mpsc::channel();
+        let journal = Journal::default();
+        let supervisor = Supervisor::new(vec![service], Board::default())
+            .with_journal(journal.clone())
+            .with_beat(Box::new(move || beats.send(()).unwrap_or_default()));
+        let handle = supervisor.handle();
+        let thread = thread::spawn(move || supervisor.run());
+        handle.wait_until_settled(PATIENCE);
+        // What has led to it was beaten before.
+        while beaten.try_recv().is_ok() {}
+        for _ in 0..2 {
+            beaten.recv_timeout(Duration::from_secs(2)).expect("nothing happens, and the loop turns all the same");
+        }
+        handle.order(TaskName::Certs, Order::Stop, PATIENCE).unwrap();
+        handle.halt();
+        thread.join().unwrap();
+        let told = journal.recent().into_iter().map(|event| (event.to.unwrap_or_default(), event.cause));
+        let told: Vec<(String, String)> = told.collect();
+        let wanted = [
+            ("starting", "the service starts"),
+            ("starting", "a planted failure"),
+            ("ready", "it says that it serves"),
+            ("", "stop ordered by the operator"),
+            ("draining", "stop ordered by the operator"),
+            ("stopped", "it has ended"),
+        ];
+        assert_eq!(told, wanted.map(|(to, cause)| (to.to_owned(), cause.to_owned())));
     }
 
     #[test]

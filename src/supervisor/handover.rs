@@ -222,6 +222,10 @@ impl<T> Handed<T> {
     }
 }
 
+/// Found among a request's extensions if it came from a probe of this process: it is nobody's, and counts nowhere.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnRequest;
+
 /// One HTTP request on its way from `edge` to `web` or `signaling`, with the way back.
 ///
 /// An `Upgrade` (WebSocket) travels in the request's extensions as `hyper::upgrade::OnUpgrade`.

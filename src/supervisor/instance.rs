@@ -39,7 +39,9 @@ impl Pulse {
         #[cfg(feature = "faults")]
         {
             let place = *locked(&self.place);
-            place.into_iter().for_each(|place| faults::strike(place, &self.name));
+            if let Some(place) = place {
+                faults::strike(place, &self.name);
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! The host's own addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -70,4 +73,27 @@ pub fn broadcast_addresses() -> Vec<IpAddr> {
         .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_BROADCAST))
         .filter_map(|interface| Some(IpAddr::V4(interface.broadcast?.as_sockaddr_in()?.ip())))
         .collect()
+}
+
+/// Asks the system's resolver, which has no deadline of its own, for the addresses of `host`.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn resolve(host: &str, port: u16, patience: Duration) -> Result<Vec<SocketAddr>, String> {
+    let (told, answer) = mpsc::channel();
+    let place = (host.to_owned(), port);
+    let asking = move || {
+        // Nobody may listen any more.
+        let _ = told.send(place.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
+    };
+    thread::Builder::new().name("dns".to_owned()).spawn(asking).map_err(|error| error.to_string())?;
+    match answer.recv_timeout(patience) {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err("the resolver knows the name but no address".to_owned()),
+        Ok(Ok(mut addresses)) => {
+            addresses.dedup();
+            Ok(addresses)
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the resolver did not answer within {} s", patience.as_secs())),
+    }
 }

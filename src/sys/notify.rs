@@ -127,7 +127,13 @@ impl Manager {
         self.say("STOPPING=1");
     }
 
-    /// Says anything else, like `STATUS=...` or `RELOADING=1`.
+    /// Says how things are, in one line for people.
+    pub fn status(&self, text: &str) {
+        // Another line would be another message.
+        self.say(&format!("STATUS={}", text.replace(['\n', '\r'], " ")));
+    }
+
+    /// Says anything else, like `RELOADING=1`.
     pub fn say(&self, text: &str) {
         self.send(Message { text: text.to_owned(), sockets: Vec::new() });
     }

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fstat, umask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::dup2_stderr;
 
 /// Files of this process are its user's alone, it may open as many as the administrator allows, and a crash writes no
 /// image of its memory, which holds keys.
@@ -47,6 +49,19 @@ pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
 pub fn leave_session() -> io::Result<()> {
     nix::unistd::setsid()?;
     std::env::set_current_dir("/")
+}
+
+/// Has standard error lead to the file that has this path now: the one it led to may have been put aside.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn lead_stderr_to(path: &Path) -> io::Result<()> {
+    let held = fstat(io::stderr())?;
+    if std::fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (held.st_dev, held.st_ino)) {
+        return Ok(());
+    }
+    let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    Ok(dup2_stderr(file)?)
 }
 
 /// The signals by which a daemon is told to end or to look at its files again.

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::credentials;
+use super::insiders::{Insiders, Route};
 use super::peers::PeerPolicy;
 use super::server::{RelayAddress, Settings};
 use super::sockets::of_family;
-use crate::config::{Latency, Secrets, TurnConfig};
+use crate::config::{Latency, Secret, Secrets, TurnConfig};
 use crate::sys::net;
 
 /// Changes what the relay works by. Cheap to clone; outlives the task's instances.
@@ -31,6 +33,42 @@ impl Control {
     pub fn apply(&self, config: &TurnConfig, secrets: &Secrets) {
         self.live.change(config, secrets);
     }
+
+    /// Makes a hole in the filter of the running relay.
+    #[cfg(test)]
+    pub(crate) fn weaken(&self, hole: IpAddr) {
+        let before = self.live.current();
+        let mut settings = (*before.settings).clone();
+        settings.policy = settings.policy.weakened(hole);
+        let Current { config, secrets, drain, .. } = &*before;
+        let (config, secrets) = (config.clone(), secrets.clone());
+        self.live.current.store(Arc::new(Current { config, secrets, settings: Arc::new(settings), drain: *drain }));
+        self.live.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// A name for a probe, which the relay counts nowhere, and the password that any user of that name would have. It
+    /// is good until `expires_at`, in seconds since 1970.
+    #[must_use]
+    pub fn probe_credentials(&self, route: Route, expires_at: u64) -> (String, String) {
+        let name = Insiders::new(&self.live.probe_key).name(route, expires_at);
+        let current = self.live.current();
+        let secret = current.secrets.turn.first().expect("`Secrets::turn` is never empty");
+        let password = credentials::password(secret, &name);
+        (name, password)
+    }
+
+    /// Addresses that the relay listens on, wildcards left out. Nobody is reached by a permission for one.
+    #[must_use]
+    pub fn listening_addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.live.listeners.iter().map(SocketAddr::ip);
+        addresses.filter(|address| !address.is_unspecified()).collect()
+    }
+
+    /// The local and the told relay addresses that are bound now.
+    #[must_use]
+    pub fn relay_addresses(&self) -> Vec<RelayAddress> {
+        self.live.current().settings.relays.clone()
+    }
 }
 
 /// What an instance of the task reads.
@@ -42,6 +80,8 @@ pub(super) struct Live {
     listeners: Vec<SocketAddr>,
     /// The same for as long as the daemon lives: clients need not ask for another nonce after a change.
     nonce_key: [u8; 32],
+    /// The same for as long as the daemon lives, and known to nobody else.
+    probe_key: Secret,
 }
 
 /// One configuration.
@@ -68,13 +108,15 @@ impl Current {
 impl Live {
     pub(super) fn new(config: &TurnConfig, secrets: &Secrets, listeners: Vec<SocketAddr>) -> Self {
         let nonce_key = rand::random();
-        let current = current(config, secrets, &config.relay_ips, &listeners, nonce_key);
+        let probe_key = Secret::new(rand::random::<[u8; 32]>().to_vec());
+        let current = current(config, secrets, &config.relay_ips, &listeners, nonce_key, probe_key.clone());
         Self {
             current: ArcSwap::from_pointee(current),
             changing: Mutex::default(),
             generation: AtomicU64::new(0),
             listeners,
             nonce_key,
+            probe_key,
         }
     }
 
@@ -103,7 +145,9 @@ impl Live {
     }
 
     fn set(&self, config: &TurnConfig, secrets: &Secrets, bound: &[IpAddr]) {
-        self.current.store(Arc::new(current(config, secrets, bound, &self.listeners, self.nonce_key)));
+        let probe_key = self.probe_key.clone();
+        let next = current(config, secrets, bound, &self.listeners, self.nonce_key, probe_key);
+        self.current.store(Arc::new(next));
         self.generation.fetch_add(1, Ordering::Release);
     }
 }
@@ -137,6 +181,7 @@ fn current(
     bound: &[IpAddr],
     listeners: &[SocketAddr],
     nonce_key: [u8; 32],
+    probe_key: Secret,
 ) -> Current {
     let relays = bound
         .iter()
@@ -159,6 +204,7 @@ fn current(
         total_bandwidth: config.total_bandwidth,
         dont_fragment: true,
         nonce_key,
+        probe_key,
     };
     Current { config: config.clone(), secrets: secrets.clone(), settings: Arc::new(settings), drain: config.drain }
 }
@@ -169,7 +215,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::config::Secret;
 
     fn secrets() -> Secrets {
         Secrets {

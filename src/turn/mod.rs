@@ -5,6 +5,7 @@ mod counters;
 pub mod credentials;
 pub mod framer;
 pub mod ice;
+pub mod insiders;
 pub mod peers;
 mod plane;
 mod relay_ports;

@@ -16,6 +16,7 @@ const PING: u8 = 9;
 /// A client that is connected to the main namespace.
 pub(crate) struct Socket {
     stream: StreamOwned<ClientConnection, TcpStream>,
+    room: String,
 }
 
 impl Socket {
@@ -38,7 +39,7 @@ impl Socket {
         if !head.starts_with(b"HTTP/1.1 101 ") {
             return Err(Error::other(String::from_utf8_lossy(&head).into_owned()));
         }
-        let mut socket = Self { stream };
+        let mut socket = Self { stream, room: String::new() };
         assert!(socket.read_text()?.starts_with('0'));
         socket.write_text("40")?;
         assert!(socket.read_text()?.starts_with("40"));
@@ -47,6 +48,7 @@ impl Socket {
 
     /// Joins a room. Gives what it is answered.
     pub(crate) fn join(&mut self, room: &str) -> Value {
+        room.clone_into(&mut self.room);
         self.write_text(&format!("420[\"join\",\"{room}\"]")).unwrap();
         loop {
             if let Some(answer) = self.read_text().unwrap().strip_prefix("430") {
@@ -56,9 +58,9 @@ impl Socket {
         }
     }
 
-    /// Sends data to the others in a room.
-    pub(crate) fn send(&mut self, room: &str, data: u64) -> Result<()> {
-        self.write_text(&format!("42[\"message\",\"{room}\",{data}]"))
+    /// Sends data to the others in its room.
+    pub(crate) fn send(&mut self, data: u64) -> Result<()> {
+        self.write_text(&format!("42[\"message\",\"{}\",{data}]", self.room))
     }
 
     /// The next message of others; an error, if the connection ends before.

@@ -90,9 +90,10 @@ impl Sim {
         commands
     }
 
-    /// Waits for the next start.
+    /// Waits for the next start and no longer.
     fn starts_again(&mut self) -> bool {
-        self.wait(Duration::from_secs(61), false).contains(&Command::Spawn)
+        let due = self.core.next_start_at().unwrap();
+        self.wait(due.saturating_duration_since(self.now.mono), false).contains(&Command::Spawn)
     }
 }
 

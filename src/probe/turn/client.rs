@@ -1,12 +1,13 @@
 //! A TURN client that asks one thing at a time and waits for the answer, over one [`Wire`].
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use stun_types::message::{MAGIC_COOKIE, TransactionId};
-
 use super::hints::Trouble;
-use super::message::{Answer, Ask, Challenge, Login, channel_data, payload_of};
+use super::message::{
+    Answer, Ask, Challenge, Login, MAGIC_COOKIE, TransactionId, channel_data, payload_of, send_indication,
+};
 use super::wire::{Wire, broken};
 use crate::sys::clock;
 
@@ -19,6 +20,8 @@ const MAX_KEPT: usize = 256;
 pub(super) struct Client {
     wire: Wire,
     patience: Duration,
+    /// When all of it must be over.
+    ends_at: Option<Instant>,
     login: Option<Login>,
     challenge: Option<Challenge>,
     data: VecDeque<Vec<u8>>,
@@ -27,7 +30,27 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(wire: Wire, patience: Duration) -> Self {
-        Self { wire, patience, login: None, challenge: None, data: VecDeque::new(), holds_allocation: false }
+        Self {
+            wire,
+            patience,
+            ends_at: None,
+            login: None,
+            challenge: None,
+            data: VecDeque::new(),
+            holds_allocation: false,
+        }
+    }
+
+    /// Waits for nothing beyond this moment, whatever it asks.
+    pub(super) fn ending(mut self, ends_at: Instant) -> Self {
+        self.ends_at = Some(ends_at);
+        self
+    }
+
+    /// How long the next answer may take.
+    fn until(&self) -> Instant {
+        let until = clock::now().mono + self.patience;
+        self.ends_at.map_or(until, |end| end.min(until))
     }
 
     /// Waits for anything at all in answer to a Binding request.
@@ -82,7 +105,7 @@ impl Client {
             return Err(Trouble::Lacking("signature by the password"));
         }
         match ask {
-            Ask::Allocate => self.holds_allocation = true,
+            Ask::Allocate | Ask::AllocateV6 => self.holds_allocation = true,
             Ask::Refresh(0) => self.holds_allocation = false,
             Ask::Binding | Ask::Permit(_) | Ask::Bind { .. } | Ask::Refresh(_) => {}
         }
@@ -91,9 +114,9 @@ impl Client {
 
     fn exchange(&mut self, ask: Ask, is_signed: bool) -> Result<Answer, Trouble> {
         let signed = self.login.as_ref().zip(self.challenge.as_ref()).filter(|_| is_signed);
-        let id = TransactionId::generate();
+        let id = new_id();
         let request = ask.write(id, signed).ok_or(Trouble::Lacking("realm and nonce of a usual length"))?;
-        let until = clock::now().mono + self.patience;
+        let until = self.until();
         let mut wait = FIRST_WAIT;
         let mut is_foreign = false;
         loop {
@@ -122,7 +145,7 @@ impl Client {
 
     /// Keeps data for later; `false` if it is neither data nor STUN, of which there may be late answers.
     fn keep(&mut self, bytes: Vec<u8>) -> bool {
-        let is_stun = bytes.get(4..8) == Some(&MAGIC_COOKIE.to_be_bytes()[..]);
+        let is_stun = bytes.get(4..8) == Some(&MAGIC_COOKIE[..]);
         let is_data = payload_of(&bytes).is_some();
         if is_data && self.data.len() < MAX_KEPT {
             self.data.push_back(bytes);
@@ -132,7 +155,13 @@ impl Client {
 
     pub(super) fn send_data(&mut self, payload: &[u8]) -> Result<(), Trouble> {
         let bytes = channel_data(payload, self.wire.is_stream());
-        self.wire.send(&bytes, clock::now().mono + self.patience).map_err(broken)
+        self.wire.send(&bytes, self.until()).map_err(broken)
+    }
+
+    /// Data for a peer without a channel.
+    pub(super) fn send_to(&mut self, peer: SocketAddr, payload: &[u8]) -> Result<(), Trouble> {
+        let bytes = send_indication(new_id(), peer, payload);
+        self.wire.send(&bytes, self.until()).map_err(broken)
     }
 
     /// The payload of the next ChannelData; `None` if none comes in time.
@@ -153,6 +182,10 @@ impl Client {
     }
 }
 
+fn new_id() -> TransactionId {
+    TransactionId(rand::random())
+}
+
 /// An allocation that is left behind counts against its user for ten minutes.
 impl Drop for Client {
     fn drop(&mut self) {
@@ -160,7 +193,7 @@ impl Drop for Client {
         if !self.holds_allocation {
             return;
         }
-        if let Some(request) = Ask::Refresh(0).write(TransactionId::generate(), signed) {
+        if let Some(request) = Ask::Refresh(0).write(new_id(), signed) {
             // Nobody is left to be told.
             let _ = self.wire.send(&request, clock::now().mono + FIRST_WAIT);
         }

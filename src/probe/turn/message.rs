@@ -1,20 +1,17 @@
 //! The messages of a TURN client: requests written, answers read, streams cut into both. RFC 8489 and RFC 8656.
+//!
+//! Bytes are written and read here, without the codec that the relay is built on: a client that shared it could not see
+//! its mistakes. The tests hold the two against each other.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use stun_types::attribute::{
-    AttributeStaticType as _, ErrorCode, MessageIntegrity, MessageIntegritySha256, Nonce, Realm, Username,
-    XorMappedAddress,
-};
-use stun_types::message::{
-    BINDING, IntegrityAlgorithm, LongTermCredentials, LongTermKeyCredentials, MAGIC_COOKIE, Message, MessageClass,
-    MessageType, MessageWrite as _, MessageWriteExt as _, MessageWriteVec, Method, TransactionId,
-};
-use turn_types::attribute::{ChannelNumber, Lifetime, RequestedTransport, XorPeerAddress, XorRelayedAddress};
-use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH};
+use aws_lc_rs::{constant_time, hmac};
+use md5::{Digest as _, Md5};
 
 /// Bytes of a STUN header. RFC 8489, section 5.
 const HEADER: usize = 20;
+/// What every STUN message has behind its length.
+pub(super) const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// Bytes of a ChannelData header. RFC 8656, section 12.4.
 const CHANNEL_HEADER: usize = 4;
 /// The channel that either side binds to the other, the first there is. RFC 8656, section 12.
@@ -22,11 +19,48 @@ const CHANNEL_HEADER: usize = 4;
 /// Nothing is sent to us on another one, and an answer by HTTP would look like channel 0x4854.
 pub(super) const CHANNEL: u16 = 0x4000;
 
+/// The bits of a message's type that are its class. RFC 8489, section 5.
+const CLASS: u16 = 0x0110;
+const SUCCESS: u16 = 0x0100;
+const FAILURE: u16 = 0x0110;
+/// The type of a Send indication. RFC 8656, section 17.
+const SEND_INDICATION: u16 = 0x0016;
+/// Bytes of an HMAC-SHA1, and of the attribute that carries it.
+const MAC: usize = 20;
+const INTEGRITY: usize = 4 + MAC;
+/// UDP's number among the IANA protocol numbers.
+const UDP: u8 = 17;
+/// Bytes of a name, a realm or a nonce. RFC 8489, sections 14.3, 14.9 and 14.10: 763 at most.
+const MAX_TEXT: usize = 763;
+
+/// Attributes. RFC 8489, section 18.3, and RFC 8656, section 18.
+mod kind {
+    pub(super) const USERNAME: u16 = 0x0006;
+    pub(super) const MESSAGE_INTEGRITY: u16 = 0x0008;
+    pub(super) const ERROR_CODE: u16 = 0x0009;
+    pub(super) const CHANNEL_NUMBER: u16 = 0x000c;
+    pub(super) const LIFETIME: u16 = 0x000d;
+    pub(super) const XOR_PEER_ADDRESS: u16 = 0x0012;
+    pub(super) const DATA: u16 = 0x0013;
+    pub(super) const REALM: u16 = 0x0014;
+    pub(super) const NONCE: u16 = 0x0015;
+    pub(super) const XOR_RELAYED_ADDRESS: u16 = 0x0016;
+    pub(super) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
+    pub(super) const REQUESTED_TRANSPORT: u16 = 0x0019;
+    pub(super) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+}
+
+/// What an answer has in common with its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) struct TransactionId(pub(super) [u8; 12]);
+
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
     Binding,
     Allocate,
+    /// A relay of IPv6.
+    AllocateV6,
     Permit(SocketAddr),
     Bind {
         channel: u16,
@@ -57,8 +91,10 @@ impl std::fmt::Debug for Login {
 }
 
 impl Login {
-    fn key(&self, challenge: &Challenge) -> LongTermKeyCredentials {
-        LongTermCredentials::new(self.username.clone(), self.password.clone()).to_key(challenge.realm.clone())
+    /// RFC 8489, section 9.2.2.
+    fn key(&self, challenge: &Challenge) -> hmac::Key {
+        let text = format!("{}:{}:{}", self.username, challenge.realm, self.password);
+        hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &Md5::digest(text.as_bytes()))
     }
 }
 
@@ -76,14 +112,70 @@ pub(super) struct Answer {
     pub(super) is_signed: bool,
 }
 
+/// A message that is being written.
+struct Draft {
+    bytes: Vec<u8>,
+    id: TransactionId,
+}
+
+impl Draft {
+    fn new(kind: u16, id: TransactionId) -> Self {
+        Self { bytes: [&kind.to_be_bytes()[..], &[0, 0], &MAGIC_COOKIE, &id.0].concat(), id }
+    }
+
+    /// Adds an attribute, padded to four bytes.
+    fn put(&mut self, kind: u16, value: &[u8]) {
+        let length = u16::try_from(value.len()).expect("an attribute of ours is short");
+        self.bytes.extend(kind.to_be_bytes());
+        self.bytes.extend(length.to_be_bytes());
+        self.bytes.extend(value);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        self.set_length(0);
+    }
+
+    /// RFC 8489, section 14.2.
+    fn put_address(&mut self, kind: u16, address: SocketAddr) {
+        let mask = mask(self.id);
+        let family = if address.is_ipv4() { 1 } else { 2 };
+        let octets = match address.ip() {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let mut value = vec![0, family];
+        value.extend(address.port().to_be_bytes().iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+        value.extend(octets.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+        self.put(kind, &value);
+    }
+
+    /// RFC 8489, section 14.5: the length counts the signature already.
+    fn sign(&mut self, key: &hmac::Key) {
+        self.set_length(INTEGRITY);
+        let mac = hmac::sign(key, &self.bytes);
+        self.put(kind::MESSAGE_INTEGRITY, mac.as_ref());
+    }
+
+    fn set_length(&mut self, more: usize) {
+        let length = u16::try_from(self.bytes.len() - HEADER + more).expect("a message of ours is short");
+        self.bytes[2..4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// What addresses are hidden under.
+fn mask(id: TransactionId) -> [u8; 16] {
+    let mut mask = [0; 16];
+    mask[..4].copy_from_slice(&MAGIC_COOKIE);
+    mask[4..].copy_from_slice(&id.0);
+    mask
+}
+
 impl Ask {
-    fn method(&self) -> Method {
+    fn method(&self) -> u16 {
         match self {
-            Self::Binding => BINDING,
-            Self::Allocate => ALLOCATE,
-            Self::Permit(_) => CREATE_PERMISSION,
-            Self::Bind { .. } => CHANNEL_BIND,
-            Self::Refresh(_) => REFRESH,
+            Self::Binding => 0x001,
+            Self::Allocate | Self::AllocateV6 => 0x003,
+            Self::Refresh(_) => 0x004,
+            Self::Permit(_) => 0x008,
+            Self::Bind { .. } => 0x009,
         }
     }
 
@@ -91,52 +183,109 @@ impl Ask {
     ///
     /// `None` if the name, realm or nonce is longer than STUN allows.
     pub(super) fn write(&self, id: TransactionId, signed: Option<(&Login, &Challenge)>) -> Option<Vec<u8>> {
-        let kind = MessageType::from_class_method(MessageClass::Request, self.method());
-        let mut request = Message::builder(kind, id, MessageWriteVec::new());
+        let mut request = Draft::new(self.method(), id);
         match *self {
             Self::Binding => {}
-            Self::Allocate => request.add_attribute(&RequestedTransport::new(RequestedTransport::UDP)).ok()?,
-            Self::Permit(peer) => request.add_attribute(&XorPeerAddress::new(peer, id)).ok()?,
-            Self::Bind { channel, peer } => {
-                request.add_attribute(&ChannelNumber::new(channel)).ok()?;
-                request.add_attribute(&XorPeerAddress::new(peer, id)).ok()?;
+            Self::Allocate => request.put(kind::REQUESTED_TRANSPORT, &[UDP, 0, 0, 0]),
+            Self::AllocateV6 => {
+                request.put(kind::REQUESTED_TRANSPORT, &[UDP, 0, 0, 0]);
+                request.put(kind::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
             }
-            Self::Refresh(seconds) => request.add_attribute(&Lifetime::new(seconds)).ok()?,
+            Self::Permit(peer) => request.put_address(kind::XOR_PEER_ADDRESS, peer),
+            Self::Bind { channel, peer } => {
+                let [high, low] = channel.to_be_bytes();
+                request.put(kind::CHANNEL_NUMBER, &[high, low, 0, 0]);
+                request.put_address(kind::XOR_PEER_ADDRESS, peer);
+            }
+            Self::Refresh(seconds) => request.put(kind::LIFETIME, &seconds.to_be_bytes()),
         }
         if let Some((login, challenge)) = signed {
-            request.add_attribute(&Username::new(&login.username).ok()?).ok()?;
-            request.add_attribute(&Realm::new(&challenge.realm).ok()?).ok()?;
-            request.add_attribute(&Nonce::new(&challenge.nonce).ok()?).ok()?;
-            request.add_message_integrity(&login.key(challenge).into(), IntegrityAlgorithm::Sha1).ok()?;
+            let texts =
+                [(kind::USERNAME, &login.username), (kind::REALM, &challenge.realm), (kind::NONCE, &challenge.nonce)];
+            for (kind, text) in texts {
+                if text.len() > MAX_TEXT {
+                    return None;
+                }
+                request.put(kind, text.as_bytes());
+            }
+            request.sign(&login.key(challenge));
         }
-        Some(request.finish())
+        Some(request.bytes)
     }
 
     /// Reads the answer to the request `id`. `None`: this is none.
     pub(super) fn read(&self, bytes: &[u8], id: TransactionId, signed: Option<(&Login, &Challenge)>) -> Option<Answer> {
-        let message = Message::from_bytes(bytes).ok()?;
-        if message.transaction_id() != id || !message.is_response() || message.method() != self.method() {
+        let head = bytes.first_chunk::<HEADER>()?;
+        let number = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+        let (kind, length) = (number(head[0], head[1]), usize::from(number(head[2], head[3])));
+        let is_failure = kind & CLASS == FAILURE;
+        let is_answer = kind & !CLASS == self.method() && (kind & CLASS == SUCCESS || is_failure);
+        if !is_answer || head[4..8] != MAGIC_COOKIE || head[8..] != id.0 || length + HEADER != bytes.len() {
             return None;
         }
-        let is_marked =
-            message.has_attribute(MessageIntegrity::TYPE) || message.has_attribute(MessageIntegritySha256::TYPE);
-        let is_signed = is_marked
-            && signed
-                .is_some_and(|(login, challenge)| message.validate_integrity(&login.key(challenge).into()).is_ok());
-        let refusal = (message.class() == MessageClass::Error).then(|| match message.attribute::<ErrorCode>() {
-            Ok(error) => (error.code(), error.reason().to_owned()),
-            Err(_) => (0, "no code".to_owned()),
-        });
-        Some(Answer {
-            refusal,
-            mapped: message.attribute::<XorMappedAddress>().ok().map(|mapped| mapped.addr(id)),
-            relayed: message.attribute::<XorRelayedAddress>().ok().map(|relayed| relayed.addr(id)),
-            lifetime: message.attribute::<Lifetime>().ok().map(|lifetime| lifetime.seconds()),
-            realm: message.attribute::<Realm>().ok().map(|realm| realm.realm().to_owned()),
-            nonce: message.attribute::<Nonce>().ok().map(|nonce| nonce.nonce().to_owned()),
-            is_signed,
-        })
+        let mut answer = Answer::default();
+        if is_failure {
+            answer.refusal = Some((0, "no code".to_owned()));
+        }
+        let mut at = HEADER;
+        while at < bytes.len() {
+            let [high, low, long, short] = *bytes.get(at..)?.first_chunk::<4>()?;
+            let value = bytes.get(at + 4..at + 4 + usize::from(number(long, short)))?;
+            let text = || String::from_utf8_lossy(value).into_owned();
+            match number(high, low) {
+                kind::ERROR_CODE if is_failure => {
+                    let [_, _, hundreds, rest, ..] = value else { return None };
+                    let code = u16::from(hundreds & 7) * 100 + u16::from(*rest);
+                    answer.refusal = Some((code, String::from_utf8_lossy(&value[4..]).into_owned()));
+                }
+                kind::XOR_MAPPED_ADDRESS => answer.mapped = answer.mapped.or(address(value, id)),
+                kind::XOR_RELAYED_ADDRESS => answer.relayed = answer.relayed.or(address(value, id)),
+                kind::LIFETIME => answer.lifetime = value.try_into().ok().map(u32::from_be_bytes),
+                kind::REALM => answer.realm = Some(text()),
+                kind::NONCE => answer.nonce = Some(text()),
+                kind::MESSAGE_INTEGRITY => {
+                    let fits =
+                        |(login, challenge): (&Login, &Challenge)| is_mac(bytes, at, value, &login.key(challenge));
+                    answer.is_signed = signed.is_some_and(fits);
+                    // What follows is signed by nobody.
+                    break;
+                }
+                _ => {}
+            }
+            at += 4 + value.len().next_multiple_of(4);
+        }
+        Some(answer)
     }
+}
+
+/// Whether `mac` signs what stands before `at`. The length counts the signature and nothing behind it.
+fn is_mac(bytes: &[u8], at: usize, mac: &[u8], key: &hmac::Key) -> bool {
+    let Ok(length) = u16::try_from(at - HEADER + INTEGRITY) else { return false };
+    let mut signed = bytes[..at].to_vec();
+    signed[2..4].copy_from_slice(&length.to_be_bytes());
+    constant_time::verify_slices_are_equal(hmac::sign(key, &signed).as_ref(), mac).is_ok()
+}
+
+/// An address that was hidden. RFC 8489, section 14.2.
+fn address(value: &[u8], id: TransactionId) -> Option<SocketAddr> {
+    let mask = mask(id);
+    let [_, family, high, low, octets @ ..] = value else { return None };
+    let port = u16::from_be_bytes([high ^ mask[0], low ^ mask[1]]);
+    let plain: Vec<u8> = octets.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect();
+    let ip: IpAddr = match (family, octets.len()) {
+        (1, 4) => Ipv4Addr::from(<[u8; 4]>::try_from(plain).ok()?).into(),
+        (2, 16) => Ipv6Addr::from(<[u8; 16]>::try_from(plain).ok()?).into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// A Send indication: data for a peer without a channel, which nobody answers. RFC 8656, section 11.1.
+pub(super) fn send_indication(id: TransactionId, peer: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let mut message = Draft::new(SEND_INDICATION, id);
+    message.put_address(kind::XOR_PEER_ADDRESS, peer);
+    message.put(kind::DATA, payload);
+    message.bytes
 }
 
 /// Writes `payload` as ChannelData. On a stream it is padded: RFC 8656, section 12.5.
@@ -177,9 +326,8 @@ pub(super) fn cut(stream: &[u8]) -> Cut {
     let whole = if head[..2] == CHANNEL.to_be_bytes() {
         CHANNEL_HEADER + length.next_multiple_of(4)
     } else if head[0] < 0x40 && length.is_multiple_of(4) {
-        let cookie = MAGIC_COOKIE.to_be_bytes();
-        let seen = &stream[CHANNEL_HEADER..stream.len().min(CHANNEL_HEADER + cookie.len())];
-        if !cookie.starts_with(seen) {
+        let seen = &stream[CHANNEL_HEADER..stream.len().min(CHANNEL_HEADER + MAGIC_COOKIE.len())];
+        if !MAGIC_COOKIE.starts_with(seen) {
             return Cut::Foreign;
         }
         HEADER + length
@@ -191,32 +339,82 @@ pub(super) fn cut(stream: &[u8]) -> Cut {
 
 #[cfg(test)]
 mod tests {
+    use stun_types::attribute::{ErrorCode, Realm, XorMappedAddress};
+    use stun_types::message::{
+        IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageClass, MessageIntegrityCredentials,
+        MessageWrite as _, MessageWriteExt as _, MessageWriteVec,
+    };
+    use turn_types::attribute::{ChannelNumber, Data, Lifetime, XorPeerAddress, XorRelayedAddress};
+    use turn_types::message::{CHANNEL_BIND, SEND};
+
     use super::*;
+
+    const ID: TransactionId = TransactionId([7, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
 
     fn login() -> Login {
         Login { username: "1700000000:alice".to_owned(), password: "secret".to_owned() }
     }
 
+    fn challenge() -> Challenge {
+        Challenge { realm: "call.example".to_owned(), nonce: "n".to_owned() }
+    }
+
+    /// Credentials as the other codec has them.
+    fn credentials(password: &str) -> MessageIntegrityCredentials {
+        LongTermKeyCredentials::new(login().username, password.to_owned(), challenge().realm).into()
+    }
+
     #[test]
-    fn a_request_carries_what_it_asks_and_is_signed_by_the_password() {
-        let id = TransactionId::from(7);
-        let challenge = Challenge { realm: "call.example".to_owned(), nonce: "n".to_owned() };
+    fn a_request_is_read_by_the_other_codec_as_it_was_meant() {
         let peer: SocketAddr = "[2001:db8::1]:49200".parse().unwrap();
-        let bytes = Ask::Bind { channel: 0x4000, peer }.write(id, Some((&login(), &challenge))).unwrap();
+        let bytes = Ask::Bind { channel: 0x4000, peer }.write(ID, Some((&login(), &challenge()))).unwrap();
         let message = Message::from_bytes(&bytes).unwrap();
         assert_eq!((message.method(), message.class()), (CHANNEL_BIND, MessageClass::Request));
-        assert_eq!(message.attribute::<XorPeerAddress>().unwrap().addr(id), peer);
+        assert_eq!(message.attribute::<XorPeerAddress>().unwrap().addr(message.transaction_id()), peer);
         assert_eq!(message.attribute::<ChannelNumber>().unwrap().channel(), 0x4000);
-        assert!(message.validate_integrity(&login().key(&challenge).into()).is_ok());
-        let other = Login { password: "other".to_owned(), ..login() };
-        assert!(message.validate_integrity(&other.key(&challenge).into()).is_err());
+        assert!(message.validate_integrity(&credentials("secret")).is_ok());
+        assert!(message.validate_integrity(&credentials("other")).is_err());
         assert!(!format!("{:?}", login()).contains("secret"));
+        let peer: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+        let bytes = send_indication(ID, peer, b"hello");
+        let message = Message::from_bytes(&bytes).unwrap();
+        assert_eq!((message.method(), message.class()), (SEND, MessageClass::Indication));
+        assert_eq!(message.attribute::<XorPeerAddress>().unwrap().addr(message.transaction_id()), peer);
+        assert_eq!(message.attribute::<Data>().unwrap().data(), b"hello");
+    }
+
+    #[test]
+    fn an_answer_of_the_other_codec_is_read_as_it_was_meant() {
+        let signed = (&login(), &challenge());
+        let bytes = Ask::Allocate.write(ID, Some(signed)).unwrap();
+        let request = Message::from_bytes(&bytes).unwrap();
+        let id = request.transaction_id();
+        let (relayed, mapped) = ("[2001:db8::9]:50000".parse().unwrap(), "192.0.2.4:1234".parse().unwrap());
+        let granted = |password: &str| {
+            let mut answer = Message::builder_success(&request, MessageWriteVec::new());
+            answer.add_attribute(&XorRelayedAddress::new(relayed, id)).unwrap();
+            answer.add_attribute(&XorMappedAddress::new(mapped, id)).unwrap();
+            answer.add_attribute(&Lifetime::new(600)).unwrap();
+            answer.add_message_integrity(&credentials(password), IntegrityAlgorithm::Sha1).unwrap();
+            answer.add_fingerprint().unwrap();
+            answer.finish()
+        };
+        let wanted = Answer {
+            relayed: Some(relayed),
+            mapped: Some(mapped),
+            lifetime: Some(600),
+            is_signed: true,
+            ..Answer::default()
+        };
+        assert_eq!(Ask::Allocate.read(&granted("secret"), ID, Some(signed)), Some(wanted));
+        assert!(!Ask::Allocate.read(&granted("other"), ID, Some(signed)).unwrap().is_signed);
+        let cut = &granted("secret")[..40];
+        assert_eq!(Ask::Allocate.read(cut, ID, Some(signed)), None);
     }
 
     #[test]
     fn an_answer_belongs_to_its_request_alone() {
-        let id = TransactionId::from(7);
-        let request = Ask::Allocate.write(id, None).unwrap();
+        let request = Ask::Allocate.write(ID, None).unwrap();
         let request = Message::from_bytes(&request).unwrap();
         let mut refusal = Message::builder_error(&request, MessageWriteVec::new());
         refusal.add_attribute(&ErrorCode::new(401, "Unauthorized").unwrap()).unwrap();
@@ -227,16 +425,16 @@ mod tests {
             realm: Some("r".to_owned()),
             ..Answer::default()
         };
-        assert_eq!(Ask::Allocate.read(&refusal, id, None), Some(wanted));
-        assert_eq!(Ask::Allocate.read(&refusal, TransactionId::from(8), None), None);
-        assert_eq!(Ask::Binding.read(&refusal, id, None), None);
-        assert_eq!(Ask::Allocate.read(request.as_bytes(), id, None), None, "a request is no answer");
-        assert_eq!(Ask::Allocate.read(b"HTTP/1.1 400 Bad Request\r\n", id, None), None);
+        assert_eq!(Ask::Allocate.read(&refusal, ID, None), Some(wanted));
+        assert_eq!(Ask::Allocate.read(&refusal, TransactionId([8; 12]), None), None);
+        assert_eq!(Ask::Binding.read(&refusal, ID, None), None);
+        assert_eq!(Ask::Allocate.read(request.as_bytes(), ID, None), None, "a request is no answer");
+        assert_eq!(Ask::Allocate.read(b"HTTP/1.1 400 Bad Request\r\n", ID, None), None);
     }
 
     #[test]
     fn a_stream_is_cut_into_messages() {
-        let request = Ask::Refresh(0).write(TransactionId::from(1), None).unwrap();
+        let request = Ask::Refresh(0).write(ID, None).unwrap();
         let data = channel_data(b"hello", true);
         assert_eq!(data, [0x40, 0, 0, 5, b'h', b'e', b'l', b'l', b'o', 0, 0, 0]);
         assert_eq!(channel_data(b"hello", false).len(), 9);
@@ -260,7 +458,10 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             let _ = cut(&bytes);
             let _ = payload_of(&bytes);
-            let _ = Ask::Allocate.read(&bytes, TransactionId::from(7), None);
+            let _ = Ask::Allocate.read(&bytes, ID, None);
+            let mut headed = [&[1, 3, 0, 0][..], &MAGIC_COOKIE, &ID.0, &bytes].concat();
+            headed[2..4].copy_from_slice(&(bytes.len() as u16).to_be_bytes());
+            let _ = Ask::Allocate.read(&headed, ID, Some((&login(), &challenge())));
         }
     }
 }

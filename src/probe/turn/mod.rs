@@ -2,9 +2,11 @@
 //!
 //! Two clients allocate and send packets to each other through both relays, as two callers who cannot reach each other
 //! do. What steps mean (`url`, `message`, `report`, `hints`) is apart from sockets (`wire`, `trust`) and from doing it
-//! (`client`, `walk`, `traffic`). Nothing is printed here.
+//! (`client`, `walk`, `traffic`). What the service asks its own relay is `deep`. Nothing is printed here.
 
+pub(super) mod binding;
 mod client;
+mod deep;
 mod hints;
 mod message;
 mod report;
@@ -14,11 +16,10 @@ mod url;
 mod walk;
 mod wire;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::mpsc;
-use std::thread;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+pub use deep::{Denial, OwnRelay, refuses_logins, refuses_peers, relays};
 pub use message::Login;
 pub use report::{Report, Status, Step, StepName, Traffic};
 pub use trust::Trust;
@@ -26,6 +27,7 @@ pub use url::{BadUrl, Carrier, IceUrl, Service};
 
 use self::report::{Advice, Found};
 use crate::sys::clock;
+use crate::sys::net::resolve;
 
 /// What is tested, and how.
 #[derive(Debug, Clone, Copy)]
@@ -122,24 +124,4 @@ fn look_up(attempt: Attempt<'_>) -> (Vec<Step>, Vec<SocketAddr>) {
     firsts.extend(addresses.iter().copied().filter(SocketAddr::is_ipv6).take(1));
     steps.push(Step::new(StepName::Dns, outcome, took));
     (steps, firsts)
-}
-
-/// Asks the system's resolver, which has no deadline of its own.
-fn resolve(host: &str, port: u16, patience: Duration) -> Result<Vec<SocketAddr>, String> {
-    let (told, answer) = mpsc::channel();
-    let place = (host.to_owned(), port);
-    let asking = move || {
-        // Nobody may listen any more.
-        let _ = told.send(place.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
-    };
-    thread::Builder::new().name("dns".to_owned()).spawn(asking).map_err(|error| error.to_string())?;
-    match answer.recv_timeout(patience) {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err("the resolver knows the name but no address".to_owned()),
-        Ok(Ok(mut addresses)) => {
-            addresses.dedup();
-            Ok(addresses)
-        }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the resolver did not answer within {} s", patience.as_secs())),
-    }
 }

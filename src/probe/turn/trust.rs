@@ -1,14 +1,13 @@
 //! TLS as a browser does it: the chain is verified against the authorities of this host, and what it was is told.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs as provider;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -17,14 +16,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::hints::{TlsProblem, Trouble};
 use super::wire::broken;
-
-/// Where distributions keep the authorities they trust.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+use crate::sys::roots;
 
 /// Whom to believe.
 #[derive(Debug, Clone)]
@@ -43,15 +35,7 @@ impl Trust {
     /// The authorities of this host, those of `SSL_CERT_FILE` in their place, and the ones in `own`.
     #[must_use]
     pub fn of_this_host(own: &Path) -> Self {
-        let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
-        let bundle = named.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.is_file()));
-        let mut roots = RootCertStore::empty();
-        for path in bundle.iter().map(PathBuf::as_path).chain([own]) {
-            // A file that is missing vouches for nobody, which is what an untrusted server is told then.
-            let certificates = CertificateDer::pem_file_iter(path).into_iter().flatten();
-            roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-        }
-        Self { roots: Arc::new(roots) }
+        Self { roots: Arc::new(roots::of_this_host(own)) }
     }
 
     /// A configuration, and the place where the server's certificate will be seen.

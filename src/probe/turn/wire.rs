@@ -1,16 +1,17 @@
 //! Sends and receives messages over UDP, TCP or TLS, never longer than until a deadline.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::hints::Trouble;
 use super::message::{Cut, cut};
 use super::trust;
-use crate::sys::clock;
+use crate::sys::marks::Marks;
+use crate::sys::timed::{Timed, left};
 
 /// Bytes that are read at a time; no datagram has more.
 const BUFFER: usize = 65_536;
@@ -29,36 +30,6 @@ enum Kind {
     Tls(Box<StreamOwned<ClientConnection, Timed>>),
 }
 
-/// A stream whose every read and write ends at the deadline.
-pub(super) struct Timed {
-    stream: TcpStream,
-    until: Instant,
-}
-
-/// What is left until `until`; an operating system takes zero for forever.
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(clock::now().mono);
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.until)?))?;
-        self.stream.read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.until)?))?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
 impl Wire {
     /// A UDP socket that talks to `server` alone.
     pub(super) fn udp(server: SocketAddr) -> io::Result<Self> {
@@ -72,7 +43,12 @@ impl Wire {
     pub(super) fn tcp(server: SocketAddr, until: Instant) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&server, left(until)?)?;
         stream.set_nodelay(true)?;
-        Ok(Self::new(Kind::Tcp(Timed { stream, until })))
+        Ok(Self::new(Kind::Tcp(Timed::new(stream, until))))
+    }
+
+    /// As [`Wire::tcp`], to a server of this process, which is to know where it comes from.
+    pub(super) fn own_tcp(server: SocketAddr, marks: &Marks, until: Instant) -> io::Result<Self> {
+        Ok(Self::new(Kind::Tcp(Timed::new(marks.connect(server, until)?, until))))
     }
 
     /// Shakes hands on a TCP connection. Gives the protocol's version.
@@ -98,6 +74,11 @@ impl Wire {
             Some(_) | None => "TLS",
         };
         Ok((Self::new(Kind::Tls(Box::new(StreamOwned::new(tls, tcp)))), version.to_owned()))
+    }
+
+    /// A stream whose handshake is done.
+    pub(super) fn of_tls(tls: StreamOwned<ClientConnection, Timed>) -> Self {
+        Self::new(Kind::Tls(Box::new(tls)))
     }
 
     fn new(kind: Kind) -> Self {

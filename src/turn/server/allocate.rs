@@ -12,7 +12,7 @@ use turn_types::attribute::{
 };
 use turn_types::message::ALLOCATE;
 
-use super::allocation::{Allocation, Asked, FAMILIES, Opening, Origin, Relay, Slot};
+use super::allocation::{Allocation, Asked, FAMILIES, Opening, Origin, Owner, Relay, Slot};
 use super::auth::{Identity, Key, Refusal};
 use super::bandwidth::Meter;
 use super::grants::{Channels, Permissions};
@@ -69,9 +69,11 @@ impl Server {
             return refused(NO_CAPACITY);
         }
         let quotas = (self.settings.user_quota, self.settings.total_quota);
-        let Some(user_id) = self.shared.enter(&identity.user_id, quotas.0, quotas.1) else {
-            return refused(ErrorCode::ALLOCATION_QUOTA_REACHED);
+        let owner = match identity.probe {
+            Some(route) => self.shared.enter_probe().then_some(Owner::Probe(route)),
+            None => self.shared.enter(&identity.user_id, quotas.0, quotas.1).map(Owner::User),
         };
+        let Some(owner) = owner else { return refused(ErrorCode::ALLOCATION_QUOTA_REACHED) };
         let slot = self.take_slot();
         self.by_client.insert(client, slot);
         let mut kept = None;
@@ -89,7 +91,7 @@ impl Server {
         self.slots[slot as usize] = Slot::Opening(Box::new(Opening {
             client,
             username: identity.username.into(),
-            user_id,
+            owner,
             key: identity.key,
             origin,
             has_fingerprint: has_fingerprint(message.as_bytes()),
@@ -154,7 +156,7 @@ impl Server {
     /// Answers the Allocate in `slot`, whose relay sockets are open, or could not be opened.
     pub(super) fn finish_allocate(&mut self, slot: u32, now: Now) {
         let Slot::Opening(opening) = std::mem::replace(&mut self.slots[slot as usize], Slot::Free) else { return };
-        let Opening { client, username, user_id, key, mut origin, has_fingerprint, asked } = *opening;
+        let Opening { client, username, owner, key, mut origin, has_fingerprint, asked } = *opening;
         let expires_at = now.mono + origin.lifetime;
         let mut relays = [None; 2];
         for (family, asked) in FAMILIES.into_iter().zip(asked) {
@@ -170,9 +172,11 @@ impl Server {
             put_error(&mut reply, NO_CAPACITY);
             let message = seal(reply, Some(&key), has_fingerprint);
             self.by_client.remove(&client);
-            self.shared.leave(&user_id);
+            self.shared.leave(&owner);
             self.free.push(slot);
-            self.counts.end(Outcome::NoCapacity);
+            if !owner.is_probe() {
+                self.counts.end(Outcome::NoCapacity);
+            }
             self.queue(Action::Reply { client, message });
             return;
         }
@@ -181,7 +185,7 @@ impl Server {
         let allocation = Allocation {
             client,
             username,
-            user_id,
+            owner,
             key,
             relays,
             permissions: Permissions::new(),

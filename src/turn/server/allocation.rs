@@ -14,9 +14,25 @@ use super::shared::View;
 use super::{Action, Client, RelayId, Server, Transport};
 use crate::sys::net::Family;
 use crate::turn::counters::Outcome;
+use crate::turn::insiders::Route;
 
 /// Both families, in the order of everything that is kept by family.
 pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// Whose an allocation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// What the quota counts by.
+    User(Arc<str>),
+    /// A probe of this process: counts nowhere, and its packets go this way.
+    Probe(Route),
+}
+
+impl Owner {
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self, Self::Probe(_))
+    }
+}
 
 /// A place for an allocation.
 pub(super) enum Slot {
@@ -42,7 +58,7 @@ pub(super) enum Asked {
 pub(super) struct Opening {
     pub(super) client: Client,
     pub(super) username: Box<str>,
-    pub(super) user_id: Arc<str>,
+    pub(super) owner: Owner,
     pub(super) key: Key,
     pub(super) origin: Origin,
     pub(super) has_fingerprint: bool,
@@ -71,8 +87,7 @@ pub(super) struct Allocation {
     pub(super) client: Client,
     /// The whole name: another one may not use this allocation.
     pub(super) username: Box<str>,
-    /// What the quota counts by.
-    pub(super) user_id: Arc<str>,
+    pub(super) owner: Owner,
     /// Derived from the password, which is not kept. RFC 8656, section 6.
     pub(super) key: Key,
     /// By family, at least one.
@@ -137,8 +152,10 @@ impl Server {
             self.shared.set_live(relay.address, true);
         }
         self.deadlines.insert((allocation.expires_at(), slot));
+        if !allocation.owner.is_probe() {
+            self.counts.end(Outcome::Granted);
+        }
         self.slots[slot as usize] = Slot::Live(Box::new(allocation));
-        self.counts.end(Outcome::Granted);
     }
 
     /// Deletes whatever is in `slot`, at once and wholly.
@@ -148,7 +165,7 @@ impl Server {
             Slot::Abandoned(waiting) => self.slots[slot as usize] = Slot::Abandoned(waiting),
             Slot::Opening(opening) => {
                 self.by_client.remove(&opening.client);
-                self.shared.leave(&opening.user_id);
+                self.shared.leave(&opening.owner);
                 let mut waiting = 0;
                 for (family, asked) in FAMILIES.into_iter().zip(opening.asked) {
                     match asked {
@@ -163,14 +180,16 @@ impl Server {
             Slot::Live(allocation) => {
                 self.deadlines.remove(&(allocation.expires_at(), slot));
                 self.by_client.remove(&allocation.client);
-                self.shared.leave(&allocation.user_id);
+                self.shared.leave(&allocation.owner);
                 for (family, relay) in FAMILIES.into_iter().zip(&allocation.relays) {
                     if let Some(relay) = relay {
                         self.close(slot, family, relay, allocation.is_published);
                     }
                 }
                 self.free.push(slot);
-                self.counts.end(outcome);
+                if !allocation.owner.is_probe() {
+                    self.counts.end(outcome);
+                }
             }
         }
     }

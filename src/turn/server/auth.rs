@@ -17,6 +17,7 @@ use super::presented::Presented;
 use super::{Client, Settings};
 use crate::sys::clock::Now;
 use crate::turn::credentials;
+use crate::turn::insiders::Route;
 
 pub(super) use super::integrity::Key;
 
@@ -37,6 +38,8 @@ pub(super) struct Identity {
     pub(super) key: Key,
     /// Too late for a new allocation.
     pub(super) is_expired: bool,
+    /// A probe of this process, and the way its packets go.
+    pub(super) probe: Option<Route>,
 }
 
 /// Why a request is refused.
@@ -60,13 +63,12 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(settings: &Settings) -> Self {
-        let keyring = Keyring::new(&settings.realm, &settings.secrets, &settings.users);
-        Self { keyring, nonces: Nonces::new(&settings.nonce_key), told_at: None }
+        Self { keyring: Keyring::new(settings), nonces: Nonces::new(&settings.nonce_key), told_at: None }
     }
 
     /// Goes on by other settings. Nonces stay good, and so do live allocations, which have their keys.
     pub(super) fn set_settings(&mut self, settings: &Settings, now: Now) {
-        self.keyring = Keyring::new(&settings.realm, &settings.secrets, &settings.users);
+        self.keyring = Keyring::new(settings);
         self.nonces.set_key(&settings.nonce_key, now);
     }
 
@@ -114,7 +116,13 @@ impl Gate {
             user_id: known.map_or("", |known| known.user_id).to_owned(),
             key: Key { derived, answers_by },
             is_expired: known.is_none_or(|known| known.is_expired),
+            probe: known.and_then(|known| known.probe),
         })
+    }
+
+    /// Whether a request comes from a probe of this process, which may be about to be refused.
+    pub(super) fn is_probe(&self, presented: &Presented<'_>) -> bool {
+        presented.username.and_then(read_name).is_some_and(|name| self.keyring.is_probe(name))
     }
 
     /// What is added to a refusal so that the client can try again, at most `room` bytes. `None` if nothing fits.

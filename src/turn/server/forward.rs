@@ -10,11 +10,12 @@ use stun_types::message::{MessageClass, MessageType, MessageWrite as _, MessageW
 use turn_types::attribute::{Icmp, XorPeerAddress};
 use turn_types::message::DATA;
 
-use super::allocation::Allocation;
+use super::allocation::{Allocation, Owner};
 use super::settings::Reach;
 use super::{Action, Client, Forward, Frame, IcmpError, RelayId, Server, Slot, Transport, family_of, put, wire};
 use crate::sys::net::Family;
 use crate::turn::counters::Dropped;
+use crate::turn::insiders::Route;
 use crate::turn::peers::PeerPolicy;
 
 /// ICMP types that a client is told of: RFC 8656, section 11.5.
@@ -65,7 +66,9 @@ impl Server {
         let family = family_of(peer.ip());
         let from = allocation.relay(family, now).ok_or(Dropped::NoAllocation)?;
         self.charge(allocation, payload.len(), now)?;
-        if reach == Reach::Relay {
+        let owner = &allocation.owner;
+        let is_counted = !owner.is_probe();
+        if reach == Reach::Relay && *owner != Owner::Probe(Route::ByKernel) {
             if let Some(other) = self.by_relay.get(&peer) {
                 return self.relay_to_client(RelayId::new(*other, family), from, payload, now);
             }
@@ -82,9 +85,9 @@ impl Server {
                     return Err(Dropped::Bandwidth);
                 }
                 let (client, number) = (view.client, view.channel_to(from, now));
-                return self.deliver(client, number, from, payload, now);
+                return self.deliver(client, number, from, payload, is_counted, now);
             }
-        } else {
+        } else if reach == Reach::Peer && is_counted {
             self.charge_all(payload.len(), now)?;
             self.counts.relay(payload.len());
         }
@@ -105,7 +108,7 @@ impl Server {
         self.admit(allocation, peer, now)?;
         self.charge(allocation, payload.len(), now)?;
         let number = allocation.channels.to(peer, now).map(|channel| channel.number);
-        self.deliver(allocation.client, number, peer, payload, now)
+        self.deliver(allocation.client, number, peer, payload, !allocation.owner.is_probe(), now)
     }
 
     /// What the network said of a datagram to `peer`: RFC 8656, section 11.5. It comes as an indication even if there
@@ -126,7 +129,9 @@ impl Server {
         self.admit(allocation, peer, now)?;
         // A peer that answers each datagram so must not cost more than one that answers by data.
         self.charge(allocation, ICMP_INDICATION, now)?;
-        self.charge_all(ICMP_INDICATION, now)?;
+        if !allocation.owner.is_probe() {
+            self.charge_all(ICMP_INDICATION, now)?;
+        }
         let client = allocation.client;
         // Only what is too big has a number with it, the MTU. RFC 8656, section 18.13.
         let is_too_big = matches!((error.family, error.kind, error.code), (Family::V4, 3, 4) | (Family::V6, 2, _));
@@ -161,17 +166,20 @@ impl Server {
         if is_open { Ok(permission.reach) } else { Err(Dropped::DeniedPeer) }
     }
 
-    /// Wraps data for a client, by its channel if there is one, and counts it.
+    /// Wraps data for a client, by its channel if there is one, and counts it unless it is a probe's.
     fn deliver(
         &mut self,
         client: Client,
         number: Option<u16>,
         peer: SocketAddr,
         payload: Range<usize>,
+        is_counted: bool,
         now: Instant,
     ) -> Result<Forward, Dropped> {
-        self.charge_all(payload.len(), now)?;
-        self.counts.relay(payload.len());
+        if is_counted {
+            self.charge_all(payload.len(), now)?;
+            self.counts.relay(payload.len());
+        }
         let frame = match number {
             Some(number) => Frame::Channel(number),
             None => Frame::Indication { peer: self.settings.told(peer), serial: self.next_indication() },
@@ -181,7 +189,8 @@ impl Server {
 
     /// Counts `bytes` against the allocation's bandwidth.
     fn charge(&self, allocation: &Allocation, bytes: usize, now: Instant) -> Result<(), Dropped> {
-        let Some(rate) = self.settings.allocation_bandwidth else { return Ok(()) };
+        let rate = self.settings.allocation_bandwidth.filter(|_| !allocation.owner.is_probe());
+        let Some(rate) = rate else { return Ok(()) };
         let is_within = allocation.meter.admits(bytes, rate, self.since_began(now));
         if is_within { Ok(()) } else { Err(Dropped::Bandwidth) }
     }

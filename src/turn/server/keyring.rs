@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use stun_types::attribute::Userhash;
 
+use super::Settings;
 use super::integrity::{Derived, PasswordHash};
 use crate::config;
 use crate::sys::clock::Now;
 use crate::turn::credentials::{Issuer, User};
+use crate::turn::insiders::{Insiders, Route, is_reserved};
 
 /// Static users, and the secrets that time-limited names are verified by.
 pub(super) struct Keyring {
     realm: String,
     issuers: Vec<Issuer>,
     users: BTreeMap<String, config::Secret>,
+    insiders: Insiders,
     /// The hash of a name can be turned back only for names that are known beforehand, the static ones.
     names_by_hash: BTreeMap<[u8; 32], String>,
 }
@@ -25,14 +28,18 @@ pub(super) struct Known<'a> {
     pub(super) user_id: &'a str,
     /// Whether it is too late for a new allocation.
     pub(super) is_expired: bool,
+    /// A probe of this process, and the way its packets go.
+    pub(super) probe: Option<Route>,
 }
 
 impl Keyring {
-    pub(super) fn new(realm: &str, secrets: &[config::Secret], users: &BTreeMap<String, config::Secret>) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let Settings { realm, secrets, users, probe_key, .. } = settings;
         Self {
-            realm: realm.to_owned(),
+            realm: realm.clone(),
             issuers: secrets.iter().map(Issuer::new).collect(),
             users: users.clone(),
+            insiders: Insiders::new(probe_key),
             names_by_hash: users.keys().map(|name| (Userhash::compute(name, realm), name.clone())).collect(),
         }
     }
@@ -50,12 +57,21 @@ impl Keyring {
         self.names_by_hash.get(hash).map(String::as_str)
     }
 
+    /// Whether a name is that of a probe of this process, whatever its password.
+    pub(super) fn is_probe(&self, name: &str) -> bool {
+        self.insiders.recognise(name).is_some()
+    }
+
     /// Whose name it is. `None` for a name that nobody can have.
     pub(super) fn known<'a>(&self, name: &'a str, now: Now) -> Option<Known<'a>> {
         if self.users.contains_key(name) {
-            return Some(Known { user_id: name, is_expired: false });
+            return Some(Known { user_id: name, is_expired: false, probe: None });
         }
-        User::parse(name).map(|user| Known { user_id: user.id, is_expired: user.is_expired(now) })
+        let user = User::parse(name)?;
+        let probe = self.insiders.recognise(name);
+        // Whoever knows a configured secret may choose any name but a probe's.
+        let is_somebody = probe.is_some() || !is_reserved(name);
+        is_somebody.then(|| Known { user_id: user.id, is_expired: user.is_expired(now), probe })
     }
 
     /// The one of the name's keys that `fits`: a time-limited name has one by each secret.

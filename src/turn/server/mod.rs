@@ -222,19 +222,19 @@ impl Server {
             Some(0x00..=0x03) => self.handle_message(client, bytes, now),
             _ => Err(Dropped::Malformed),
         };
-        self.count(forward)
+        self.count(forward, self.recent)
     }
 
     /// A datagram of `len` bytes that `peer` sent to a relay socket.
     pub fn handle_peer(&mut self, relay: RelayId, peer: SocketAddr, len: usize, now: Now) -> Option<Forward> {
         let forward = self.relay_to_client(relay, self.settings.heard(peer), 0..len, now.mono);
-        self.count(forward.map(Some))
+        self.count(forward.map(Some), relay.slot())
     }
 
     /// What the network said of a datagram that `relay` had sent to `peer`.
     pub fn handle_icmp(&mut self, relay: RelayId, peer: SocketAddr, error: IcmpError, now: Now) {
         let told = self.relay_icmp(relay, self.settings.heard(peer), error, now.mono);
-        self.count(told.map(|()| None));
+        self.count(told.map(|()| None), relay.slot());
     }
 
     /// Whether `client` has an allocation.
@@ -340,9 +340,14 @@ impl Server {
         }
     }
 
-    fn count(&mut self, forward: Result<Option<Forward>, Dropped>) -> Option<Forward> {
+    /// Counts what is not relayed. `slot` is that of the allocation which it was from or for, if it got so far.
+    fn count(&mut self, forward: Result<Option<Forward>, Dropped>, slot: u32) -> Option<Forward> {
         forward.unwrap_or_else(|why| {
-            self.counts.drop(why);
+            let has_owner = !matches!(why, Dropped::Malformed | Dropped::RateLimited | Dropped::NoAllocation);
+            let is_probe = || self.allocation(slot).is_some_and(|allocation| allocation.owner.is_probe());
+            if !(has_owner && is_probe()) {
+                self.counts.drop(why);
+            }
             None
         })
     }

@@ -37,6 +37,8 @@ struct Asked<'a> {
     message: &'a Message<'a>,
     /// Whether it has an integrity, right or wrong.
     is_signed: bool,
+    /// Whether it comes from a probe of this process.
+    is_probe: bool,
     userhash: Option<&'a [u8]>,
     has_fingerprint: bool,
     now: Now,
@@ -58,6 +60,7 @@ impl Server {
             client,
             message,
             is_signed: presented.mark.is_some(),
+            is_probe: self.gate.is_probe(&presented),
             userhash: presented.userhash,
             has_fingerprint: presented.has_fingerprint,
             now,
@@ -136,7 +139,7 @@ impl Server {
     /// Whether a client that has shown no credentials gets an answer. Over a stream it cannot be somebody else.
     fn may_answer(&mut self, asked: &Asked<'_>, answered: Answered) -> bool {
         let is_stream = asked.client.transport != Transport::Udp;
-        let may = is_stream || self.limits.allows(asked.client.remote.ip(), answered, asked.now.mono);
+        let may = is_stream || asked.is_probe || self.limits.allows(asked.client.remote.ip(), answered, asked.now.mono);
         if !may {
             self.counts.drop(Dropped::RateLimited);
         }
@@ -166,7 +169,7 @@ impl Server {
     fn refuse(&mut self, asked: &Asked<'_>, refusal: Refusal, key: Option<&Key>) {
         let Refusal { mut code, challenges } = refusal;
         let key = key.filter(|_| !challenges);
-        if asked.is_signed && asked.message.method() == ALLOCATE {
+        if asked.is_signed && asked.message.method() == ALLOCATE && !asked.is_probe {
             self.counts.end(outcome_of(code));
         }
         let answered = if asked.is_signed { Answered::Failed } else { Answered::Unsigned };

@@ -43,6 +43,8 @@ pub struct Settings {
     pub dont_fragment: bool,
     /// Authenticates nonces; the same for all shards of a process.
     pub nonce_key: [u8; 32],
+    /// Makes and knows the names of this process's own probes; as random, and as common to all shards.
+    pub probe_key: Secret,
 }
 
 /// What an allocation finds at an address that it may have a permission for.

@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwapOption, Guard};
 
 use super::Client;
+use super::allocation::Owner;
 use super::bandwidth::Meter;
 
 /// Bits of one word.
 const WORD: usize = 64;
 /// Words for all ports.
 const WORDS: usize = 65536 / WORD;
+
+/// Allocations that probes may have at a time; more means that they are not given back.
+const MAX_PROBES: u32 = 32;
 
 /// Quotas, bandwidth, the relay ports in use, and what other shards must know of the allocations there.
 pub struct Shared {
@@ -27,6 +31,8 @@ pub struct Shared {
     views_v6: OnceLock<Views>,
     shards: AtomicU32,
     total: AtomicU32,
+    /// Allocations of probes, which count nowhere else.
+    probes: AtomicU32,
     by_user: Mutex<BTreeMap<Arc<str>, u32>>,
     /// Of all allocations together.
     meter: Meter,
@@ -72,6 +78,7 @@ impl Shared {
             views_v6: OnceLock::new(),
             shards: AtomicU32::new(0),
             total: AtomicU32::new(0),
+            probes: AtomicU32::new(0),
             by_user: Mutex::default(),
             meter: Meter::default(),
             began_at: OnceLock::new(),
@@ -141,13 +148,23 @@ impl Shared {
         Some(name)
     }
 
-    /// Counts one allocation of `user` less.
-    pub(super) fn leave(&self, user: &str) {
+    /// Counts one more allocation of a probe, if there is room for it.
+    pub(super) fn enter_probe(&self) -> bool {
+        let more = |count: u32| (count < MAX_PROBES).then_some(count + 1);
+        self.probes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts one allocation of `owner` less.
+    pub(super) fn leave(&self, owner: &Owner) {
+        let Owner::User(user) = owner else {
+            self.probes.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
         let mut by_user = self.by_user.lock().expect("nothing panics while it holds this lock");
-        let Some(count) = by_user.get_mut(user) else { return };
+        let Some(count) = by_user.get_mut(&**user) else { return };
         *count -= 1;
         if *count == 0 {
-            by_user.remove(user);
+            by_user.remove(&**user);
         }
         self.total.fetch_sub(1, Ordering::Relaxed);
     }

@@ -172,6 +172,7 @@ impl Sim {
             total_bandwidth: None,
             dont_fragment: false,
             nonce_key: [7; 32],
+            probe_key: Secret::new(vec![9; 32]),
         };
         change(&mut settings);
         Self::shard(settings, Arc::new(Shared::new(49160..=49199)), 49160, clock::now())

@@ -284,6 +284,7 @@ fn settings(mode: PeerMode) -> Settings {
         total_bandwidth: None,
         dont_fragment: true,
         nonce_key: [3; 32],
+        probe_key: Secret::new(vec![b'p'; 32]),
     }
 }
 

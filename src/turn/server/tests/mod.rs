@@ -13,6 +13,7 @@ mod live;
 mod malformed;
 mod model;
 mod peers;
+mod probes;
 mod relaying;
 mod shards;
 mod vectors;
