@@ -71,6 +71,8 @@ const PURE: &[&str] = &[
     "certs/leaf.rs",
     "certs/moment.rs",
     "certs/pair.rs",
+    "certs/preflight/dns.rs",
+    "certs/preflight/judge.rs",
     "certs/renewal",
     "certs/trouble.rs",
     "config/authority.rs",

@@ -8,10 +8,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustls::pki_types::CertificateDer;
 use tracing::{info, warn};
 
-use super::acme::{self, Obtained, Session, Window};
+use super::acme::{self, Obtained};
 use super::challenge::{Challenges, Kind};
 use super::handle::{LastAttempt, RenewalState, RenewalView};
 use super::local_ca::sha256_hex;
@@ -21,15 +20,13 @@ use super::renewal::{
     self, Alarm, Attempt, Held, Outcome, Purpose, Reason, Record, State, Step, Wish, alarm, next_step,
 };
 use super::trouble::{Class, Trouble};
+use super::work::{Done, OrderWork, Preflight, SessionOf, Work};
 use super::{Served, Source};
 use crate::config::{ChallengeChoice, Config, Directory, Host, Secrets};
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::fault;
 use crate::sys::fs::{create_private_dir, write_atomic};
-
-/// How often an order is gone on with that stopped at nothing but a nonce.
-const MAX_ROUNDS: usize = 8;
 
 /// Where the certificate of an authority and what belongs to it are kept.
 #[derive(Debug, Clone)]
@@ -96,83 +93,9 @@ pub(super) struct Keeper {
     known: Vec<Known>,
     files: AcmeFiles,
     challenges: Challenges,
+    preflight: Option<Preflight>,
     state: State,
     under_way: Option<Purpose>,
-}
-
-/// Something to be done that takes its time.
-pub(super) enum Work {
-    Advice { session: Box<SessionOf>, certificate: CertificateDer<'static>, fingerprint: String },
-    Order(Box<OrderWork>),
-}
-
-/// With whom to speak, and where its account is kept.
-pub(super) struct SessionOf {
-    authority: acme::Authority,
-    account: PathBuf,
-}
-
-pub(super) struct OrderWork {
-    with: SessionOf,
-    purpose: Purpose,
-    hosts: BTreeSet<Host>,
-    kinds: Vec<Kind>,
-    replaces: Option<CertificateDer<'static>>,
-    challenges: Challenges,
-    pending: Option<PathBuf>,
-}
-
-/// What came of it.
-pub(super) enum Done {
-    Advised { fingerprint: String, window: std::result::Result<Window, Trouble> },
-    Ordered { purpose: Purpose, result: std::result::Result<(Obtained, Kind), Trouble> },
-}
-
-impl Work {
-    /// Speaks with the authority.
-    pub(super) async fn run(self) -> Done {
-        match self {
-            Self::Advice { session, certificate, fingerprint } => {
-                let window = match Session::open(&session.authority, &session.account).await {
-                    Ok(session) => session.advice(&certificate).await,
-                    Err(trouble) => Err(trouble),
-                };
-                Done::Advised { fingerprint, window }
-            }
-            Self::Order(work) => {
-                let purpose = work.purpose;
-                Done::Ordered { purpose, result: work.run().await }
-            }
-        }
-    }
-}
-
-impl OrderWork {
-    /// An authority may take a nonce of its own for a bad one, more often than the crate asks again. The order is gone
-    /// on with then, where it stopped.
-    async fn run(self) -> std::result::Result<(Obtained, Kind), Trouble> {
-        let mut result = self.attempt().await;
-        for _ in 1..MAX_ROUNDS {
-            match &result {
-                Err(trouble) if trouble.code == "badNonce" => result = self.attempt().await,
-                Ok(_) | Err(_) => break,
-            }
-        }
-        result
-    }
-
-    async fn attempt(&self) -> std::result::Result<(Obtained, Kind), Trouble> {
-        let session = Session::open(&self.with.authority, &self.with.account).await?;
-        let order = acme::Order {
-            directory: &self.with.authority.directory,
-            hosts: &self.hosts,
-            kinds: &self.kinds,
-            replaces: self.replaces.as_ref(),
-            challenges: &self.challenges,
-            pending: self.pending.as_deref(),
-        };
-        session.obtain(&order).await
-    }
 }
 
 impl Keeper {
@@ -213,9 +136,13 @@ impl Keeper {
             })
             .collect();
         let wanted = hosts.iter().map(text).collect();
+        let preflight = acme
+            .directory
+            .is_public
+            .then(|| Preflight { own: config.turn.public_ips.clone(), issuer: acme.directory.caa });
         let kinds = kinds(config, record.challenge.as_deref());
         let state = State { authorities, wanted, held: None, record, wish: None };
-        Self { hosts, kinds, known, files, challenges, state, under_way: None }
+        Self { hosts, kinds, known, files, challenges, preflight, state, under_way: None }
     }
 
     /// The newest certificate of an authority if it can be served now: whole, not over, and for one of the hosts.
@@ -325,6 +252,7 @@ impl Keeper {
                     replaces: leaf.filter(|_| replaces),
                     challenges: self.challenges.clone(),
                     pending,
+                    preflight: self.preflight.clone(),
                 }))))
             }
         }

@@ -13,12 +13,14 @@ pub mod leaf;
 pub mod local_ca;
 pub mod moment;
 pub mod pair;
+pub mod preflight;
 pub mod renewal;
 pub mod request;
 pub mod store;
 mod task;
 pub mod trouble;
 pub mod trust;
+mod work;
 
 pub use handle::{CertHandle, LastAttempt, RenewalState, RenewalView, Served, Source};
 pub use store::load_or_issue;

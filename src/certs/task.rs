@@ -10,10 +10,11 @@ use tracing::{info, warn};
 
 use super::files::{Watched, load_files};
 use super::handle::Asked;
-use super::keeper::{Done, Keeper};
+use super::keeper::Keeper;
 use super::moment::Moment;
 use super::renewal::Wish;
 use super::store::{load_or_issue, reissue};
+use super::work::Done;
 use super::{CertHandle, Served, Source};
 use crate::config::{CertSource, Config, Secrets};
 use crate::error::{Failure, Result};

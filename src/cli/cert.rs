@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Frame;
 use crate::certs::files::load_files;
 use crate::certs::keeper::{AcmeFiles, load_bundle};
+use crate::certs::preflight::look;
 use crate::certs::renewal::{Scenario, rehearse, scenarios};
 use crate::certs::request::{RequestFiles, import, write_request};
 use crate::certs::store::{Files, load};
@@ -37,6 +38,8 @@ pub(super) enum Args {
         #[arg(long)]
         force: bool,
     },
+    /// Look whether an authority could issue: the names in the DNS, each family, and CAA records
+    Preflight,
     /// Have the stores of this host trust the local CA: the system's, Chromium's and Firefox's
     Trust,
     /// Take the local CA out of these stores
@@ -66,6 +69,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     match args {
         Args::Show => show(frame),
         Args::Renew { force } => renew(frame, force),
+        Args::Preflight => look_first(frame),
         Args::Trust => tell_stores(frame, &trust(&frame.home, env::home_dir().as_deref())?, "trusts"),
         Args::Untrust => tell_stores(frame, &untrust(&frame.home, env::home_dir().as_deref())?, "no longer trusts"),
         Args::Csr => csr(frame),
@@ -122,6 +126,31 @@ fn play(frame: &Frame, only: Option<&str>, years: u64, seed: u64) -> Result<Exit
         );
     }
     if all_hold { Ok(ExitCode::SUCCESS) } else { Err(Failure::bug("a certificate ended that should not have")) }
+}
+
+/// Fails with 12 if something outside this host is proven to be in the way.
+fn look_first(frame: &Frame) -> Result<ExitCode> {
+    let config = load_config(&frame.home)?.config;
+    let directory = &config.certificate.acme.directory;
+    let hosts = config.hosts.iter().filter(|host| directory.may_certify(host)).cloned().collect();
+    let objections = look(&hosts, &config.turn.public_ips, directory.caa);
+    if frame.json {
+        let documents: Vec<_> = objections
+            .iter()
+            .map(|one| json!({ "code": one.code, "what": one.what, "hint": one.hint, "certain": one.is_certain }))
+            .collect();
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "objections": documents }));
+    } else if objections.is_empty() {
+        frame.say(&format!("nothing seems to keep {} from issuing", directory.text));
+    }
+    let is_proven = objections.iter().any(|one| one.is_certain);
+    if !frame.json {
+        for objection in &objections {
+            let word = if objection.is_certain { "in the way" } else { "perhaps" };
+            frame.print(&format!("{word}: {}\n  hint: {}", objection.what, objection.hint));
+        }
+    }
+    Ok(if is_proven { ExitCode::from(Kind::OutsideHost.exit_code()) } else { ExitCode::SUCCESS })
 }
 
 /// Says what became of each store. It has failed if one could not be changed.

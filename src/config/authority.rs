@@ -6,12 +6,29 @@ use std::str::FromStr;
 use super::Host;
 use super::forms::Malformed;
 
-/// Authorities that are known by a word: the word, the directory, and where an order is rehearsed.
-const KNOWN: [(&str, &str, Option<&str>); 4] = [
-    ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory", Some(LETSENCRYPT_STAGING)),
-    ("letsencrypt-staging", LETSENCRYPT_STAGING, None),
-    ("zerossl", "https://acme.zerossl.com/v2/DV90", None),
-    ("google", "https://dv.acme-v02.api.pki.goog/directory", Some("https://dv.acme-v02.test-api.pki.goog/directory")),
+/// An authority that is known by a word.
+struct Known {
+    word: &'static str,
+    url: &'static str,
+    twin: Option<&'static str>,
+    caa: &'static str,
+}
+
+const KNOWN: [Known; 4] = [
+    Known {
+        word: "letsencrypt",
+        url: "https://acme-v02.api.letsencrypt.org/directory",
+        twin: Some(LETSENCRYPT_STAGING),
+        caa: "letsencrypt.org",
+    },
+    Known { word: "letsencrypt-staging", url: LETSENCRYPT_STAGING, twin: None, caa: "letsencrypt.org" },
+    Known { word: "zerossl", url: "https://acme.zerossl.com/v2/DV90", twin: None, caa: "sectigo.com" },
+    Known {
+        word: "google",
+        url: "https://dv.acme-v02.api.pki.goog/directory",
+        twin: Some("https://dv.acme-v02.test-api.pki.goog/directory"),
+        caa: "pki.goog",
+    },
 ];
 const LETSENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
@@ -31,23 +48,24 @@ pub struct Directory {
     pub twin: Option<String>,
     /// It certifies only what is reachable from the internet.
     pub is_public: bool,
+    /// What it is called in CAA records.
+    pub caa: Option<&'static str>,
 }
 
 impl FromStr for Directory {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let known = KNOWN.iter().find(|(word, url, _)| *word == text || *url == text);
-        if let Some((_, url, twin)) = known {
-            let twin = twin.map(str::to_owned);
-            return Ok(Self { text: text.to_owned(), url: (*url).to_owned(), twin, is_public: true });
+        if let Some(known) = KNOWN.iter().find(|known| known.word == text || known.url == text) {
+            let (url, twin) = (known.url.to_owned(), known.twin.map(str::to_owned));
+            return Ok(Self { text: text.to_owned(), url, twin, is_public: true, caa: Some(known.caa) });
         }
         let is_url = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
         if !is_url || text.chars().any(|symbol| symbol.is_whitespace() || symbol.is_control()) {
-            let words: Vec<&str> = KNOWN.iter().map(|(word, _, _)| *word).collect();
+            let words: Vec<&str> = KNOWN.iter().map(|known| known.word).collect();
             return Err(Malformed(format!("is neither {} nor an address that begins with https://", words.join(", "))));
         }
-        Ok(Self { text: text.to_owned(), url: text.to_owned(), twin: None, is_public: false })
+        Ok(Self { text: text.to_owned(), url: text.to_owned(), twin: None, is_public: false, caa: None })
     }
 }
 
