@@ -119,6 +119,11 @@ impl Scene {
         session.obtain(&order).await.map(|(obtained, _)| obtained)
     }
 
+    /// As the task does once the certificate is safe.
+    fn forget_order(&self) {
+        std::fs::remove_file(self.file("pending.json")).unwrap();
+    }
+
     fn script(&self, manners: &[Manner]) {
         *self.mock.script.lock().unwrap() = manners.iter().rev().cloned().collect();
     }
@@ -215,7 +220,9 @@ impl Mock {
             (_, "/finalize") => {
                 let csr = payload.unwrap()["csr"].as_str().unwrap().to_owned();
                 let der = CertificateSigningRequestDer::from(BASE64_URL_SAFE_NO_PAD.decode(csr).unwrap());
-                let request = CertificateSigningRequestParams::from_der(&der).unwrap();
+                let mut request = CertificateSigningRequestParams::from_der(&der).unwrap();
+                // Advice names a certificate by it.
+                request.params.use_authority_key_identifier_extension = true;
                 *self.chain.lock().unwrap() =
                     format!("{}{}", request.signed_by(&self.issuer).unwrap().pem(), self.ca_pem);
                 json_answer(200, &order("valid"), &[])
@@ -300,8 +307,10 @@ fn an_order_says_what_it_replaces_and_is_made_again_without_where_that_was_done_
         let scene = Scene::new().await;
         let first = scene.obtain(&["call.example"], None).await.unwrap();
         let old = CertificateDer::from_pem_slice(first.chain_pem.as_bytes()).unwrap();
+        scene.forget_order();
         scene.obtain(&["call.example"], Some(&old)).await.unwrap();
         assert!(scene.orders()[1]["replaces"].is_string(), "{:?}", scene.orders());
+        scene.forget_order();
         scene.script(&[Manner::Problem(409, "alreadyReplaced", "it has been replaced", None)]);
         scene.obtain(&["call.example"], Some(&old)).await.unwrap();
         let orders = scene.orders();
