@@ -229,6 +229,20 @@ fn a_daemon_that_hangs_is_written_down_killed_and_started_again() {
     );
 }
 
+/// The process lives and answers most of what it is asked, and nobody within it would end it.
+#[cfg(feature = "faults")]
+#[test]
+fn a_daemon_whose_supervisor_alone_hangs_is_killed_and_started_again() {
+    let service = Service::start(&[]);
+    let pid = daemon(&service);
+    service.run(&["fault", "supervisor", "spin"]);
+    until("the end of the daemon whose supervisor hangs", || is_gone(pid).then_some(()));
+    page(&service).unwrap();
+    let log = log(&service);
+    assert!(log.contains("its supervisor's loop has not turned within 10 s"), "{log}");
+    assert!(log.contains("`supervisor` is running"), "{log}");
+}
+
 #[test]
 fn a_guardian_that_is_paused_kills_nobody_and_holds_nobody_up() {
     let service = Service::start(&[]);
@@ -276,11 +290,10 @@ fn a_daemon_that_cannot_start_is_told_waited_for_and_started_by_hand() {
     // Who comes while it is down waits in the listeners that are held.
     let waiting: Vec<TcpStream> =
         (0..300).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, service.web_port)).unwrap()).collect();
-    let order = service.command(&["restart", "web"]).output().unwrap();
-    assert!(
-        order.status.success() || String::from_utf8_lossy(&order.stderr).contains("the daemon is down"),
-        "{order:?}"
-    );
+    // An order to a task does not wait for a daemon that is not there.
+    let ordered_at = Instant::now();
+    service.command(&["restart", "web"]).output().unwrap();
+    assert!(ordered_at.elapsed() < Duration::from_secs(10));
     service.run(&["start"]);
     page(&service).unwrap();
     assert_eq!(waiting.len(), 300);

@@ -9,6 +9,7 @@ mod service;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use rtcctl::sys::clock;
@@ -55,6 +56,20 @@ fn names(status: &Value) -> BTreeSet<&str> {
 
 fn codes(status: &Value) -> Vec<&str> {
     status["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect()
+}
+
+/// What the command was told, once it was told so many events.
+fn events_when(told: &Path, count: usize) -> Vec<Value> {
+    let end = clock::now().mono + LONG;
+    loop {
+        let text = std::fs::read_to_string(told).unwrap_or_default();
+        let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        if events.len() == count {
+            return events;
+        }
+        assert!(clock::now().mono < end, "{text}");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -109,18 +124,11 @@ fn an_edit_and_a_stopped_task_are_found_told_and_over_when_they_are_over() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(11));
     assert!(text.contains("warning: web is stopped [task-stopped]") && text.contains("  hint: start it by"), "{text}");
+    // Only what somebody was told of is told to be over.
+    events_when(&told, 2);
     service.run(&["start", "web"]);
     status_when(&service, "it is over", |status| codes(status) == ["config-not-applied"]);
-    let end = clock::now().mono + LONG;
-    let events = loop {
-        let text = std::fs::read_to_string(&told).unwrap_or_default();
-        let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        if events.len() == 3 {
-            break events;
-        }
-        assert!(clock::now().mono < end, "{text}");
-        std::thread::yield_now();
-    };
+    let events = events_when(&told, 3);
     let heard: Vec<_> = events.iter().map(|event| (&event["event"], &event["finding"]["code"])).collect();
     let (raised, cleared) = (json!("raised"), json!("cleared"));
     let (edit, stop) = (json!("config-not-applied"), json!("task-stopped"));

@@ -97,7 +97,10 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 /// Starts the daemon in the background, unless it runs.
 pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
     if let Some(pid) = Lock::holder(&frame.home.lock_file()) {
-        return already_running(frame, pid);
+        // One that its guardian is just starting is waited for, like one that waits for its start.
+        if !guardian::report(&frame.home).is_ok_and(|report| report.state == State::Starting) {
+            return already_running(frame, pid);
+        }
     }
     // What can be complained about is told by this command itself, before there is a daemon.
     config::load(&frame.home)?;

@@ -13,14 +13,14 @@ use super::{metrics, probe_metrics};
 use crate::certs::renewal::Alarm;
 use crate::certs::{CertHandle, RenewalView, Served};
 use crate::control::protocol::{
-    AttemptStatus, Calls, CertificateStatus, PanicStatus, ProbeReport, ProbeStatus, RenewalStatus, SCHEMA_VERSION,
-    Status, TaskStatus, Urls, UsageStatus,
+    AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus, RenewalStatus,
+    SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
 use crate::findings::facts::Kind;
 use crate::probe::histogram::Histogram;
 use crate::signaling;
-use crate::supervisor::board::{Board, TaskView};
+use crate::supervisor::board::{Board, State, TaskView};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock::Now;
 use crate::sys::usage;
@@ -49,12 +49,13 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
     let tasks = sources.board.tasks();
     let certificate = sources.certificate.current();
     let probes = probe_reports(&sources.probes);
+    let findings = sources.watch.look(now);
     let count = Counters::read;
     Status {
         schema_version: SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        state: sources.board.overall(),
+        state: overall(sources.board.overall(), &findings),
         uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
         usage: usage::own().map(|usage| UsageStatus { memory_bytes: usage.memory_bytes, cpu_ms: usage.cpu_ms }),
         tasks: tasks.iter().map(|task| task_status(task, &probes, now)).collect(),
@@ -74,9 +75,15 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
             issuer: served.issuer.clone(),
             renewal: sources.certificate.renewal().as_deref().map(renewal),
         }),
-        findings: sources.watch.look(now),
         probes,
+        findings,
     }
+}
+
+/// A service whose tasks are all ready serves badly all the same if something does not work from outside.
+fn overall(tasks: State, findings: &[Finding]) -> State {
+    let is_grave = |finding: &Finding| matches!(finding.severity, Severity::Error | Severity::Critical);
+    if tasks == State::Ready && findings.iter().any(is_grave) { State::Degraded } else { tasks }
 }
 
 /// The counters of this moment for Prometheus.
@@ -193,4 +200,35 @@ fn days_left(served: &Served, now: Now) -> f64 {
 pub(super) fn rfc3339(at: SystemTime) -> String {
     let seconds = OffsetDateTime::from(at).replace_nanosecond(0);
     seconds.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_work_from_outside_degrades_a_service_whose_tasks_are_ready() {
+        let finding = |severity| Finding {
+            code: "port-lost".to_owned(),
+            subject: String::new(),
+            severity,
+            title: String::new(),
+            evidence: String::new(),
+            hint: String::new(),
+            since: String::new(),
+            hides: Vec::new(),
+        };
+        let cases = [
+            (State::Ready, None, State::Ready),
+            (State::Ready, Some(Severity::Info), State::Ready),
+            (State::Ready, Some(Severity::Warning), State::Ready),
+            (State::Ready, Some(Severity::Error), State::Degraded),
+            (State::Ready, Some(Severity::Critical), State::Degraded),
+            (State::Held, Some(Severity::Critical), State::Held),
+        ];
+        for (tasks, severity, wanted) in cases {
+            let findings: Vec<Finding> = severity.map(finding).into_iter().collect();
+            assert_eq!(overall(tasks, &findings), wanted, "{tasks:?} {severity:?}");
+        }
+    }
 }

@@ -6,11 +6,13 @@
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
 use socketioxide::socket::{DisconnectReason, Sid};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::Counters;
@@ -23,8 +25,12 @@ use crate::turn::ice::IceIssuer;
 
 /// Rooms that probes may have at a time; they use one, and the one before may not have ended yet.
 const MAX_PROBE_ROOMS: usize = 8;
+/// How long the library may take to forget sockets that are closed, and how often it is looked.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+const LOOKED_EVERY: Duration = Duration::from_millis(2);
 
-/// What all handlers share.
+/// What all handlers share. They hold it weakly: it holds the library's tables, which hold the handlers, and the ring
+/// would outlive the instance with everything in it, the runtime included.
 pub(super) struct Hub {
     io: SocketIo,
     config: SignalingConfig,
@@ -53,16 +59,30 @@ impl Hub {
 
     /// Answers every socket that connects from now on.
     pub(super) fn open(self: &Arc<Self>) {
-        let hub = Arc::clone(self);
-        self.io
-            .ns("/", async move |socket: SocketRef, TryData(auth): TryData<Value>| hub.connected(&socket, auth.ok()));
+        let hub = Arc::downgrade(self);
+        self.io.ns("/", async move |socket: SocketRef, TryData(auth): TryData<Value>| {
+            hub.upgrade().inspect(|hub| hub.connected(&socket, auth.ok()));
+        });
     }
 
-    /// Tells every page that the server goes away for a moment, then closes all sockets.
-    pub(super) async fn close(&self) {
+    /// Tells every page that the server goes away for a moment, then closes all sockets, which have so long to hear it.
+    pub(super) async fn close(&self, within: Duration) {
+        let sockets = self.io.sockets();
         // Old pages do not know this event.
         let _ = self.io.emit("restarting", &()).await;
-        self.io.close().await;
+        // Whoever does not hear it notices that the connection is gone.
+        let _ = timeout(within, self.io.close()).await;
+        // The library has let go of the namespaces by now. Their sockets and they hold each other, with the runtime,
+        // until each is told by hand; the transports are closed, so that no client hears of that.
+        for socket in sockets {
+            let _ = socket.disconnect();
+        }
+        let gone = async {
+            while self.sockets.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(LOOKED_EVERY).await;
+            }
+        };
+        let _ = timeout(GONE_WITHIN, gone).await;
     }
 
     /// Frees places that were kept in vain.
@@ -81,9 +101,9 @@ impl Hub {
         let count = if is_probe { 0 } else { self.sockets.fetch_add(1, Ordering::Relaxed) };
         let bucket = Mutex::new(Bucket::new(self.config.max_rate, clock::now().mono));
         let caller = Arc::new(Caller { is_probe, session: session(auth.as_ref()), bucket });
-        let hub = Arc::clone(self);
+        let hub = Arc::downgrade(self);
         socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
-            hub.lost(&socket, is_probe, reason);
+            hub.upgrade().inspect(|hub| hub.lost(&socket, is_probe, reason));
         });
         if count >= self.config.max_sockets {
             debug!("turned away: too many sockets");
@@ -92,17 +112,17 @@ impl Hub {
             let _ = socket.clone().disconnect();
             return;
         }
-        let (hub, own) = (Arc::clone(self), Arc::clone(&caller));
+        let (hub, own) = (Arc::downgrade(self), Arc::clone(&caller));
         socket.on("join", async move |socket: SocketRef, TryData(data): TryData<Arguments>, ack: AckSender| {
-            hub.join(&socket, &own, data.ok(), ack);
+            hub.upgrade().inspect(|hub| hub.join(&socket, &own, data.ok(), ack));
         });
-        let (hub, own) = (Arc::clone(self), Arc::clone(&caller));
+        let (hub, own) = (Arc::downgrade(self), Arc::clone(&caller));
         socket.on("message", async move |socket: SocketRef, TryData(data): TryData<Arguments>| {
-            hub.message(&socket, &own, data.ok());
+            hub.upgrade().inspect(|hub| hub.message(&socket, &own, data.ok()));
         });
-        let hub = Arc::clone(self);
+        let hub = Arc::downgrade(self);
         socket.on("leave", async move |socket: SocketRef, TryData(data): TryData<Arguments>| {
-            hub.leave(&socket, &caller, data.ok());
+            hub.upgrade().inspect(|hub| hub.leave(&socket, &caller, data.ok()));
         });
     }
 

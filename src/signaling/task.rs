@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::SocketIo;
+use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
 use super::Counters;
@@ -21,6 +23,7 @@ use crate::config::{Config, SignalingConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
+use crate::sys::clock;
 use crate::turn::ice::IceIssuer;
 
 /// How often a client is asked whether it lives, and how long it may take to say so: Socket.IO's own defaults.
@@ -36,6 +39,8 @@ const WAITING_SECONDS: usize = 5;
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// How long sockets may take to hear that the task stops.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+/// Runtimes of old instances that are kept at a time. It takes a restart a second to come to so many.
+const MAX_KEPT: usize = 16;
 /// Seconds for which a browser remembers that it may.
 const PREFLIGHT_AGE: &str = "600";
 
@@ -53,7 +58,8 @@ impl Signaling {
         Self { config: config.signaling.clone(), door, ice, counters }
     }
 
-    async fn serve(&self, context: &Context) {
+    /// Gives how long sessions may be left over that the library forgets by a time-out only.
+    async fn serve(&self, context: &Context) -> Duration {
         let limit = self.config.max_message;
         let rate = usize::try_from(self.config.max_rate).unwrap_or(usize::MAX);
         let (service, io) = SocketIo::builder()
@@ -69,6 +75,7 @@ impl Signaling {
         let hub = Arc::new(Hub::new(io, self.config.clone(), self.ice.clone(), Arc::clone(&self.counters)));
         hub.open();
         let mut jobs = self.door.open();
+        let mut began_at = None;
         context.ready();
         loop {
             context.progress();
@@ -80,11 +87,15 @@ impl Signaling {
             };
             // The door was opened for another instance: this one is cut off.
             let Some(job) = job else { break };
+            if begins_session(&job) {
+                began_at = Some(clock::now().mono);
+            }
             tokio::spawn(answer(service.clone(), job));
         }
         jobs.latch().shut();
-        // Whoever does not hear it notices that the connection is gone.
-        let _ = tokio::time::timeout(CLOSED_WITHIN, hub.close()).await;
+        hub.close(CLOSED_WITHIN).await;
+        let forgotten_at = began_at.map(|at| at + CONNECTED_WITHIN + CLOSED_WITHIN);
+        forgotten_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(clock::now().mono))
     }
 }
 
@@ -100,7 +111,8 @@ impl Service for Signaling {
             .on_thread_start(context.adopter())
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for signaling").caused_by(error))?;
-        runtime.block_on(self.serve(&context));
+        let left_over = runtime.block_on(self.serve(&context));
+        let_forget(runtime, left_over);
         self.counters.rooms.store(0, Ordering::Relaxed);
         self.counters.peers.store(0, Ordering::Relaxed);
         Ok(())
@@ -111,6 +123,29 @@ impl Service for Signaling {
         // Its clients are on their way to the next instance.
         self.counters.rooms.store(0, Ordering::Relaxed);
         self.counters.peers.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whether this request begins a session: those that go on name theirs.
+fn begins_session(job: &HttpJob) -> bool {
+    !job.request.uri().query().is_some_and(|query| query.contains("sid="))
+}
+
+/// Keeps the runtime until the library has forgotten the sessions that never came to a namespace. They and its tables
+/// hold each other, and the runtime's descriptors with them, so without that none of it would ever be freed.
+fn let_forget(runtime: Runtime, left_over: Duration) {
+    static KEPT: AtomicUsize = AtomicUsize::new(0);
+    if left_over.is_zero() || KEPT.load(Ordering::Relaxed) >= MAX_KEPT {
+        return;
+    }
+    KEPT.fetch_add(1, Ordering::Relaxed);
+    let forget = move || {
+        runtime.block_on(async { tokio::time::sleep(left_over).await });
+        drop(runtime);
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    };
+    if thread::Builder::new().name("signaling-rest".to_owned()).spawn(forget).is_err() {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

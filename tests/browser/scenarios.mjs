@@ -217,8 +217,9 @@ const scenarios = {
       const { pid, guardian } = JSON.parse(ask("status", "--json"));
       if (who !== "daemon") {
         process.kill(guardian.pid, "SIGKILL");
-        // The daemon has another one by the time that it says so.
-        while (JSON.parse(ask("status", "--json")).guardian?.pid === guardian.pid) {
+        // Another one knows that all is ready once it holds every socket.
+        const isReplaced = ({ guardian: now }) => now && now.pid !== guardian.pid && now.state === "ready";
+        while (!isReplaced(JSON.parse(ask("status", "--json")))) {
           await after(50);
         }
       }

@@ -33,13 +33,15 @@ pub struct OwnRelay<'a> {
     pub own: &'a [IpAddr],
 }
 
-/// Relays data between two clients and back, for each family, with each of these credentials.
+/// Relays data between two clients and back, with each of these credentials. By UDP that is done for each family; what
+/// carries a client's messages does not matter to its relay, and handshakes are dear.
 ///
 /// # Errors
 /// At the first thing that is not as it should be; what was allocated is given back all the same.
 pub fn relays(relay: OwnRelay<'_>, logins: &[(&str, Login)]) -> Result<(), Fault> {
+    let families = if relay.carrier == Carrier::Udp { relay.addresses.len() } else { 1 };
     for (route, login) in logins {
-        for address in relay.addresses {
+        for address in relay.addresses.iter().take(families) {
             let allocate = if address.is_ipv4() { Ask::Allocate } else { Ask::AllocateV6 };
             let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
             let by = relay.carrier.as_str();
