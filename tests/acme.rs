@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use self::common::{free_tcp_port, free_udp_port, has_program};
+use self::common::{free_tcp_port, free_udp_port, has_program, skip};
 use self::pebble::{Manners, Pebble};
 
 /// Half of all nonces are refused, and it looks after up to three seconds.
@@ -141,6 +141,29 @@ fn an_address_is_certified_by_http_01() {
 #[test]
 fn an_address_is_certified_by_tls_alpn_01_which_names_it_in_reverse() {
     issues(&["127.0.0.1", "call.rtc.test"], "tls-alpn-01");
+}
+
+/// Debian 12's pebble knows neither profiles nor ARI; `RTCCTL_PEBBLE` names the folder of one that does.
+#[test]
+fn an_address_gets_a_certificate_of_six_days_and_advice_when_to_renew_it() {
+    let Some(folder) = std::env::var_os("RTCCTL_PEBBLE").filter(|folder| !folder.is_empty()) else {
+        skip("there is no pebble with profiles and ARI: RTCCTL_PEBBLE may name the folder of version 2.10");
+        return;
+    };
+    let manners = Manners { env: &SMOOTH, newer: Some(folder.into()), ..Manners::default() };
+    let Some(scene) = Scene::new(&manners) else { return };
+    scene.init(&["127.0.0.1"], &[]);
+    scene.start();
+    let issued = scene.wait_for("no certificate was issued", is_issued);
+    let days = issued["days_left"].as_f64().unwrap();
+    assert!((5.0..6.2).contains(&days), "{issued:#}");
+    let advised = scene.wait_for("no advice was asked for", |certificate| {
+        certificate["renewal"]["reason"] == "advised" && certificate["renewal"]["state"] == "idle"
+    });
+    let renewed = scene.run(&["cert", "renew", "--force"]);
+    assert!(renewed.status.success(), "{}", String::from_utf8_lossy(&renewed.stderr));
+    assert_ne!(scene.certificate()["fingerprint_sha256"], advised["fingerprint_sha256"]);
+    assert!(scene.pebble.log().contains("replace"), "{}", scene.pebble.log());
 }
 
 #[test]

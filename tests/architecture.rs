@@ -101,6 +101,7 @@ const PURE: &[&str] = &[
     "probe/turn/report.rs",
     "probe/turn/url.rs",
     "setup/answers.rs",
+    "setup/certificate.rs",
     "setup/describe.rs",
     "setup/firewall.rs",
     "setup/one_liner.rs",

@@ -7,11 +7,10 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_source, suggest_web_port};
-use super::wanted::{Wanted, WantedCertificate};
-use crate::config::{
-    CertSource, ChallengeChoice, Directory, Host, Network, PeerMode, Reach, default_peers, parse_port_range,
-};
+use super::certificate::{CertificateDraft, Place};
+use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
+use super::wanted::Wanted;
+use crate::config::{CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_peers, parse_port_range};
 
 /// Something `init` can be told. In the order in which the plan shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,12 +168,7 @@ pub struct Draft {
     pub reach: Option<Reach>,
     pub hosts: Option<Vec<Host>>,
     pub public_ips: Option<Vec<IpAddr>>,
-    pub cert: Option<CertSource>,
-    pub acme_directory: Option<Directory>,
-    pub acme_ca_root: Option<PathBuf>,
-    pub acme_challenge: Option<ChallengeChoice>,
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
+    pub certificate: CertificateDraft,
     pub web_port: Option<u16>,
     pub http_port: Option<Option<u16>>,
     pub web_root: Option<PathBuf>,
@@ -247,7 +241,7 @@ impl Draft {
             }
             Key::PublicIp => self.public_ips = Some(addresses(flag, values)?),
             Key::Cert => {
-                self.cert = Some(match one()? {
+                self.certificate.source = Some(match one()? {
                     "self-signed" => CertSource::SelfSigned,
                     "acme" => CertSource::Acme,
                     "files" => CertSource::Files,
@@ -256,19 +250,19 @@ impl Draft {
             }
             Key::AcmeDirectory => {
                 let text = one()?;
-                self.acme_directory = Some(text.parse().map_err(|why| format!("{flag} {text}: {why}"))?);
+                self.certificate.directory = Some(text.parse().map_err(|why| format!("{flag} {text}: {why}"))?);
             }
-            Key::AcmeCaRoot => self.acme_ca_root = Some(working_dir.join(one()?)),
+            Key::AcmeCaRoot => self.certificate.ca_root = Some(working_dir.join(one()?)),
             Key::AcmeChallenge => {
-                self.acme_challenge = Some(match one()? {
+                self.certificate.challenge = Some(match one()? {
                     "auto" => ChallengeChoice::Auto,
                     "http-01" => ChallengeChoice::Http01,
                     "tls-alpn-01" => ChallengeChoice::TlsAlpn01,
                     other => return Err(format!("{flag} {other}: must be auto, http-01 or tls-alpn-01")),
                 });
             }
-            Key::CertFile => self.cert_file = Some(working_dir.join(one()?)),
-            Key::KeyFile => self.key_file = Some(working_dir.join(one()?)),
+            Key::CertFile => self.certificate.cert_file = Some(working_dir.join(one()?)),
+            Key::KeyFile => self.certificate.key_file = Some(working_dir.join(one()?)),
             Key::Access => match one()? {
                 "open" => {}
                 "key" => return Err(later("key")),
@@ -337,39 +331,6 @@ impl Draft {
             let suggestion = suggest_public_ips(reach, &hosts, same, surroundings);
             note(&mut origins, Key::PublicIp, suggestion)
         });
-        let certificate = WantedCertificate {
-            source: self.cert.unwrap_or_else(|| {
-                let told = if self.cert_file.is_some() || self.key_file.is_some() {
-                    Some(CertSource::Files)
-                } else if self.acme_directory.is_some() || self.acme_challenge.is_some() {
-                    Some(CertSource::Acme)
-                } else {
-                    None
-                };
-                let suggestion = told.map(|source| (source, Origin::Detected));
-                let suggestion = suggestion.unwrap_or_else(|| suggest_source(existing));
-                note(&mut origins, Key::Cert, suggestion)
-            }),
-            ..existing.map_or_else(WantedCertificate::default, |existing| existing.certificate.clone())
-        };
-        let mut keep = |key, is_given: bool| {
-            if !is_given {
-                origins.entry(key).or_insert(if existing.is_some() { Origin::Config } else { Origin::Default });
-            }
-        };
-        keep(Key::AcmeDirectory, self.acme_directory.is_some());
-        keep(Key::AcmeCaRoot, self.acme_ca_root.is_some());
-        keep(Key::AcmeChallenge, self.acme_challenge.is_some());
-        keep(Key::CertFile, self.cert_file.is_some());
-        keep(Key::KeyFile, self.key_file.is_some());
-        let certificate = WantedCertificate {
-            directory: self.acme_directory.unwrap_or(certificate.directory),
-            ca_root: self.acme_ca_root.or(certificate.ca_root),
-            challenge: self.acme_challenge.unwrap_or(certificate.challenge),
-            cert_file: self.cert_file.or(certificate.cert_file),
-            key_file: self.key_file.or(certificate.key_file),
-            ..certificate
-        };
         let web_port =
             self.web_port.unwrap_or_else(|| note(&mut origins, Key::WebPort, suggest_web_port(existing, surroundings)));
         let http_port = self.http_port.unwrap_or_else(|| {
@@ -378,6 +339,8 @@ impl Draft {
                 existing.map_or((Some(default), Origin::Default), |existing| (existing.http_port, Origin::Config));
             note(&mut origins, Key::HttpPort, suggestion)
         });
+        let place = Place { reach, hosts: &hosts, web_port, http_port };
+        let certificate = self.certificate.settle(existing, &place, &mut origins);
         let web_root = self.web_root.map(Some).unwrap_or_else(|| {
             let own = existing.and_then(|existing| existing.web_root.clone());
             let origin = if own.is_some() { Origin::Config } else { Origin::Default };

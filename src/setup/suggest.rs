@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::answers::{Draft, Origin};
 use super::wanted::Wanted;
-use crate::config::{CertSource, Host, Reach, is_public};
+use crate::config::{Host, Reach, is_public};
 
 /// What this host is, as far as defaults depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,15 +59,6 @@ pub fn suggest_host(
                 surroundings.host_name.as_ref().filter(|name| name.contains('.') && !name.ends_with(".local"))?;
             Some((vec![name.parse().ok()?], Origin::Detected))
         }
-    }
-}
-
-/// Where the certificate comes from. An authority's terms are nobody's default.
-#[must_use]
-pub fn suggest_source(existing: Option<&Wanted>) -> (CertSource, Origin) {
-    match existing {
-        Some(existing) => (existing.certificate.source, Origin::Config),
-        None => (CertSource::SelfSigned, Origin::Default),
     }
 }
 

@@ -24,8 +24,8 @@ pub(crate) struct Manners<'a> {
     pub(crate) env: &'a [(&'a str, &'a str)],
     /// Key id and key that accounts must be bound to.
     pub(crate) binding: Option<(&'a str, &'a str)>,
-    /// The server to run, where it is not the installed one.
-    pub(crate) program: Option<PathBuf>,
+    /// The folder of a newer server, 2.10 or later, to be run in place of the installed one.
+    pub(crate) newer: Option<PathBuf>,
 }
 
 impl Pebble {
@@ -67,16 +67,17 @@ impl Pebble {
         }});
         let config = file("pebble.json", &config.to_string());
         let log = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
-        let dns_server = Command::new("pebble-challtestsrv")
+        let program = |name: &str| manners.newer.as_ref().map_or_else(|| name.into(), |folder| folder.join(name));
+        let dns_flag = if manners.newer.is_some() { "-dnsserver" } else { "-dns01" };
+        let dns_server = Command::new(program("pebble-challtestsrv"))
             .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", ""])
-            .args(["-dns01", &format!("127.0.0.1:{dns}"), "-management", &format!("127.0.0.1:{dns_management}")])
+            .args([dns_flag, &format!("127.0.0.1:{dns}"), "-management", &format!("127.0.0.1:{dns_management}")])
             .stdin(Stdio::null())
             .stdout(log("dns.log"))
             .stderr(log("dns.err"))
             .spawn()
             .unwrap();
-        let program = manners.program.clone().unwrap_or_else(|| "pebble".into());
-        let server = Command::new(program)
+        let server = Command::new(program("pebble"))
             .arg("-config")
             .arg(config)
             .args(["-dnsserver", &format!("127.0.0.1:{dns}")])
