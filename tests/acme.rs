@@ -224,6 +224,19 @@ fn a_restart_serves_what_was_issued_and_orders_nothing() {
 }
 
 #[test]
+fn a_damaged_certificate_is_ordered_anew_while_the_local_one_is_served() {
+    let Some(scene) = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() }) else { return };
+    scene.init(&["call.rtc.test"], &[]);
+    scene.start();
+    let issued = scene.wait_for("no certificate was issued", is_issued);
+    scene.run(&["stop"]);
+    std::fs::write(scene.home.join("certs/acme/bundle.pem"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    scene.start();
+    let again = scene.wait_for("no new certificate was issued", is_issued);
+    assert_ne!(again["fingerprint_sha256"], issued["fingerprint_sha256"]);
+}
+
+#[test]
 fn a_forced_renewal_swaps_the_certificate_and_an_unneeded_one_does_not() {
     let Some(scene) = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() }) else { return };
     scene.init(&["call.rtc.test"], &[]);

@@ -94,6 +94,25 @@ fn files_of_the_operator_are_checked_served_and_taken_again_when_they_change() {
 }
 
 #[test]
+fn a_damaged_file_of_the_operator_is_a_bad_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (chain, key) = authority.write_pair(&["localhost", "127.0.0.1"], dir.path());
+    let quoted = |path: &Path| format!("\"{}\"", path.display());
+    let service = Service::start(&[
+        ("certificate.cert_file", &quoted(&chain)),
+        ("certificate.key_file", &quoted(&key)),
+        ("certificate.source", "files"),
+    ]);
+    service.run(&["stop"]);
+    std::fs::write(&chain, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let output = service.command(&["start"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("chain.pem") && said.contains("is damaged"), "{said}");
+}
+
+#[test]
 fn init_takes_files_and_refuses_what_could_not_be_served() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new();

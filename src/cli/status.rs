@@ -11,7 +11,7 @@ use super::qr::qr_code;
 use super::words::{bytes, count, span};
 use super::{Frame, findings, guardian};
 use crate::control::client::ask;
-use crate::control::protocol::{Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus};
+use crate::control::protocol::{RenewalStatus, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus};
 use crate::error::{Failure, Kind, Result};
 use crate::supervisor::board::State;
 
@@ -178,6 +178,14 @@ fn turned_away(connections: &BTreeMap<String, u64>) -> Option<String> {
     Some(format!("connections  {times} turned away for lack of room"))
 }
 
+/// How the renewal by an authority stands.
+fn renewal(renewal: &RenewalStatus) -> String {
+    let next = renewal.next_at.as_deref().unwrap_or("-");
+    let why = renewal.last.as_ref().and_then(|last| last.error.as_ref());
+    let why = why.map(|why| format!("; last: {why}")).unwrap_or_default();
+    format!("renewal      {}, next {next} ({}){why}", renewal.state, renewal.reason)
+}
+
 fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     let mut lines = vec![
         String::new(),
@@ -194,6 +202,7 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     if let Some(certificate) = &status.certificate {
         let names = certificate.names.join(", ");
         lines.push(format!("certificate  {}, {} days left, for {names}", certificate.source, certificate.days_left));
+        lines.extend(certificate.renewal.as_ref().map(renewal));
     }
     let usage = status.usage.as_ref().map_or_else(String::new, |usage| {
         format!(", {} of memory, {} ms of CPU time", bytes(usage.memory_bytes), usage.cpu_ms)

@@ -36,9 +36,10 @@ use self::probing::Probes;
 use self::relay::Relay;
 use self::status::Sources;
 use self::watching::{Sights, Watch};
+use crate::certs::files::load_files;
 use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
-use crate::config::{self, Config, Host};
+use crate::config::{self, CertSource, Config, Host};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
 use crate::control::socket::Socket;
@@ -146,6 +147,10 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     // Before they are read: an edit in between is told of rather than missed.
     let loaded = Loaded::now(home);
     let (config, secrets) = config::load(home)?;
+    if config.certificate.source == CertSource::Files {
+        // What the operator must mend is told before any port is bound.
+        load_files(&config, clock::now().wall)?;
+    }
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
