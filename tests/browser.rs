@@ -213,6 +213,11 @@ fn a_relayed_call_outlives_restarts_of_signaling_and_of_turn() {
 }
 
 #[test]
+fn a_relayed_call_goes_on_while_the_configuration_changes() {
+    play("reload");
+}
+
+#[test]
 fn a_direct_call_outlives_kills_of_the_daemon_and_of_its_guardian() {
     play("killed");
 }

@@ -71,7 +71,7 @@ impl Scene {
     fn status(&self) -> Status {
         match self.ask(&Request::Status) {
             Response::Status { status } => *status,
-            other @ (Response::Done | Response::Refused { .. }) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

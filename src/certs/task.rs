@@ -38,7 +38,7 @@ struct Live {
     config: ArcSwap<Config>,
     /// Counts the configurations, so that an instance notices another one.
     generation: AtomicU64,
-    secrets: Secrets,
+    secrets: ArcSwap<Secrets>,
     home: Home,
     handle: CertHandle,
     /// Held by whoever looks at the local CA's files and writes them.
@@ -66,13 +66,20 @@ impl Control {
     }
 
     /// Serves it in new handshakes, and keeps it fresh for `config` from now on.
-    pub fn apply(&self, config: &Config, issued: Option<Issued>) {
-        self.live.config.store(Arc::new(config.clone()));
+    pub fn apply(&self, config: &Config, secrets: &Secrets, issued: Option<Issued>) {
+        let before = self.live.config.swap(Arc::new(config.clone()));
+        let bindings_before = self.live.secrets.swap(Arc::new(secrets.clone()));
         if let Some(Issued(served)) = issued {
             self.live.serve(served);
         }
-        // The instance takes it up at its next turn.
-        self.live.generation.fetch_add(1, Ordering::Release);
+        let concerns = |config: &Config| {
+            let (web, turn) = (&config.web, &config.turn);
+            (config.certificate.clone(), config.hosts.clone(), web.port, web.http_port, turn.public_ips.clone())
+        };
+        if concerns(&before) != concerns(config) || bindings_before.acme_bindings != secrets.acme_bindings {
+            // The instance takes it up at its next turn. Any other change leaves alone what it is at.
+            self.live.generation.fetch_add(1, Ordering::Release);
+        }
     }
 }
 
@@ -103,7 +110,7 @@ impl Live {
             CertSource::Files => Ok((load_files(config, now)?, None)),
             CertSource::Acme => {
                 let challenges = self.handle.challenges().clone();
-                let mut keeper = Keeper::open(config, &self.secrets, &self.home, challenges, now.into());
+                let mut keeper = Keeper::open(config, &self.secrets.load(), &self.home, challenges, now.into());
                 let served = match keeper.load(now) {
                     Some(served) => served,
                     None => self.local(config)?,
@@ -120,7 +127,7 @@ impl Certs {
         let live = Live {
             config: ArcSwap::from_pointee(config.clone()),
             generation: AtomicU64::default(),
-            secrets: secrets.clone(),
+            secrets: ArcSwap::from_pointee(secrets.clone()),
             home: home.clone(),
             handle,
             refreshing: Mutex::default(),

@@ -2,17 +2,23 @@
 
 mod cert;
 mod config;
+mod events;
 #[cfg(feature = "faults")]
 mod fault;
 mod findings;
+mod follow;
 mod frame;
 mod guardian;
 mod init;
+mod logs;
 mod prompt;
 mod qr;
+mod reload;
+mod since;
 mod start;
 mod status;
 mod stop;
+mod top;
 mod turn;
 mod turn_test;
 mod words;
@@ -50,10 +56,18 @@ enum Command {
     Stop(stop::Args),
     /// Stop and start the service, or one task of it
     Restart(stop::Args),
+    /// Take up the edited configuration while the service runs; exit code 78: it is bad, nothing was changed
+    Reload,
     /// Show how everything is; exit code 0 ready, 10 with a finding, 11 a task is down, 3 not running
     Status(status::Args),
-    /// Show the tasks
+    /// Show the tasks, a line each
     List,
+    /// Show everything, drawn anew every second
+    Top(top::Args),
+    /// Show what the service has logged
+    Logs(logs::Args),
+    /// Show every change of state with its cause
+    Events(events::Args),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Args),
@@ -99,7 +113,11 @@ impl Command {
             Self::Stop(args) => stop::run(frame, &args),
             Self::Restart(args) => stop::restart(frame, &args),
             Self::Status(args) => status::run(frame, &args),
+            Self::Reload => reload::run(frame),
             Self::List => status::list(frame),
+            Self::Top(args) => top::run(frame, &args),
+            Self::Logs(args) => logs::run(frame, &args),
+            Self::Events(args) => events::run(frame, &args),
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Turn(args) => turn::run(frame, args),

@@ -8,11 +8,14 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::qr::qr_code;
-use super::words::{bytes, count, span};
+use super::words::{bytes, columns_of_output, count, fitted, span};
 use super::{Frame, findings, guardian};
 use crate::control::client::ask;
-use crate::control::protocol::{RenewalStatus, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus};
+use crate::control::protocol::{
+    Pending, RenewalStatus, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus,
+};
 use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
 use crate::supervisor::board::State;
 
 /// A status is answered from what is published, so this is long.
@@ -35,7 +38,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&guardian::with_report(&status, guardian.as_ref()));
     } else {
-        frame.print(&table(&status, frame.colour));
+        frame.print(&fitted_table(&status, frame.colour));
         frame.print(&summary(&status, &guardian::line(guardian.as_ref()), frame.colour));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);
@@ -54,18 +57,27 @@ pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
         let document = json!({ "schema_version": SCHEMA_VERSION, "tasks": status.tasks });
         frame.print_json(&document);
     } else {
-        frame.print(&table(&status, frame.colour));
+        frame.print(&fitted_table(&status, frame.colour));
     }
     Ok(exit_code(&status))
 }
 
+/// Asks the daemon.
+pub(super) fn ask_for(home: &Home) -> Result<Status> {
+    match ask(home, &Request::Status, PATIENCE)? {
+        Response::Status { status } => Ok(*status),
+        Response::Done
+        | Response::Renewed { .. }
+        | Response::Refused { .. }
+        | Response::Reloaded { .. }
+        | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
+    }
+}
+
 /// `None`: it does not run, which was told.
-fn read(frame: &Frame) -> Result<Option<Status>> {
-    match ask(&frame.home, &Request::Status, PATIENCE) {
-        Ok(Response::Status { status }) => Ok(Some(*status)),
-        Ok(Response::Done | Response::Renewed { .. } | Response::Refused { .. }) => {
-            Err(Failure::bug("a status was asked for and not given"))
-        }
+pub(super) fn read(frame: &Frame) -> Result<Option<Status>> {
+    match ask_for(&frame.home) {
+        Ok(status) => Ok(Some(status)),
         Err(failure) if failure.kind() == Kind::NotRunning && frame.json => {
             let document = json!({
                 "schema_version": SCHEMA_VERSION,
@@ -80,7 +92,7 @@ fn read(frame: &Frame) -> Result<Option<Status>> {
     }
 }
 
-fn exit_code(status: &Status) -> ExitCode {
+pub(super) fn exit_code(status: &Status) -> ExitCode {
     let has = |wanted: &[State]| status.tasks.iter().any(|task| wanted.contains(&task.state));
     if has(&[State::Stopped, State::Backoff, State::Held]) || status.tasks.is_empty() {
         Kind::TaskDown.exit_code().into()
@@ -91,10 +103,17 @@ fn exit_code(status: &Status) -> ExitCode {
     }
 }
 
+/// A line a task also where an error is long.
+fn fitted_table(status: &Status, colour: bool) -> String {
+    let columns = columns_of_output();
+    let lines: Vec<String> = table(status, colour).lines().map(|line| fitted(line, columns)).collect();
+    lines.join("\n")
+}
+
 fn table(status: &Status, colour: bool) -> String {
     let mut lines = vec![format!(
-        "{:<10}  {:<9}  {:>10}  {:>8}  {:>9}  LAST ERROR",
-        "TASK", "STATE", "UPTIME", "RESTARTS", "PROBE"
+        "{:<10}  {:<9}  {:>10}  {:>8}  {:>9}  {:>8}  LAST ERROR",
+        "TASK", "STATE", "UPTIME", "RESTARTS", "PROBE", "CPU TIME"
     )];
     lines.extend(status.tasks.iter().map(|task| row(task, colour)));
     lines.join("\n")
@@ -104,21 +123,18 @@ fn row(task: &TaskStatus, colour: bool) -> String {
     let uptime =
         if matches!(task.state, State::Ready | State::Degraded) { span(task.uptime_s) } else { "-".to_owned() };
     let error = task.last_error.as_deref().unwrap_or("-");
-    let probe = match &task.probe {
-        Some(probe) if probe.ok => format!("{:.1} ms", probe.latency_ms),
-        Some(_) => "fails".to_owned(),
-        None => "-".to_owned(),
-    };
+    let cpu = task.cpu_ms.map_or_else(|| "-".to_owned(), |cpu| format!("{:.1}s", cpu as f64 / 1000.0));
     let line = format!(
-        "{:<10}  {}  {uptime:>10}  {:>8}  {probe:>9}  {error}",
+        "{:<10}  {}  {uptime:>10}  {:>8}  {:>9}  {cpu:>8}  {error}",
         task.name.as_str(),
         painted(task.state, colour),
-        task.restarts
+        task.restarts,
+        probe_word(task),
     );
     line.trim_end().to_owned()
 }
 
-fn painted(state: State, colour: bool) -> String {
+pub(super) fn painted(state: State, colour: bool) -> String {
     let (word, code) = match state {
         State::Stopped => ("stopped", "31"),
         State::Starting => ("starting", "33"),
@@ -131,6 +147,23 @@ fn painted(state: State, colour: bool) -> String {
     // Padded before it is painted: escape codes have no width.
     let word = format!("{word:<9}");
     if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word }
+}
+
+/// What the last probe found, in a word.
+pub(super) fn probe_word(task: &TaskStatus) -> String {
+    match &task.probe {
+        Some(probe) if probe.ok => format!("{:.1} ms", probe.latency_ms),
+        Some(_) => "fails".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+/// What an operator should know of edited files.
+pub(super) fn pending_line(pending: &Pending) -> String {
+    match pending.complaints.len() {
+        0 => format!("files were edited and not reloaded: {}; `rtcctl reload` takes them up", pending.keys.join(", ")),
+        _ => format!("files were edited, and a reload would be refused: {}", pending.complaints.join("; ")),
+    }
 }
 
 fn relay(turn: &TurnStatus) -> Vec<String> {
@@ -205,19 +238,141 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
         lines.extend(certificate.renewal.as_ref().map(renewal));
     }
     let usage = status.usage.as_ref().map_or_else(String::new, |usage| {
-        format!(", {} of memory, {} ms of CPU time", bytes(usage.memory_bytes), usage.cpu_ms)
+        let lost = match usage.log_lines_lost {
+            0 => String::new(),
+            lost => format!(", {lost} log lines could not be written"),
+        };
+        format!(
+            ", {} of memory, {} ms of CPU time, {} threads, {} descriptors{lost}",
+            bytes(usage.memory_bytes),
+            usage.cpu_ms,
+            usage.threads,
+            usage.descriptors
+        )
     });
     let up = span(status.uptime_s);
     lines.push(format!("process      pid {}, version {}, up {up}{usage}", status.pid, status.version));
     lines.push(guardian.to_owned());
+    if let Some(pending) = &status.pending {
+        lines.push(format!("\n{}", pending_line(pending)));
+    }
     lines.extend(findings::lines(&status.findings, colour));
     lines.join("\n")
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::control::protocol::{TurnLimits, TurnListening, TurnPath};
+    use crate::control::protocol::{
+        Calls, CertificateStatus, Finding, ProbeStatus, Severity, TurnLimits, TurnListening, TurnPath, Urls,
+        UsageStatus,
+    };
+    use crate::supervisor::service::TaskName;
+
+    /// A service with something of everything.
+    pub(in crate::cli) fn status() -> Status {
+        let task = |name, state, restarts, error: Option<&str>, latency: Option<f64>| TaskStatus {
+            name,
+            state,
+            uptime_s: 3660,
+            restarts,
+            hangs: 0,
+            last_panic: None,
+            last_error: error.map(str::to_owned),
+            probe: latency.map(|latency_ms| ProbeStatus {
+                ok: true,
+                latency_ms,
+                at: String::new(),
+                p50_ms: None,
+                p90_ms: None,
+                max_ms: None,
+            }),
+            cpu_ms: Some(1500),
+            threads: if state == State::Ready { 1 + restarts } else { 0 },
+        };
+        Status {
+            schema_version: SCHEMA_VERSION,
+            version: "0.0.1".to_owned(),
+            pid: 7,
+            state: State::Degraded,
+            uptime_s: 3700,
+            usage: Some(UsageStatus {
+                memory_bytes: 24_000_000,
+                cpu_ms: 9000,
+                threads: 14,
+                descriptors: 61,
+                descriptors_limit: 1024,
+                cpu_ms_by_part: BTreeMap::new(),
+                log_lines_lost: 0,
+            }),
+            tasks: vec![
+                task(TaskName::Certs, State::Ready, 0, None, Some(0.1)),
+                task(TaskName::Turn, State::Ready, 2, Some("it broke: 没有内存"), Some(0.2)),
+                task(TaskName::Web, State::Backoff, 9, Some("it broke"), None),
+            ],
+            urls: Urls { web: "https://call.example/".to_owned(), ice: Vec::new() },
+            calls: Calls { rooms: 1, peers: 2 },
+            turn: TurnStatus {
+                allocations: 3,
+                relayed_bytes: 2_500,
+                relayed_packets: 10,
+                dropped: BTreeMap::new(),
+                outcomes: BTreeMap::new(),
+                limits: TurnLimits { user_allocations: 12, allocations: 2000, ..Default::default() },
+                listening: TurnListening::default(),
+                path: TurnPath::default(),
+            },
+            connections: BTreeMap::new(),
+            certificate: Some(CertificateStatus {
+                source: "self-signed".to_owned(),
+                names: vec!["call.example".to_owned()],
+                not_after: String::new(),
+                days_left: 340.5,
+                fingerprint_sha256: String::new(),
+                issuer: String::new(),
+                renewal: None,
+            }),
+            findings: vec![Finding {
+                code: "task-held".to_owned(),
+                subject: String::new(),
+                hides: Vec::new(),
+                severity: Severity::Critical,
+                title: "web is down".to_owned(),
+                evidence: "it broke".to_owned(),
+                hint: "start it".to_owned(),
+                since: String::new(),
+            }],
+            probes: Vec::new(),
+            pending: Some(Pending { since: String::new(), keys: vec!["turn.port".to_owned()], complaints: Vec::new() }),
+        }
+    }
+
+    #[test]
+    fn a_task_is_a_line_and_what_is_pending_is_told() {
+        let lines = table(&status(), false);
+        let wanted = "\
+TASK        STATE          UPTIME  RESTARTS      PROBE  CPU TIME  LAST ERROR
+certs       ready           1h 1m         0     0.1 ms      1.5s  -
+turn        ready           1h 1m         2     0.2 ms      1.5s  it broke: 没有内存
+web         backoff             -         9          -      1.5s  it broke";
+        assert_eq!(lines, wanted);
+        assert!(summary(&status(), "", false).contains("edited and not reloaded: turn.port"));
+        let bad =
+            Pending { complaints: vec!["a mistake".to_owned(), "line 3: x".to_owned()], ..status().pending.unwrap() };
+        assert_eq!(pending_line(&bad), "files were edited, and a reload would be refused: a mistake; line 3: x");
+    }
+
+    #[test]
+    fn exit_codes_tell_ready_degraded_and_down_apart() {
+        let code = |status: &Status| format!("{:?}", exit_code(status));
+        let of = |kind: Kind| format!("{:?}", ExitCode::from(kind.exit_code()));
+        let mut status = status();
+        assert_eq!(code(&status), of(Kind::TaskDown));
+        status.tasks[2].state = State::Ready;
+        assert_eq!(code(&status), of(Kind::Degraded));
+        (status.state, status.findings[0].severity) = (State::Ready, Severity::Info);
+        assert_eq!(code(&status), format!("{:?}", ExitCode::SUCCESS));
+    }
 
     #[test]
     fn connections_are_told_of_only_when_some_were_turned_away() {

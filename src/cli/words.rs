@@ -1,4 +1,8 @@
-//! Spans of time, amounts of data and numbers of things, for people.
+//! Spans of time, amounts of data and numbers of things, for people, and lines that fit their terminal.
+
+use std::io::IsTerminal as _;
+
+use dialoguer::console::{Term, measure_text_width, truncate_str};
 
 /// Whole seconds in the two units that matter.
 #[must_use]
@@ -34,6 +38,19 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// The columns of the terminal that standard output is; without bounds if it is none.
+#[must_use]
+pub(super) fn columns_of_output() -> usize {
+    let size = Term::stdout().size_checked().filter(|_| std::io::stdout().is_terminal());
+    size.map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0).unwrap_or(usize::MAX)
+}
+
+/// A line that is no wider: symbols of East Asia take two columns, and escape codes none.
+#[must_use]
+pub(super) fn fitted(line: &str, columns: usize) -> String {
+    if measure_text_width(line) <= columns { line.to_owned() } else { truncate_str(line, columns, "~").into_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +59,13 @@ mod tests {
     fn spans_have_two_units_at_most() {
         let texts: Vec<String> = [0, 59, 60, 3599, 3600, 86_399, 86_400, 1_000_000].map(span).into();
         assert_eq!(texts, ["0s", "59s", "1m 0s", "59m 59s", "1h 0m", "23h 59m", "1d 0h", "11d 13h"]);
+    }
+
+    #[test]
+    fn a_line_is_cut_by_the_columns_that_it_takes() {
+        let texts = ["abcdef", "没有内存", "\x1b[31m没有内存\x1b[0m"].map(|line| fitted(line, 6));
+        assert_eq!([&texts[0], &texts[1]], ["abcdef", "没有~"]);
+        assert!(measure_text_width(&texts[2]) == 5 && texts[2].starts_with("\x1b[31m"), "{:?}", texts[2]);
     }
 
     #[test]

@@ -140,6 +140,7 @@ pub struct Config {
     pub web: WebConfig,
     pub signaling: SignalingConfig,
     pub turn: TurnConfig,
+    pub log: LogConfig,
     pub notify: NotifyConfig,
 }
 
@@ -201,6 +202,42 @@ pub struct TurnConfig {
     pub total_bandwidth: Option<u64>,
     /// How long allocations are served on after the order to stop, while no new one is made.
     pub drain: Duration,
+}
+
+/// What is written down, where the service writes files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    pub level: LogLevel,
+    pub format: LogFormat,
+    /// Bytes after which a file is put aside.
+    pub max_size: u64,
+    /// Days for which a line is kept at most; `None`: until `max_size` and `keep` take it.
+    pub max_age: Option<u32>,
+    /// Files that are kept besides the one that is written.
+    pub keep: u32,
+}
+
+/// The least severe lines that are written. In order of severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text, max_size: 10_000_000, max_age: Some(30), keep: 4 }
+    }
 }
 
 /// What the relay does for its CPU time under load.

@@ -12,8 +12,8 @@ use super::lines::{self, Complaint};
 use super::notify;
 use super::raw::{Field, Reader, Section};
 use super::{
-    Access, AcmeConfig, CertSource, CertificateConfig, ChallengeChoice, Config, Directory, Host, Latency, Network,
-    PeerMode, Reach, SignalingConfig, TurnConfig, WebConfig, any_address,
+    Access, AcmeConfig, CertSource, CertificateConfig, ChallengeChoice, Config, Directory, Host, Latency, LogConfig,
+    LogFormat, LogLevel, Network, PeerMode, Reach, SignalingConfig, TurnConfig, WebConfig, any_address,
 };
 
 /// The version of the file's form that this program writes and reads.
@@ -60,6 +60,16 @@ pub(super) const CHALLENGES: &[(&str, ChallengeChoice)] = &[
     ("http-01", ChallengeChoice::Http01),
     ("tls-alpn-01", ChallengeChoice::TlsAlpn01),
 ];
+pub(super) const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+pub(super) const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+/// A smaller file is put aside all the time; a larger one nobody opens.
+const LOG_SIZES: RangeInclusive<u64> = 64_000..=10_000_000_000;
 pub(super) const LATENCIES: &[(&str, Latency)] = &[("auto", Latency::Auto), ("low", Latency::Low)];
 
 /// Which peers the relay sends to where nobody says: callers on a LAN have private addresses.
@@ -98,9 +108,10 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
     let web = read_web(&mut reader, &mut root);
     let signaling = read_signaling(&mut reader, &mut root);
     let (turn, detects_relay_ips) = read_turn(&mut reader, &mut root, reach, facts);
+    let log = read_log(&mut reader, &mut root);
     let notify = notify::read(&mut reader, &mut root);
     reader.close(root);
-    let config = Config { reach, hosts, access, certificate, web, signaling, turn, notify };
+    let config = Config { reach, hosts, access, certificate, web, signaling, turn, log, notify };
     clashes::complain(&mut reader, &config);
     let Reader { mut complaints, lines, keys } = reader;
     complaints.sort();
@@ -237,6 +248,34 @@ fn read_signaling(reader: &mut Reader, root: &mut Section<'_>) -> SignalingConfi
     };
     reader.close(section);
     signaling
+}
+
+fn read_log(reader: &mut Reader, root: &mut Section<'_>) -> LogConfig {
+    let default = LogConfig::default();
+    let mut section = reader.section(root, "log");
+    let level = reader.field(&mut section, "level").and_then(|field| reader.choice(&field, LOG_LEVELS));
+    let format = reader.field(&mut section, "format").and_then(|field| reader.choice(&field, LOG_FORMATS));
+    let max_size = reader.field(&mut section, "max_size").and_then(|field| {
+        let size = parse_rate(reader.text(&field)?).ok().filter(|size| LOG_SIZES.contains(size));
+        if size.is_none() {
+            reader.complain(field.line, &field.path, "must be a number of bytes from 64k to 10G, like 10M");
+        }
+        size
+    });
+    let max_age = match reader.field(&mut section, "max_age") {
+        Some(field) if is_off(&field) => None,
+        Some(field) => reader.number(&field, 1..=3650).and_then(|days| u32::try_from(days).ok()),
+        None => default.max_age,
+    };
+    let keep = read_u32(reader, &mut section, "keep", 0..=100);
+    reader.close(section);
+    LogConfig {
+        level: level.unwrap_or(default.level),
+        format: format.unwrap_or(default.format),
+        max_size: max_size.unwrap_or(default.max_size),
+        max_age,
+        keep: keep.unwrap_or(default.keep),
+    }
 }
 
 fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &HostFacts) -> (TurnConfig, bool) {

@@ -196,7 +196,7 @@ pub fn render_secrets(secrets: &Secrets) -> String {
         "# Secrets of this rtcctl. Readable by its own user alone; never print, copy or commit it.\n\
          \n\
          # The first TURN secret issues credentials, all of them verify. To change it without turning anybody away,\n\
-         # put the new one first and restart; remove the old one when the last credential of it has run out, which\n\
+         # put the new one first and `rtcctl reload`; remove the old one when the last credential of it has run out, which\n\
          # is after `turn.credential_ttl` (an hour by default). A new secret: `openssl rand -hex 32`\n\
          {turn}\n\
          # TURN users with a password that does not run out, for devices that cannot ask for a credential: a name,\n\

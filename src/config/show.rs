@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{CERT_SOURCES, CHALLENGES, LATENCIES, PEER_MODES, REACHES};
+use super::resolve::{CERT_SOURCES, CHALLENGES, LATENCIES, LOG_FORMATS, LOG_LEVELS, PEER_MODES, REACHES};
 use super::{Access, CertificateConfig, Config, Host};
 
 /// Every key path with its effective value, in the order of the template.
@@ -20,7 +20,9 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
             Host::Name(name) => name.clone(),
         })
         .collect();
-    let (web, signaling, turn) = (&config.web, &config.signaling, &config.turn);
+    let (web, signaling, turn, log) = (&config.web, &config.signaling, &config.turn, &config.log);
+    let level = LOG_LEVELS.iter().find(|(_, level)| *level == log.level).map(|(word, _)| *word);
+    let format = LOG_FORMATS.iter().find(|(_, format)| *format == log.format).map(|(word, _)| *word);
     let allow_peers: Vec<String> = turn.allow_peers.iter().map(ToString::to_string).collect();
     let mut shown = vec![
         ("version", json!(1)),
@@ -62,6 +64,11 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("turn.allocation_bandwidth", or_off(turn.allocation_bandwidth)),
         ("turn.total_bandwidth", or_off(turn.total_bandwidth)),
         ("turn.drain", json!(turn.drain.as_secs())),
+        ("log.level", json!(level)),
+        ("log.format", json!(format)),
+        ("log.max_size", json!(log.max_size)),
+        ("log.max_age", or_off(log.max_age)),
+        ("log.keep", json!(log.keep)),
         ("notify.command", json!(config.notify.command)),
         ("notify.webhook", json!(config.notify.webhook.as_ref().map(ToString::to_string))),
     ]);

@@ -56,7 +56,11 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
             let failure = Failure::operator(message);
             Err(hint.into_iter().fold(failure, Failure::hinted))
         }
-        response @ (Response::Status { .. } | Response::Done | Response::Renewed { .. }) => Ok(response),
+        Response::Failed { failure } => Err(failure),
+        response
+        @ (Response::Status { .. } | Response::Done | Response::Renewed { .. } | Response::Reloaded { .. }) => {
+            Ok(response)
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Request {
     Renew {
         force: bool,
     },
+    /// Reads the configuration anew and applies what changed.
+    Reload,
     /// Plants a fault: in builds for tests only.
     #[cfg(feature = "faults")]
     Fault {
@@ -58,6 +60,67 @@ pub enum Response {
         message: String,
         hint: Option<String>,
     },
+    Reloaded {
+        reload: Box<Reload>,
+    },
+    /// As `Refused`, with everything there is to say and an exit code.
+    Failed {
+        failure: Failure,
+    },
+}
+
+/// What a reload has done: everything that changed, each with how it was applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reload {
+    pub schema_version: u32,
+    /// The worst of all changes; `unchanged` if there are none.
+    pub result: Effect,
+    pub changes: Vec<ReloadChange>,
+    pub tasks: Vec<ReloadTask>,
+}
+
+/// A key whose value is another one now. Values of secrets are `null`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadChange {
+    pub key: String,
+    pub from: serde_json::Value,
+    pub to: serde_json::Value,
+    pub effect: Effect,
+    /// What is noticed of it, where something is.
+    pub note: Option<String>,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadTask {
+    pub name: TaskName,
+    pub effect: Effect,
+    /// Why it is not ready after its restart.
+    pub error: Option<String>,
+}
+
+/// How a change came into force, from what nobody notices to what failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    Unchanged,
+    /// While everything went on.
+    Applied,
+    /// By restarting one task.
+    Restarted,
+    /// The task that was restarted is not ready.
+    Failed,
+}
+
+/// Files that were edited and not reloaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When the newest of them was written.
+    pub since: String,
+    /// The keys that a reload would change.
+    pub keys: Vec<String>,
+    /// Why a reload would be refused, all complaints.
+    pub complaints: Vec<String>,
 }
 
 /// What a daemon tells the `start` that made it, in one line.
@@ -94,6 +157,9 @@ pub struct Status {
     #[serde(default)]
     pub probes: Vec<ProbeReport>,
     pub findings: Vec<Finding>,
+    /// Edited files that were not reloaded; `null`: none.
+    #[serde(default)]
+    pub pending: Option<Pending>,
 }
 
 /// What the daemon takes from the machine.
@@ -101,6 +167,19 @@ pub struct Status {
 pub struct UsageStatus {
     pub memory_bytes: u64,
     pub cpu_ms: u64,
+    #[serde(default)]
+    pub threads: u64,
+    /// Files and sockets.
+    #[serde(default)]
+    pub descriptors: u64,
+    #[serde(default)]
+    pub descriptors_limit: u64,
+    /// Processor time by the part of the daemon whose threads had it, tasks included.
+    #[serde(default)]
+    pub cpu_ms_by_part: BTreeMap<String, u64>,
+    /// Log lines that could not be written since the start.
+    #[serde(default)]
+    pub log_lines_lost: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,6 +197,11 @@ pub struct TaskStatus {
     pub last_panic: Option<PanicStatus>,
     /// What the last probe found; `null` for a task that is not up, which is not asked.
     pub probe: Option<ProbeStatus>,
+    /// Processor time of its threads that live now; `null` where the system does not tell.
+    #[serde(default)]
+    pub cpu_ms: Option<u64>,
+    #[serde(default)]
+    pub threads: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

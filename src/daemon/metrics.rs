@@ -82,6 +82,8 @@ mod tests {
             last_error: None,
             last_panic: None,
             probe: None,
+            cpu_ms: None,
+            threads: 0,
         };
         let turn = TurnStatus {
             allocations: 3,
@@ -108,6 +110,7 @@ mod tests {
             certificate: None,
             probes: Vec::new(),
             findings: Vec::new(),
+            pending: None,
         };
         let wanted = "\
 # HELP rtcctl_turn_allocations Live relay allocations.

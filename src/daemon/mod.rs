@@ -3,6 +3,7 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod changes;
 mod checks;
 mod edited;
 mod guarded;
@@ -11,18 +12,19 @@ mod metrics;
 mod probe_metrics;
 mod probing;
 mod relay;
+mod reload;
 mod status;
 mod watching;
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
@@ -33,13 +35,13 @@ use self::edited::Loaded;
 use self::guarded::Guarded;
 use self::heartbeat::Heartbeat;
 use self::probing::Probes;
-use self::relay::Relay;
-use self::status::Sources;
-use self::watching::{Sights, Watch};
+use self::reload::{Controls, InForce, Reloader};
+use self::status::{Outside, Sources, host_name};
+use self::watching::{GoesBy, Sights, Watch};
 use crate::certs::files::load_files;
 use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
-use crate::config::{self, CertSource, Config, Host};
+use crate::config::{CertSource, LogConfig, LogFormat, LogLevel};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
 use crate::control::socket::Socket;
@@ -52,23 +54,24 @@ use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
 use crate::supervisor::events::{Event, EventKind, Journal};
-use crate::supervisor::handover::Door;
 use crate::supervisor::panics;
 use crate::supervisor::service::{Service, TaskName};
 use crate::supervisor::watchdog::Fixture;
 use crate::sys::fdstore::Inherited;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
-use crate::sys::log::LogFile;
 use crate::sys::marks::Marks;
 use crate::sys::notify::Manager;
 use crate::sys::{clock, log, memory, process};
-use crate::turn::ice::IceIssuer;
+use crate::turn::ice::{IceIssuer, LiveIce};
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
+/// How often it is looked whether the log has something to tell or to put aside.
+const LOG_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one task may take to do what it was ordered to.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// What a command waits for an answer: longer than any order takes.
@@ -96,7 +99,7 @@ enum Wish {
     Stop(&'static str),
     /// Something hangs that only a new process mends.
     StartAnew(String),
-    ReopenLog,
+    Reload,
 }
 
 /// Runs the service until it is told to stop.
@@ -136,7 +139,7 @@ struct Prepared {
     inherited: Inherited,
     /// Held until the end.
     _lock: Lock,
-    log: Option<LogFile>,
+    controls: Controls,
     journal: Journal,
     edge: Edge,
     supervisor: Supervisor,
@@ -146,7 +149,8 @@ struct Prepared {
 fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
     // Before they are read: an edit in between is told of rather than missed.
     let loaded = Loaded::now(home);
-    let (config, secrets) = config::load(home)?;
+    let in_force = InForce::load(home)?;
+    let (config, secrets) = in_force.config_and_secrets();
     if config.certificate.source == CertSource::Files {
         // What the operator must mend is told before any port is bound.
         load_files(&config, clock::now().wall)?;
@@ -155,15 +159,13 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         create_private_dir(folder)?;
     }
     let lock = take_lock(home, mode)?;
-    let log = match mode {
-        Mode::Foreground => None,
-        Mode::Guarded => {
-            let path = home.log_file();
-            let opened = LogFile::open(&path);
-            Some(opened.map_err(|e| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(e))?)
-        }
+    let path = home.log_file();
+    let target = match mode {
+        Mode::Foreground => log::Target::Stderr,
+        Mode::Guarded => log::Target::File(&path),
     };
-    log::init(log.clone(), manner.verbose);
+    let log = log::init(target, &log_settings(&config.log), manner.verbose)
+        .map_err(|error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error))?;
     let journal = Journal::open(&home.events_file());
     panics::watch(journal.clone());
     // One stack for every listener. A second call, as in tests, finds it installed.
@@ -188,13 +190,13 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     };
 
     let board = Board::default();
-    let ice = IceIssuer::new(&config, &secrets);
+    let ice = LiveIce::new(IceIssuer::new(&config, &secrets));
     let certificate = CertHandle::default();
-    let doors = Doors { turn: config.turn.tcp.then(Door::default), ..Doors::default() };
+    let doors = Doors::default();
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
     let marks = Marks::default();
-    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config).with_marks(marks.clone());
+    let edge = Edge::new(listeners, certificate.clone(), doors.clone(), &config)?.with_marks(marks.clone());
     let turn = Turn::new(&config.turn, &secrets, sockets, Arc::clone(&turn_counters)).with_streams(doors.turn);
     let asker = Asker { certificate: certificate.clone(), relay: turn.control(), marks };
     let probes = Probes::new(&targets, asker, board.clone());
@@ -203,15 +205,12 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         board: board.clone(),
         certificate: certificate.clone(),
         relay: Arc::clone(&turn_counters),
-        total_quota: config.turn.total_quota,
-        turn_ports: targets.udp.iter().map(SocketAddr::port).collect(),
+        goes_by: ArcSwap::from_pointee(GoesBy::new(&config, &targets.udp, loaded)),
         connections: edge.counters(),
         hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
         journal: journal.clone(),
-        loaded,
         home: home.clone(),
-        has_log_file: log.is_some(),
-        name: web_url(&config),
+        has_log_file: mode == Mode::Guarded,
     });
     let sources = Sources {
         probes,
@@ -220,19 +219,27 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         board: board.clone(),
         ice: ice.clone(),
         certificate: certificate.clone(),
-        relay: Relay::new(&config.turn, turn_counters, &targets.udp, &streams, &streams),
+        outside: Arc::new(ArcSwap::from_pointee(Outside::new(&config, &turn_counters, &targets.udp, &streams))),
+        turn_counters,
+        in_force,
+        log: log.clone(),
         connections: edge.counters(),
         calls: Arc::clone(&call_counters),
-        web_url: web_url(&config),
     };
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
-    let services: Vec<Arc<dyn Service>> = vec![
-        Arc::new(Certs::new(&config, &secrets, home, certificate)),
-        Arc::new(turn),
-        Arc::new(Signaling::new(&config, doors.signaling, ice.clone(), call_counters)),
-        Arc::new(Web::new(&config, home, doors.web, ice, board.clone(), metrics)),
-    ];
+    let certs = Certs::new(&config, &secrets, home, certificate);
+    let signaling = Signaling::new(&config, doors.signaling, ice.clone(), call_counters);
+    let web = Web::new(&config, home, doors.web, ice, board.clone(), metrics);
+    let controls = Controls {
+        certs: certs.control(),
+        edge: edge.control(),
+        log,
+        signaling: signaling.control(),
+        turn: turn.control(),
+        web: web.control(),
+    };
+    let services: Vec<Arc<dyn Service>> = vec![Arc::new(certs), Arc::new(turn), Arc::new(signaling), Arc::new(web)];
     let manager = Arc::new(manager);
     let mut heartbeat = Heartbeat::new(Arc::clone(&manager));
     let supervisor = Supervisor::new(services, board)
@@ -241,7 +248,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
         .watching(Fixture { name: "edge", pulses: edge.pulses() });
     let home = home.clone();
-    Ok(Prepared { home, manner, manager, inherited, _lock: lock, log, journal, edge, supervisor, sources })
+    Ok(Prepared { home, manner, manager, inherited, _lock: lock, controls, journal, edge, supervisor, sources })
 }
 
 fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
@@ -262,25 +269,9 @@ fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
     }
 }
 
-/// The first name of this host, as handshakes can say it.
-fn host_name(config: &Config) -> Option<String> {
-    config.hosts.iter().find_map(|host| match host {
-        Host::Name(name) => Some(name.clone()),
-        Host::Address(_) => None,
-    })
-}
-
-fn web_url(config: &Config) -> String {
-    let host = config.hosts.first().map(ToString::to_string).unwrap_or_default();
-    match config.web.port {
-        443 => format!("https://{host}/"),
-        port => format!("https://{host}:{port}/"),
-    }
-}
-
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, manner, manager, mut inherited, _lock, log, journal, edge, supervisor, sources } = self;
+        let Self { home, manner, manager, mut inherited, _lock, controls, journal, edge, supervisor, sources } = self;
         let control = control_socket(&home, &mut inherited)?;
         keep_control(&manager, &control);
         for name in inherited.finish() {
@@ -289,7 +280,10 @@ impl Prepared {
         }
         let (wishes, wished) = mpsc::channel();
         let handle = supervisor.handle();
-        let answerer = answerer(sources.clone(), handle.clone(), wishes.clone(), journal.clone());
+        let log = controls.log.clone();
+        let (events, keeper) = (journal.clone(), Arc::clone(&manager));
+        let reloader = Reloader::new(controls, sources.clone(), handle.clone(), events, keeper, ORDER_PATIENCE);
+        let answerer = answerer(sources.clone(), handle.clone(), reloader.clone(), wishes.clone(), journal.clone());
         let renewing = Arc::clone(&manager);
         let control = server::serve(control, answerer, move |socket| keep_control(&renewing, socket))?;
         let supervisor = supervisor.with_escalation(escalation(wishes.clone(), Arc::clone(&manager)));
@@ -319,7 +313,7 @@ impl Prepared {
         spawn("findings", move || watch.run(&watch_closing))?;
         let outcome = outcome(&sources.board);
         match &outcome {
-            Outcome::Ready { .. } => info!(url = sources.web_url, "ready"),
+            Outcome::Ready { .. } => info!(url = sources.outside.load().web_url, "ready"),
             Outcome::Partly { .. } | Outcome::Failed { .. } => warn!("running, but not all of it"),
         }
         let entry = Event::new(EventKind::Daemon, None, "every task was started", clock::now());
@@ -330,11 +324,12 @@ impl Prepared {
         }
 
         let reason = loop {
-            match wished.recv() {
+            match wished.recv_timeout(LOG_LOOKED_AT_EVERY) {
                 Ok(Wish::Stop(reason)) => break (reason.to_owned(), false),
                 Ok(Wish::StartAnew(cause)) => break (cause, true),
-                Ok(Wish::ReopenLog) => reopen(log.as_ref()),
-                Err(mpsc::RecvError) => break ("nothing is left to wait for".to_owned(), false),
+                Ok(Wish::Reload) => reload(&log, &reloader, &manager),
+                Err(RecvTimeoutError::Timeout) => log.tick(),
+                Err(RecvTimeoutError::Disconnected) => break ("nothing is left to wait for".to_owned(), false),
             }
         };
         let (reason, is_hanging) = reason;
@@ -366,6 +361,7 @@ impl Prepared {
         control.close();
         info!("stopped");
         journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("stopping", "stopped"));
+        log.finish();
         match (edge, tasks) {
             (Ok(result), Ok(())) if is_hanging => result.and(Err(Failure::bug(reason))),
             (Ok(result), Ok(())) => result,
@@ -427,7 +423,13 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
 }
 
-fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>, journal: Journal) -> server::Answerer {
+fn answerer(
+    sources: Sources,
+    handle: Handle,
+    reloader: Reloader,
+    wishes: mpsc::Sender<Wish>,
+    journal: Journal,
+) -> server::Answerer {
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
     Arc::new(move |request| {
@@ -456,6 +458,10 @@ fn answerer(sources: Sources, handle: Handle, wishes: mpsc::Sender<Wish>, journa
                     }
                 }
             }
+            Request::Reload => match reloader.reload() {
+                Ok(reload) => Response::Reloaded { reload: Box::new(reload) },
+                Err(failure) => Response::Failed { failure },
+            },
             #[cfg(feature = "faults")]
             Request::Fault { place, kind } => {
                 let cause = format!("{kind:?} planted at {place:?}");
@@ -471,7 +477,7 @@ fn watch_signals(wishes: mpsc::Sender<Wish>) -> Result<()> {
     let signals = process::daemon_signals();
     let watch = move || {
         while let Ok(signal) = signals.wait() {
-            let wish = if signal == Signal::SIGHUP { Wish::ReopenLog } else { Wish::Stop(signal.as_str()) };
+            let wish = if signal == Signal::SIGHUP { Wish::Reload } else { Wish::Stop(signal.as_str()) };
             if wishes.send(wish).is_err() {
                 return;
             }
@@ -480,11 +486,44 @@ fn watch_signals(wishes: mpsc::Sender<Wish>) -> Result<()> {
     spawn("signals", watch).map(drop)
 }
 
-/// SIGHUP: the log file may have been moved away. The configuration is read at a start.
-fn reopen(log: Option<&LogFile>) {
-    match log.map(LogFile::reopen) {
-        Some(Err(error)) => warn!(%error, "cannot open the log file anew"),
-        Some(Ok(())) | None => info!("SIGHUP: the log was opened anew; `rtcctl restart` reads the configuration"),
+/// SIGHUP: the log file may have been moved away, and the configuration may be another one.
+fn reload(log: &log::Control, reloader: &Reloader, manager: &Arc<Manager>) {
+    match log.reopen() {
+        Ok(()) => info!("SIGHUP: the log was opened anew, and the configuration is read"),
+        Err(error) => warn!(%error, "SIGHUP: cannot open the log file anew"),
+    }
+    let (reloader, manager) = (reloader.clone(), Arc::clone(manager));
+    let run = move || {
+        manager.say("RELOADING=1");
+        // Whoever has sent the signal reads the log.
+        let _ = reloader.reload();
+        manager.ready();
+    };
+    // A task that takes its time to restart must not keep the next wish waiting.
+    if let Err(failure) = spawn("reload", run) {
+        warn!(%failure, "cannot reload");
+    }
+}
+
+/// What the configuration wants of the log.
+fn log_settings(config: &LogConfig) -> log::Settings {
+    log::Settings {
+        level: match config.level {
+            LogLevel::Error => log::Level::Error,
+            LogLevel::Warn => log::Level::Warn,
+            LogLevel::Info => log::Level::Info,
+            LogLevel::Debug => log::Level::Debug,
+            LogLevel::Trace => log::Level::Trace,
+        },
+        format: match config.format {
+            LogFormat::Text => log::Format::Text,
+            LogFormat::Json => log::Format::Json,
+        },
+        limits: log::Limits {
+            max_size: config.max_size,
+            max_age: config.max_age.map(|days| DAY * days),
+            keep: config.keep,
+        },
     }
 }
 

@@ -74,6 +74,13 @@ impl Probes {
         Self { asker, board, state: Arc::new(Mutex::new(known)) }
     }
 
+    /// The tasks answer elsewhere from now on. What was counted stays; what was found out is found out anew.
+    pub(super) fn follow(&self, targets: &Targets) {
+        let mut known = self.known();
+        let histograms = std::mem::take(&mut known.histograms);
+        *known = Known { histograms, ..Known::new(targets, clock::now().mono) };
+    }
+
     /// What every probe last found, of tasks that are up: what one answered before it went down is no news.
     pub(super) fn found(&self) -> Vec<Probed> {
         let up = self.up();

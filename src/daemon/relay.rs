@@ -8,8 +8,7 @@ use crate::config::{Latency, TurnConfig};
 use crate::control::protocol::{TurnLimits, TurnListening, TurnPath, TurnStatus};
 use crate::turn::{Counters, Dropped, Outcome};
 
-/// The relay's settings and counters. Cheap to clone.
-#[derive(Clone)]
+/// The relay's settings and counters.
 pub(super) struct Relay {
     counters: Arc<Counters>,
     limits: TurnLimits,

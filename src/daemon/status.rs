@@ -1,17 +1,23 @@
 //! The status document, put together from what is published: nothing here waits for a task.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::checks::Targets;
 use super::probing::{Probed, Probes};
 use super::relay::Relay;
-use super::watching::Watch;
-use super::{metrics, probe_metrics};
+use super::reload::InForce;
+use super::watching::{GoesBy, Watch};
+use super::{edited, metrics, probe_metrics};
 use crate::certs::renewal::Alarm;
 use crate::certs::{CertHandle, RenewalView, Served};
+use crate::config::{Config, Host};
 use crate::control::protocol::{
     AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus, RenewalStatus,
     SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
@@ -23,9 +29,11 @@ use crate::signaling;
 use crate::supervisor::board::{Board, State, TaskView};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock::Now;
-use crate::sys::usage;
-use crate::turn::Counters;
-use crate::turn::ice::IceIssuer;
+use crate::sys::log::record;
+use crate::sys::usage::{self, ThreadUsage};
+use crate::sys::{log, process};
+use crate::turn::ice::LiveIce;
+use crate::turn::{self, Counters};
 
 const SECONDS_A_DAY: f64 = 86_400.0;
 
@@ -35,13 +43,59 @@ pub(super) struct Sources {
     pub(super) probes: Probes,
     pub(super) started_at: Instant,
     pub(super) board: Board,
-    pub(super) ice: IceIssuer,
+    pub(super) ice: LiveIce,
     pub(super) certificate: CertHandle,
-    pub(super) relay: Relay,
+    pub(super) outside: Arc<ArcSwap<Outside>>,
+    pub(super) turn_counters: Arc<Counters>,
+    pub(super) in_force: InForce,
+    pub(super) log: log::Control,
     pub(super) connections: Arc<edge::Counters>,
     pub(super) calls: Arc<signaling::Counters>,
-    pub(super) web_url: String,
     pub(super) watch: Watch,
+}
+
+/// What is known outside of this service, and changes with its configuration.
+pub(super) struct Outside {
+    relay: Relay,
+    pub(super) web_url: String,
+}
+
+impl Outside {
+    pub(super) fn new(config: &Config, counters: &Arc<Counters>, udp: &[SocketAddr], streams: &[SocketAddr]) -> Self {
+        // Each listener of streams takes both kinds, told apart by the first bytes.
+        Self { relay: Relay::new(&config.turn, Arc::clone(counters), udp, streams, streams), web_url: web_url(config) }
+    }
+}
+
+/// The first name of this host, as handshakes can say it.
+pub(super) fn host_name(config: &Config) -> Option<String> {
+    config.hosts.iter().find_map(|host| match host {
+        Host::Name(name) => Some(name.clone()),
+        Host::Address(_) => None,
+    })
+}
+
+pub(super) fn web_url(config: &Config) -> String {
+    let host = config.hosts.first().map(ToString::to_string).unwrap_or_default();
+    match config.web.port {
+        443 => format!("https://{host}/"),
+        port => format!("https://{host}:{port}/"),
+    }
+}
+
+impl Sources {
+    /// Another configuration is in force.
+    pub(super) fn follow(&self, config: &Config, loaded: edited::Loaded, edge: &edge::Control, turn: &turn::Control) {
+        let (udp, streams) = (turn.addresses(), edge.turn_addresses());
+        self.probes.follow(&Targets {
+            https: edge.https_addresses(),
+            streams: streams.clone(),
+            udp: udp.clone(),
+            name: host_name(config),
+        });
+        self.watch.follow(config, GoesBy::new(config, &udp, loaded));
+        self.outside.store(Arc::new(Outside::new(config, &self.turn_counters, &udp, &streams)));
+    }
 }
 
 /// Reads the status of this moment.
@@ -51,17 +105,19 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
     let probes = probe_reports(&sources.probes);
     let findings = sources.watch.look(now);
     let count = Counters::read;
+    let threads = usage::threads();
+    let outside = sources.outside.load();
     Status {
         schema_version: SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         state: overall(sources.board.overall(), &findings),
         uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
-        usage: usage::own().map(|usage| UsageStatus { memory_bytes: usage.memory_bytes, cpu_ms: usage.cpu_ms }),
-        tasks: tasks.iter().map(|task| task_status(task, &probes, now)).collect(),
-        urls: Urls { web: sources.web_url.clone(), ice: sources.ice.urls(None) },
+        usage: usage_status(&threads, sources),
+        tasks: tasks.iter().map(|task| task_status(task, &probes, &threads, now)).collect(),
+        urls: Urls { web: outside.web_url.clone(), ice: sources.ice.current().urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
-        turn: sources.relay.status(),
+        turn: outside.relay.status(),
         connections: edge::Class::ALL
             .iter()
             .map(|class| (class.as_str().to_owned(), sources.connections.of(*class)))
@@ -77,6 +133,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         }),
         probes,
         findings,
+        pending: sources.in_force.pending(),
     }
 }
 
@@ -119,7 +176,31 @@ fn renewal(view: &RenewalView) -> RenewalStatus {
     }
 }
 
-fn task_status(task: &TaskView, probes: &[ProbeReport], now: Now) -> TaskStatus {
+fn usage_status(threads: &[ThreadUsage], sources: &Sources) -> Option<UsageStatus> {
+    let usage = usage::own()?;
+    let mut cpu_ms_by_part: BTreeMap<String, u64> = BTreeMap::new();
+    for thread in threads {
+        *cpu_ms_by_part.entry(part_of(thread).to_owned()).or_default() += thread.cpu_ms;
+    }
+    Some(UsageStatus {
+        memory_bytes: usage.memory_bytes,
+        cpu_ms: usage.cpu_ms,
+        threads: threads.len() as u64,
+        descriptors: usage::descriptors(),
+        descriptors_limit: process::open_files_limit(),
+        cpu_ms_by_part,
+        log_lines_lost: sources.log.lost(),
+    })
+}
+
+/// The kernel calls the first thread by the name of the program.
+fn part_of(thread: &ThreadUsage) -> &str {
+    record::part(Some(thread.name.as_str()).filter(|name| *name != "rtcctl"))
+}
+
+fn task_status(task: &TaskView, probes: &[ProbeReport], threads: &[ThreadUsage], now: Now) -> TaskStatus {
+    let own: Vec<u64> =
+        threads.iter().filter(|thread| part_of(thread) == task.name.as_str()).map(|own| own.cpu_ms).collect();
     let up_since = task.ready_since.unwrap_or(now.mono);
     TaskStatus {
         name: task.name,
@@ -134,6 +215,8 @@ fn task_status(task: &TaskView, probes: &[ProbeReport], now: Now) -> TaskStatus 
             place: panic.place.clone(),
         }),
         probe: probe_status(task.name, probes),
+        cpu_ms: (!threads.is_empty()).then(|| own.iter().sum()),
+        threads: own.len() as u64,
     }
 }
 

@@ -1,19 +1,22 @@
 //! Gathers what findings are judged by, keeps the ledger, and tells of what changed.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::edited::Loaded;
 use super::probing::Probes;
-use super::status::rfc3339;
+use super::status::{rfc3339, web_url};
 use crate::certs::CertHandle;
+use crate::config::Config;
 use crate::control::protocol::{Finding, SCHEMA_VERSION, Severity};
 use crate::edge;
 use crate::findings::facts::{Certificate, Disk, Share, Task};
@@ -45,18 +48,31 @@ pub(super) struct Sights {
     pub(super) board: Board,
     pub(super) certificate: CertHandle,
     pub(super) relay: Arc<turn::Counters>,
-    pub(super) total_quota: u32,
-    pub(super) turn_ports: Vec<u16>,
+    pub(super) goes_by: ArcSwap<GoesBy>,
     pub(super) connections: Arc<edge::Counters>,
     pub(super) hooks: Hooks,
     pub(super) journal: Journal,
-    /// The configuration that is in force.
-    pub(super) loaded: Loaded,
     pub(super) home: Home,
     /// Whether log lines go to the home's file.
     pub(super) has_log_file: bool,
+}
+
+/// What follows from the configuration that is in force.
+pub(super) struct GoesBy {
+    total_quota: u32,
+    turn_ports: Vec<u16>,
+    /// Its files.
+    loaded: Loaded,
     /// What this service is called where several are told of.
-    pub(super) name: String,
+    name: String,
+}
+
+impl GoesBy {
+    /// `udp`: where TURN is listened for.
+    pub(super) fn new(config: &Config, udp: &[SocketAddr], loaded: Loaded) -> Self {
+        let turn_ports = udp.iter().map(SocketAddr::port).collect();
+        Self { total_quota: config.turn.total_quota, turn_ports, loaded, name: web_url(config) }
+    }
 }
 
 /// The findings of this service. Cheap to clone.
@@ -101,6 +117,14 @@ impl Watch {
             asked_at: None,
         };
         Self { sights: Arc::new(sights), memory: Arc::new(Mutex::new(memory)) }
+    }
+
+    /// Another configuration is in force.
+    pub(super) fn follow(&self, config: &Config, goes_by: GoesBy) {
+        self.sights.hooks.set_config(config.notify.clone());
+        self.sights.goes_by.store(Arc::new(goes_by));
+        // An edit that was taken up is no finding any more, and not only after the next look at the system.
+        self.memory.lock().expect("nothing panics while it holds this lock").system.config_not_applied = None;
     }
 
     /// Judges again and again until `closing` is cancelled.
@@ -179,7 +203,7 @@ impl Watch {
             clock_jump: memory.clock.handle(now),
             disks: memory.system.disks.clone(),
             descriptors: memory.system.descriptors,
-            relay_ports: Some(Share { used: allocations, limit: sights.total_quota.into() }),
+            relay_ports: Some(Share { used: allocations, limit: sights.goes_by.load().total_quota.into() }),
             log_error: memory.system.log_error.clone(),
             notify_error: sights.hooks.error(),
             receive_drops: memory.drops.handle(memory.system.dropped, now.mono),
@@ -215,7 +239,7 @@ impl Watch {
             "schema_version": SCHEMA_VERSION,
             "event": if is_raised { "raised" } else { "cleared" },
             "at": rfc3339(now.wall),
-            "service": self.sights.name,
+            "service": self.sights.goes_by.load().name,
             "finding": finding(shown),
         });
         let key = format!("{code} {}", raised.key.subject);
@@ -266,7 +290,7 @@ fn ask_system(sights: &Sights) -> System {
         disks,
         descriptors: room::open_files().map(|used| Share { used, limit: process::open_files_limit() }),
         log_error: log_error.map(|error| format!("`{}`: {error}", home.log_dir().display())),
-        config_not_applied: sights.loaded.difference(),
-        dropped: room::dropped_datagrams(&sights.turn_ports),
+        config_not_applied: sights.goes_by.load().loaded.difference(),
+        dropped: room::dropped_datagrams(&sights.goes_by.load().turn_ports),
     }
 }

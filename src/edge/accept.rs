@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::libc;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -23,6 +25,8 @@ use crate::sys::clock;
 const MAX_CONNECTIONS: usize = 10_240;
 /// The pause after an accept that failed for lack of descriptors or memory: without it the loop would spin.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections that are taken from the queue of a listener that ends: as many as wait there by default.
+const MAX_LATE: usize = 1024;
 /// The longest the loop rests, so that one without connections still shows that it lives.
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// After so long without such a failure, the next one is news.
@@ -109,21 +113,33 @@ fn begins_series(last: Option<Instant>, now: Instant) -> bool {
     last.is_none_or(|last| now.saturating_duration_since(last) >= CALM)
 }
 
-/// Accepts until the service closes.
+/// Accepts until `stopping` is cancelled, and then whoever waits already.
 pub(super) async fn accept(
     listener: TcpListener,
     port: Port,
     connections: Arc<Connections>,
     caps: Arc<Caps>,
     tracker: TaskTracker,
-    pulse: Arc<Pulse>,
+    stopping: CancellationToken,
+    pulses: Vec<Arc<Pulse>>,
 ) {
     let mut last_shortage = None;
+    let take = |stream, client: SocketAddr| {
+        // A probe of ours is nobody's connection: it takes no place and is not counted.
+        let place = if connections.marks.take(client) {
+            None
+        } else {
+            let Some(place) = caps.enter(client.ip()) else { return connections.counters.count(Class::TurnedAway) };
+            Some(place)
+        };
+        let connections = Arc::clone(&connections);
+        tracker.spawn(connections.serve(port, Held::new(stream, place), client));
+    };
     loop {
-        pulse.beat();
+        pulses.iter().for_each(|pulse| pulse.beat());
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = connections.closing.cancelled() => return,
+            () = stopping.cancelled() => break,
             () = tokio::time::sleep(TURN_EVERY) => continue,
         };
         let (stream, client) = match accepted {
@@ -140,22 +156,19 @@ pub(super) async fn accept(
                 }
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => continue,
-                    () = connections.closing.cancelled() => return,
+                    () = stopping.cancelled() => break,
                 }
             }
         };
-        // A probe of ours is nobody's connection: it takes no place and is not counted.
-        let place = if connections.marks.take(client) {
-            None
-        } else {
-            let Some(place) = caps.enter(client.ip()) else {
-                connections.counters.count(Class::TurnedAway);
-                continue;
-            };
-            Some(place)
-        };
-        let connections = Arc::clone(&connections);
-        tracker.spawn(connections.serve(port, Held::new(stream, place), client));
+        take(stream, client);
+    }
+    if connections.closing.is_cancelled() {
+        return;
+    }
+    // The listener moves elsewhere, and these have been waiting already. A flood must not keep it from ending.
+    for _ in 0..MAX_LATE {
+        let Ok(Ok((stream, client))) = timeout(Duration::ZERO, listener.accept()).await else { return };
+        take(stream, client);
     }
 }
 

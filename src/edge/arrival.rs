@@ -75,13 +75,10 @@ impl Connections {
             Ok(Arrived::Web(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
             Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
             Ok(Arrived::PlainWeb(stream)) => self.serve_http(stream, client).await,
-            Ok(Arrived::Turn(stream)) => {
-                let Some(door) = &self.doors.turn else { return };
-                match door.hand(stream, TAKEN_WITHIN).await {
-                    Ok(handed) => drop(tokio::spawn(cutter.cut_when_fenced(handed))),
-                    Err(_) => debug!(%client, "no turn task took its stream in time"),
-                }
-            }
+            Ok(Arrived::Turn(stream)) => match self.doors.turn.hand(stream, TAKEN_WITHIN).await {
+                Ok(handed) => drop(tokio::spawn(cutter.cut_when_fenced(handed))),
+                Err(_) => debug!(%client, "no turn task took its stream in time"),
+            },
             Err(class) => debug!(%client, class = class.as_str(), "nothing to serve"),
         }
     }
@@ -160,7 +157,7 @@ impl Connections {
         received: Vec<u8>,
         client: SocketAddr,
     ) -> Result<Arrived, Class> {
-        if self.doors.turn.is_none() {
+        if !self.live.takes_turn() {
             return Err(Class::Unknown);
         }
         let Held { line, stream, place, .. } = held;

@@ -22,7 +22,8 @@ use super::Doors;
 use super::counters::Counters;
 use super::cut::Cutter;
 use super::held::{Held, Rewound};
-use super::redirect::{OwnNames, Way};
+use super::live::Live;
+use super::redirect::Way;
 use super::tls::Tls;
 use crate::certs::challenge::Challenges;
 use crate::supervisor::handover::{HttpJob, OwnRequest};
@@ -51,7 +52,7 @@ const SIGNALING: &str = "/socket.io";
 pub(super) struct Connections {
     pub(super) tls: Tls,
     pub(super) doors: Doors,
-    pub(super) names: OwnNames,
+    pub(super) live: Arc<Live>,
     pub(super) challenges: Challenges,
     pub(super) counters: Arc<Counters>,
     /// Connections of this process to itself.
@@ -113,7 +114,7 @@ impl Connections {
         let authority = request.uri().authority().map(ToString::to_string);
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let host = host.or(authority);
-        let mut response = match self.names.way(request.uri().path_and_query(), host.as_deref(), local) {
+        let mut response = match self.live.names().way(request.uri().path_and_query(), host.as_deref(), local) {
             Way::Web => return self.answer(request, client, None).await,
             Way::Challenge(token) => match self.challenges.http(&token) {
                 Some(answer) => {

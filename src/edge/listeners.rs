@@ -1,5 +1,6 @@
 //! The listening TCP sockets: bound before anything starts, kept until everything has ended.
 
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use super::arrival::Port;
@@ -8,13 +9,14 @@ use crate::error::{Failure, Result};
 use crate::sys::fdstore::Inherited;
 use crate::sys::notify::Manager;
 use crate::sys::ports::{Transport, bind_failure};
-use crate::sys::tcp::{adopt, open};
+use crate::sys::tcp::{adopt, open, open_shared, share_port};
 
 /// The names by which the service manager keeps the sockets, and by which units of systemd may hand them over.
 const HTTPS: &str = "https";
 const HTTP: &str = "http";
 const TURN: &str = "turn";
 const TURNS: &str = "turns";
+pub(super) const NAMES: [&str; 4] = [HTTPS, HTTP, TURN, TURNS];
 
 /// Sockets for HTTPS, for the redirect beside it, and for TURN.
 #[derive(Debug)]
@@ -41,13 +43,25 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::bind`].
     pub fn take_or_bind(web: &WebConfig, turn: &TurnConfig, inherited: &mut Inherited) -> Result<Self> {
+        Self::bind_each(web, turn, &mut Source::Manager(inherited))
+    }
+
+    /// As [`Listeners::bind`], but takes those of `held` that are on an address that is wanted.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub(super) fn bind_beside(web: &WebConfig, turn: &TurnConfig, held: Vec<TcpListener>) -> Result<Self> {
+        Self::bind_each(web, turn, &mut Source::Held(held))
+    }
+
+    fn bind_each(web: &WebConfig, turn: &TurnConfig, source: &mut Source<'_>) -> Result<Self> {
         let use_of = |port, name, what, key| Use { port, name, what, key };
         let https = use_of(web.port, HTTPS, "web", "web.port");
-        let https = bind_all(&web.bind, is_default(&web.bind), &https, inherited)?;
+        let https = bind_all(&web.bind, is_default(&web.bind), &https, source)?;
         let http = match web.http_port {
             Some(port) => {
                 let http = use_of(port, HTTP, "the redirect to HTTPS", "web.http_port");
-                bind_all(&web.bind, is_default(&web.bind), &http, inherited)?
+                bind_all(&web.bind, is_default(&web.bind), &http, source)?
             }
             None => Vec::new(),
         };
@@ -62,7 +76,7 @@ impl Listeners {
             if left.is_empty() && !turn.bind.is_empty() {
                 continue;
             }
-            let bound = bind_all(&left, is_default(&turn.bind), &one, inherited)?;
+            let bound = bind_all(&left, is_default(&turn.bind), &one, source)?;
             sockets.extend(bound.into_iter().map(|listener| (one.name, listener)));
         }
         Ok(Self { https, http, turn: sockets, shares_https: turn.tcp })
@@ -72,7 +86,7 @@ impl Listeners {
     ///
     /// # Errors
     /// If there is no descriptor to be had.
-    pub fn keep_in(&self, manager: &Manager) -> std::io::Result<()> {
+    pub fn keep_in(&self, manager: &Manager) -> io::Result<()> {
         manager.keep(HTTPS, &self.https)?;
         manager.keep(HTTP, &self.http)?;
         for name in [TURN, TURNS] {
@@ -115,6 +129,22 @@ impl Listeners {
         self.https.len() + self.http.len() + self.turn.len()
     }
 
+    /// The same listeners under other descriptors.
+    ///
+    /// # Errors
+    /// If there are none to be had.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        let clone = |listeners: &[TcpListener]| listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>();
+        let turn = self.turn.iter().map(|(name, listener)| Ok((*name, listener.try_clone()?)));
+        let (https, http, turn) = (clone(&self.https)?, clone(&self.http)?, turn.collect::<io::Result<_>>()?);
+        Ok(Self { https, http, turn, shares_https: self.shares_https })
+    }
+
+    /// Whether TURN is served by TCP at all.
+    pub(super) fn takes_turn(&self) -> bool {
+        self.shares_https
+    }
+
     /// All of them, with what they are for.
     pub(super) fn into_each(self) -> impl Iterator<Item = (Port, TcpListener)> {
         let each = |port, listeners: Vec<TcpListener>| listeners.into_iter().map(move |listener| (port, listener));
@@ -148,14 +178,52 @@ struct Use {
     key: &'static str,
 }
 
+/// Listeners that are there already.
+enum Source<'a> {
+    /// From the start before.
+    Manager(&'a mut Inherited),
+    /// From this start, and served.
+    Held(Vec<TcpListener>),
+}
+
+impl Source<'_> {
+    fn take(&mut self, name: &str, wanted: SocketAddr) -> Option<TcpListener> {
+        match self {
+            Self::Manager(inherited) => inherited.take_tcp(name, wanted),
+            Self::Held(held) => {
+                let is_wanted = |listener: &TcpListener| listener.local_addr().is_ok_and(|address| address == wanted);
+                held.iter().position(is_wanted).map(|found| held.swap_remove(found))
+            }
+        }
+    }
+
+    /// Binds an address that none of them is on. Where one of them is in the way, by the same port of an address that
+    /// overlaps, both share it for the moment in which they are both there.
+    fn open(&self, wanted: SocketAddr) -> io::Result<TcpListener> {
+        let held = match self {
+            Self::Manager(_) => return open(wanted),
+            Self::Held(held) => held,
+        };
+        let is_near = |one: &&TcpListener| one.local_addr().is_ok_and(|address| address.port() == wanted.port());
+        open(wanted).or_else(|error| {
+            let near: Vec<&TcpListener> = held.iter().filter(is_near).collect();
+            if error.kind() != ErrorKind::AddrInUse || near.is_empty() {
+                return Err(error);
+            }
+            near.into_iter().try_for_each(share_port)?;
+            open_shared(wanted)
+        })
+    }
+}
+
 /// Takes or binds the port of each address. A family that the host lacks `may_lack`.
-fn bind_all(addresses: &[IpAddr], may_lack: bool, one: &Use, inherited: &mut Inherited) -> Result<Vec<TcpListener>> {
+fn bind_all(addresses: &[IpAddr], may_lack: bool, one: &Use, source: &mut Source<'_>) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let wanted = SocketAddr::new(*address, one.port);
-        let bound = match inherited.take_tcp(one.name, wanted) {
+        let bound = match source.take(one.name, wanted) {
             Some(listener) => adopt(&listener).map(|()| listener),
-            None => open(wanted),
+            None => source.open(wanted),
         };
         match bound {
             Ok(listener) => listeners.push(listener),
@@ -172,7 +240,7 @@ fn bind_all(addresses: &[IpAddr], may_lack: bool, one: &Use, inherited: &mut Inh
     Ok(listeners)
 }
 
-fn lacks_family(error: &std::io::Error) -> bool {
+fn lacks_family(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(nix::libc::EAFNOSUPPORT | nix::libc::EADDRNOTAVAIL))
 }
 

@@ -12,19 +12,21 @@ mod cut;
 pub mod demux;
 mod held;
 mod listeners;
+mod live;
 mod redirect;
 mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, error};
 
 use self::accept::{Caps, accept};
 use self::connection::Connections;
-use self::redirect::OwnNames;
+use self::live::Live;
 use self::tls::Tls;
 use crate::certs::CertHandle;
 use crate::config::Config;
@@ -35,6 +37,7 @@ use crate::sys::marks::Marks;
 use crate::sys::process::open_files_limit;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
+pub use live::{Control, Moving};
 
 /// Threads for TLS and HTTP. What they hand on is computed elsewhere.
 const THREADS: usize = 2;
@@ -46,16 +49,14 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 pub struct Doors {
     pub web: Door<HttpJob>,
     pub signaling: Door<HttpJob>,
-    /// `None`: TURN is served over UDP only.
-    pub turn: Option<Door<TurnStream>>,
+    pub turn: Door<TurnStream>,
 }
 
 /// Everything that listens on TCP.
 pub struct Edge {
-    listeners: Listeners,
+    live: Arc<Live>,
     certificate: CertHandle,
     doors: Doors,
-    names: OwnNames,
     counters: Arc<Counters>,
     marks: Marks,
     /// One for each listener.
@@ -63,13 +64,18 @@ pub struct Edge {
 }
 
 impl Edge {
-    #[must_use]
-    pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Self {
-        let https_port = listeners.https_port().unwrap_or(config.web.port);
-        let names = OwnNames { hosts: config.hosts.clone(), https_port };
+    /// # Errors
+    /// If there are no descriptors to be had.
+    pub fn new(listeners: Listeners, certificate: CertHandle, doors: Doors, config: &Config) -> Result<Self> {
         let pulses = (0..listeners.count()).map(|number| Arc::new(pulse(number))).collect();
-        let (counters, marks) = (Arc::default(), Marks::default());
-        Self { listeners, certificate, doors, names, counters, marks, pulses }
+        let live = Arc::new(Live::new(listeners, config)?);
+        Ok(Self { live, certificate, doors, counters: Arc::default(), marks: Marks::default(), pulses })
+    }
+
+    /// Changes what is listened on, and under which names, while it serves.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(Arc::clone(&self.live))
     }
 
     /// Knows the connections that this process makes to itself by `marks`, and counts them nowhere.
@@ -116,25 +122,40 @@ impl Edge {
             challenges: self.certificate.challenges().clone(),
             tls: Tls::new(self.certificate)?,
             doors: self.doors,
-            names: self.names,
+            live: Arc::clone(&self.live),
             counters: self.counters,
             marks: self.marks,
             closing: closing.clone(),
         });
         let tracker = TaskTracker::new();
-        let mut accepting = Vec::new();
-        for ((port, listener), pulse) in self.listeners.into_each().zip(self.pulses) {
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .map_err(|error| Failure::operator("cannot watch a listener").caused_by(error))?;
-            let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
-            let task = accept(listener, port, connections, caps, tracker.clone(), pulse);
-            accepting.push(tokio::spawn(task));
+        let mut accepting = JoinSet::new();
+        let mut accepts: Option<CancellationToken> = None;
+        let mut sets = self.live.sets();
+        loop {
+            let set = tokio::select! {
+                () = closing.cancelled() => break,
+                Some(set) = sets.recv() => set,
+            };
+            let stopping = closing.child_token();
+            let loops = set.len();
+            for (number, (port, listener)) in set.into_iter().enumerate() {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener)
+                    .inspect_err(|error| error!(%error, "cannot watch a listener; nobody is served by it"))
+                else {
+                    continue;
+                };
+                let (connections, caps) = (Arc::clone(&connections), Arc::clone(&caps));
+                let pulses = shared_out(&self.pulses, number, loops);
+                accepting.spawn(accept(listener, port, connections, caps, tracker.clone(), stopping.clone(), pulses));
+            }
+            // Only now: a port that stays is accepted from without a gap.
+            if let Some(before) = accepts.replace(stopping) {
+                before.cancel();
+            }
+            while accepting.try_join_next().is_some() {}
         }
-        closing.cancelled().await;
-        for task in accepting {
-            // It ends by the same token.
-            let _ = task.await;
-        }
+        // They end by the same token.
+        while accepting.join_next().await.is_some() {}
         tracker.close();
         if tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await.is_err() {
             debug!(left = tracker.len(), "connections did not finish in time");
@@ -142,6 +163,13 @@ impl Edge {
         closed.cancelled().await;
         Ok(())
     }
+}
+
+/// The pulses that one of so many loops beats: there are as many as there were listeners at the start, and each of them
+/// is somebody's, however many there are now.
+fn shared_out(pulses: &[Arc<Pulse>], number: usize, loops: usize) -> Vec<Arc<Pulse>> {
+    let own: Vec<Arc<Pulse>> = pulses.iter().skip(number).step_by(loops.max(1)).cloned().collect();
+    if own.is_empty() { pulses.get(number % pulses.len().max(1)).cloned().into_iter().collect() } else { own }
 }
 
 fn pulse(number: usize) -> Pulse {

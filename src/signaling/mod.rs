@@ -7,7 +7,7 @@ mod task;
 
 use std::sync::atomic::AtomicU64;
 
-pub use task::Signaling;
+pub use task::{Control, Signaling, needs_restart};
 
 /// Counted by the Socket.IO adapter, read by anyone; outlives the task's instances.
 #[derive(Debug, Default)]

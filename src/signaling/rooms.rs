@@ -67,6 +67,11 @@ impl Rooms {
         Self { max_rooms, members_by_room: BTreeMap::new(), rooms_by_socket: BTreeMap::new() }
     }
 
+    /// No room is made beyond this number; those that are there stay.
+    pub(super) fn set_max_rooms(&mut self, max_rooms: usize) {
+        self.max_rooms = max_rooms;
+    }
+
     /// Rooms with somebody in them.
     pub(super) fn rooms(&self) -> usize {
         self.members_by_room.len()

@@ -18,10 +18,10 @@ use tracing::debug;
 use super::Counters;
 use super::message::{Arguments, Bucket, session};
 use super::rooms::{Joined, Rooms, Told};
-use crate::config::SignalingConfig;
+use super::task::LiveConfig;
 use crate::supervisor::handover::OwnRequest;
 use crate::sys::clock;
-use crate::turn::ice::IceIssuer;
+use crate::turn::ice::LiveIce;
 
 /// Rooms that probes may have at a time; they use one, and the one before may not have ended yet.
 const MAX_PROBE_ROOMS: usize = 8;
@@ -33,8 +33,8 @@ const LOOKED_EVERY: Duration = Duration::from_millis(2);
 /// would outlive the instance with everything in it, the runtime included.
 pub(super) struct Hub {
     io: SocketIo,
-    config: SignalingConfig,
-    ice: IceIssuer,
+    config: LiveConfig,
+    ice: LiveIce,
     counters: Arc<Counters>,
     rooms: Mutex<Rooms>,
     /// Those of this process's own probes: whatever users call theirs, nobody meets a probe and no probe is counted.
@@ -51,8 +51,8 @@ struct Caller {
 }
 
 impl Hub {
-    pub(super) fn new(io: SocketIo, config: SignalingConfig, ice: IceIssuer, counters: Arc<Counters>) -> Self {
-        let rooms = Mutex::new(Rooms::new(config.max_rooms));
+    pub(super) fn new(io: SocketIo, config: LiveConfig, ice: LiveIce, counters: Arc<Counters>) -> Self {
+        let rooms = Mutex::new(Rooms::new(config.load().max_rooms));
         let probe_rooms = Mutex::new(Rooms::new(MAX_PROBE_ROOMS));
         Self { io, config, ice, counters, rooms, probe_rooms, sockets: AtomicUsize::new(0) }
     }
@@ -99,13 +99,14 @@ impl Hub {
     fn connected(self: &Arc<Self>, socket: &SocketRef, auth: Option<Value>) {
         let is_probe = socket.req_parts().extensions.get::<OwnRequest>().is_some();
         let count = if is_probe { 0 } else { self.sockets.fetch_add(1, Ordering::Relaxed) };
-        let bucket = Mutex::new(Bucket::new(self.config.max_rate, clock::now().mono));
+        let config = self.config.load();
+        let bucket = Mutex::new(Bucket::new(config.max_rate, clock::now().mono));
         let caller = Arc::new(Caller { is_probe, session: session(auth.as_ref()), bucket });
         let hub = Arc::downgrade(self);
         socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
             hub.upgrade().inspect(|hub| hub.lost(&socket, is_probe, reason));
         });
-        if count >= self.config.max_sockets {
+        if count >= config.max_sockets {
             debug!("turned away: too many sockets");
             // It is on its way out whether or not it hears why.
             let _ = socket.emit("error", "the server is full");
@@ -136,14 +137,20 @@ impl Hub {
                 return complain(socket, why);
             }
         };
-        let (joined, told) = self.rooms(caller.is_probe).join(&id, caller.session.as_deref(), room);
+        let (joined, told) = {
+            let mut rooms = self.rooms(caller.is_probe);
+            if !caller.is_probe {
+                rooms.set_max_rooms(self.config.load().max_rooms);
+            }
+            rooms.join(&id, caller.session.as_deref(), room)
+        };
         self.tell(&told);
         let answer = match joined {
             Joined::In { others } => {
                 let host = socket.req_parts().headers.get(http::header::HOST);
                 let authority = host.and_then(|host| host.to_str().ok()?.parse::<http::uri::Authority>().ok());
                 let via = authority.as_ref().map(http::uri::Authority::host);
-                let ice = self.ice.configuration(&format!("room-{id}"), via, clock::now());
+                let ice = self.ice.current().configuration(&format!("room-{id}"), via, clock::now());
                 json!({ "ok": true, "id": id, "peers": others, "iceServers": ice.ice_servers, "ttl": ice.ttl })
             }
             Joined::Full => json!({ "ok": false, "id": id, "error": "full" }),

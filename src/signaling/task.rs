@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -24,7 +25,7 @@ use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
 use crate::sys::clock;
-use crate::turn::ice::IceIssuer;
+use crate::turn::ice::LiveIce;
 
 /// How often a client is asked whether it lives, and how long it may take to say so: Socket.IO's own defaults.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -44,35 +45,70 @@ const MAX_KEPT: usize = 16;
 /// Seconds for which a browser remembers that it may.
 const PREFLIGHT_AGE: &str = "600";
 
+/// The bounds of this moment.
+pub(super) type LiveConfig = Arc<ArcSwap<SignalingConfig>>;
+
+/// Changes bounds while sockets are connected. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    config: LiveConfig,
+}
+
+impl Control {
+    /// Goes by other bounds from now on, but for those that [`needs_restart`].
+    pub fn apply(&self, config: &SignalingConfig) {
+        self.config.store(Arc::new(config.clone()));
+    }
+}
+
+/// Whether a change takes another instance: the library is told once how long a message and a queue may be.
+#[must_use]
+pub fn needs_restart(old: &SignalingConfig, new: &SignalingConfig) -> bool {
+    (old.max_message, waiting(old)) != (new.max_message, waiting(new))
+}
+
+/// Packets that may wait for a client.
+fn waiting(config: &SignalingConfig) -> usize {
+    let rate = usize::try_from(config.max_rate).unwrap_or(usize::MAX);
+    MAX_WAITING.max(rate.saturating_mul(WAITING_SECONDS))
+}
+
 /// The signaling server.
 pub struct Signaling {
-    config: SignalingConfig,
+    config: LiveConfig,
     door: Door<HttpJob>,
-    ice: IceIssuer,
+    ice: LiveIce,
     counters: Arc<Counters>,
 }
 
 impl Signaling {
     #[must_use]
-    pub fn new(config: &Config, door: Door<HttpJob>, ice: IceIssuer, counters: Arc<Counters>) -> Self {
-        Self { config: config.signaling.clone(), door, ice, counters }
+    pub fn new(config: &Config, door: Door<HttpJob>, ice: LiveIce, counters: Arc<Counters>) -> Self {
+        let config = Arc::new(ArcSwap::from_pointee(config.signaling.clone()));
+        Self { config, door, ice, counters }
+    }
+
+    /// Changes the bounds of the running instance.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { config: Arc::clone(&self.config) }
     }
 
     /// Gives how long sessions may be left over that the library forgets by a time-out only.
     async fn serve(&self, context: &Context) -> Duration {
-        let limit = self.config.max_message;
-        let rate = usize::try_from(self.config.max_rate).unwrap_or(usize::MAX);
+        let config = self.config.load_full();
+        let limit = config.max_message;
         let (service, io) = SocketIo::builder()
             .ping_interval(PING_EVERY)
             .ping_timeout(PONG_WITHIN)
             .connect_timeout(CONNECTED_WITHIN)
             .upgrade_timeout(CONNECTED_WITHIN)
-            .max_buffer_size(MAX_WAITING.max(rate.saturating_mul(WAITING_SECONDS)))
+            .max_buffer_size(waiting(&config))
             .max_payload(limit as u64)
             .ws_max_message_size(limit)
             .ws_max_frame_size(limit)
             .build_svc();
-        let hub = Arc::new(Hub::new(io, self.config.clone(), self.ice.clone(), Arc::clone(&self.counters)));
+        let hub = Arc::new(Hub::new(io, Arc::clone(&self.config), self.ice.clone(), Arc::clone(&self.counters)));
         hub.open();
         let mut jobs = self.door.open();
         let mut began_at = None;

@@ -18,6 +18,26 @@ const WAITING: i32 = 1024;
 /// # Errors
 /// What the kernel says.
 pub fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    open_with(address, false)
+}
+
+/// As [`open`], beside listeners of ours that [`share_port`] was called for.
+///
+/// # Errors
+/// What the kernel says.
+pub fn open_shared(address: SocketAddr) -> io::Result<TcpListener> {
+    open_with(address, true)
+}
+
+/// From now on another listener of this user may have the same port.
+///
+/// # Errors
+/// What the kernel says.
+pub fn share_port(listener: &TcpListener) -> io::Result<()> {
+    Ok(setsockopt(listener, sockopt::ReusePort, &true)?)
+}
+
+fn open_with(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(family, SockType::Stream, flags, None)?;
@@ -26,6 +46,9 @@ pub fn open(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // Connections of a service that has just ended linger; they do not hold the port.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    if is_shared {
+        setsockopt(&socket, sockopt::ReusePort, &true)?;
+    }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, Backlog::new(WAITING)?)?;
     Ok(TcpListener::from(socket))

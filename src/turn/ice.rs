@@ -1,7 +1,9 @@
 //! What a browser is told about this server: ICE URLs that work, with fresh credentials.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use super::credentials::{self, Credentials};
@@ -19,6 +21,29 @@ pub struct IceIssuer {
     stream_ports: Option<(u16, Option<u16>)>,
     ttl: u64,
     secret: Secret,
+}
+
+/// The issuer of this moment, which a reload replaces. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LiveIce {
+    current: Arc<ArcSwap<IceIssuer>>,
+}
+
+impl LiveIce {
+    #[must_use]
+    pub fn new(issuer: IceIssuer) -> Self {
+        Self { current: Arc::new(ArcSwap::from_pointee(issuer)) }
+    }
+
+    #[must_use]
+    pub fn current(&self) -> Arc<IceIssuer> {
+        self.current.load_full()
+    }
+
+    /// Whoever asks from now on is told by `issuer`.
+    pub fn replace(&self, issuer: IceIssuer) {
+        self.current.store(Arc::new(issuer));
+    }
 }
 
 /// An RTCConfiguration with the time for which it holds.

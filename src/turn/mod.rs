@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod framer;
 pub mod ice;
 pub mod insiders;
+mod listening;
 pub mod peers;
 mod plane;
 mod relay_ports;
@@ -15,5 +16,6 @@ mod task;
 
 pub use control::Control;
 pub use counters::{Counters, Counts, Dropped, Outcome, Path};
+pub use listening::Moving;
 pub use sockets::{TurnSockets, bind, take_or_bind};
 pub use task::Turn;

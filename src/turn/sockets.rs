@@ -1,6 +1,8 @@
 //! The listening sockets: bound once by the daemon, used by one instance of the task after the other.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{TurnConfig, any_address};
 use crate::error::{Failure, Result};
@@ -12,11 +14,39 @@ use crate::sys::udp::{Purpose, adopt, open};
 /// The name by which the service manager keeps the sockets, and by which units of systemd may hand them over.
 const NAME: &str = "turn-udp";
 
-/// A listening socket of one worker.
-#[derive(Debug)]
+/// A listening socket of one worker. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(super) struct Listener {
-    pub(super) socket: UdpSocket,
+    pub(super) socket: Arc<UdpSocket>,
     pub(super) address: SocketAddr,
+    /// It has been moved away from, and goes when nobody uses it any more.
+    pub(super) drains: bool,
+    /// Said by its worker of a listener that drains: no allocation uses it.
+    is_idle: Arc<AtomicBool>,
+}
+
+impl Listener {
+    pub(super) fn new(socket: UdpSocket, address: SocketAddr) -> Self {
+        Self { socket: Arc::new(socket), address, drains: false, is_idle: Arc::default() }
+    }
+
+    /// The same listener, moved away from or not.
+    pub(super) fn draining(&self, drains: bool) -> Self {
+        Self { drains, ..self.clone() }
+    }
+
+    pub(super) fn say_idle(&self, is_idle: bool) {
+        self.is_idle.store(is_idle, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle.load(Ordering::Relaxed)
+    }
+
+    /// Whether both are the same socket.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.socket, &other.socket)
+    }
 }
 
 /// All listening sockets, by worker.
@@ -37,7 +67,7 @@ impl TurnSockets {
     /// # Errors
     /// If there is no descriptor to be had.
     pub fn keep_in(&self, manager: &Manager) -> std::io::Result<()> {
-        manager.keep(NAME, self.workers.iter().flatten().map(|listener| &listener.socket))
+        manager.keep(NAME, self.workers.iter().flatten().map(|listener| &*listener.socket))
     }
 }
 
@@ -54,12 +84,42 @@ pub fn bind(config: &TurnConfig) -> Result<TurnSockets> {
 /// # Errors
 /// As [`bind`].
 pub fn take_or_bind(config: &TurnConfig, inherited: &mut Inherited) -> Result<TurnSockets> {
-    let mut workers: Vec<Vec<Listener>> = (0..config.workers.max(1)).map(|_| Vec::new()).collect();
+    let count = config.workers.max(1);
+    let mut workers: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
     for address in &config.bind {
-        let mut wanted = SocketAddr::new(*address, config.port);
-        let failed = |wanted, error| bind_failure(Transport::Udp, wanted, "turn", "turn.port", error);
-        let mut kept = Vec::new();
-        while kept.len() < workers.len() {
+        let opened = open_each(config, *address, count, Some(inherited))?;
+        workers.iter_mut().zip(opened).for_each(|(listeners, listener)| listeners.push(listener));
+    }
+    if workers.iter().all(Vec::is_empty) {
+        return Err(nowhere());
+    }
+    Ok(TurnSockets { workers })
+}
+
+pub(super) fn nowhere() -> Failure {
+    Failure::operator("there is no address to listen on for turn").hinted("list one as `turn.bind`")
+}
+
+/// Has the service manager keep these sockets, and no others.
+pub(super) fn keep<'a>(manager: &Manager, listeners: impl Iterator<Item = &'a Listener>) -> std::io::Result<()> {
+    manager.release_named(NAME);
+    manager.keep(NAME, listeners.map(|listener| &*listener.socket))
+}
+
+/// Takes or binds the TURN port of one address, once for each worker. None at all, if the host lacks the family of an
+/// address that nobody wrote down. Without `inherited`, another socket of ours has the port already, on an address that
+/// overlaps.
+pub(super) fn open_each(
+    config: &TurnConfig,
+    address: IpAddr,
+    workers: usize,
+    inherited: Option<&mut Inherited>,
+) -> Result<Vec<Listener>> {
+    let mut wanted = SocketAddr::new(address, config.port);
+    let failed = |wanted, error| bind_failure(Transport::Udp, wanted, "turn", "turn.port", error);
+    let mut kept = Vec::new();
+    if let Some(inherited) = inherited {
+        while kept.len() < workers {
             let Some(socket) = inherited.take_udp(NAME, wanted) else { break };
             adopt(&socket).map_err(|error| failed(wanted, error))?;
             wanted = socket.local_addr().map_err(|error| failed(wanted, error))?;
@@ -70,19 +130,17 @@ pub fn take_or_bind(config: &TurnConfig, inherited: &mut Inherited) -> Result<Tu
         match found {
             Ok(found) => wanted = found,
             // A host without IPv6 serves IPv4; an address somebody wrote down is a different matter.
-            Err(error) if lacks_family(&error) && address.is_unspecified() && config.bind == any_address() => continue,
+            Err(error) if lacks_family(&error) && address.is_unspecified() && config.bind == any_address() => {
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(failed(wanted, error)),
         }
-        for listeners in &mut workers {
-            let socket = kept.pop().map_or_else(|| open(wanted, Purpose::Listener), Ok);
-            let socket = socket.map_err(|error| failed(wanted, error))?;
-            listeners.push(Listener { socket, address: wanted });
-        }
     }
-    if workers.iter().all(Vec::is_empty) {
-        return Err(Failure::operator("there is no address to listen on for turn").hinted("list one as `turn.bind`"));
-    }
-    Ok(TurnSockets { workers })
+    let open_one = |_| {
+        let socket = kept.pop().map_or_else(|| open(wanted, Purpose::Listener), Ok);
+        socket.map(|socket| Listener::new(socket, wanted)).map_err(|error| failed(wanted, error))
+    };
+    (0..workers).map(open_one).collect()
 }
 
 /// Binds the address alone for a moment: a shared bind would succeed beside any other program that shares.
@@ -128,7 +186,9 @@ mod tests {
     fn what_was_kept_is_taken_over_by_as_many_workers_as_there_are_now() {
         let named = |sockets: TurnSockets| {
             let sockets = sockets.workers.into_iter().flatten();
-            Inherited::of(sockets.map(|listener| (NAME.to_owned(), listener.socket.into())).collect())
+            Inherited::of(
+                sockets.map(|listener| (NAME.to_owned(), Arc::into_inner(listener.socket).unwrap().into())).collect(),
+            )
         };
         let before = bind(&config(0)).unwrap();
         let port = before.addresses()[0].port();

@@ -19,6 +19,7 @@ use crate::config::{Secrets, TurnConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, TurnStream};
 use crate::supervisor::service::{Context, Service, TaskName};
+use crate::sys::clock;
 use crate::sys::udp::offloads;
 
 /// How often it is looked whether the task should stop or a worker has ended.
@@ -27,7 +28,6 @@ const LOOKED_EVERY: Duration = Duration::from_millis(50);
 /// The STUN/TURN server. Each instance starts without allocations, on the same listening sockets.
 pub struct Turn {
     live: Arc<Live>,
-    sockets: TurnSockets,
     streams: Option<Door<TurnStream>>,
     counters: Arc<Counters>,
 }
@@ -35,14 +35,14 @@ pub struct Turn {
 impl Turn {
     #[must_use]
     pub fn new(config: &TurnConfig, secrets: &Secrets, sockets: TurnSockets, counters: Arc<Counters>) -> Self {
-        let live = Arc::new(Live::new(config, secrets, sockets.addresses()));
-        Self { live, sockets, streams: None, counters }
+        let live = Arc::new(Live::new(config, secrets, sockets));
+        Self { live, streams: None, counters }
     }
 
-    /// Serves clients on TCP and TLS as well, who come in by this door.
+    /// Serves clients on TCP and TLS as well, who come in by this door, unless `turn.tcp` is off.
     #[must_use]
-    pub fn with_streams(mut self, door: Option<Door<TurnStream>>) -> Self {
-        self.streams = door;
+    pub fn with_streams(mut self, door: Door<TurnStream>) -> Self {
+        self.streams = Some(door);
         self
     }
 
@@ -61,7 +61,7 @@ impl Service for Turn {
     fn run(&self, context: Context) -> Result<()> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
-        let current = self.live.begin();
+        let current = self.live.begin()?;
         let offloads = offloads();
         self.counters.path.gro.store(offloads.gro, Ordering::Relaxed);
         self.counters.path.gso.store(offloads.gso, Ordering::Relaxed);
@@ -74,15 +74,18 @@ impl Service for Turn {
             offloads,
         };
         let mut workers = Vec::new();
-        for listeners in &self.sockets.workers {
-            workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, listeners, &stop)?)));
+        for number in 0..current.workers() {
+            workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, number, &stop)?)));
         }
+        let streams = self.streams.as_ref().filter(|_| current.config.tcp);
         let mut latch = None;
-        if let Some(door) = &self.streams {
+        if let Some(door) = streams {
             let entrance = Entrance::open(door)?;
             latch = Some(entrance.latch());
             workers.push(Worker::Stream(Box::new(StreamWorker::new(&common, entrance, &stop)?)));
         }
+        // It has listeners, which must end when they have drained.
+        drop(current);
         let result = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (number, worker) in workers.into_iter().enumerate() {
@@ -104,6 +107,7 @@ impl Service for Turn {
             while !context.stopping().is_cancelled() && !threads.iter().any(ScopedJoinHandle::is_finished) {
                 thread::park_timeout(LOOKED_EVERY);
                 context.progress();
+                self.live.retire(clock::now().mono);
             }
             if let Some(latch) = latch {
                 // Who comes now waits for the next instance.

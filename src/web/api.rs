@@ -21,7 +21,7 @@ const WEB_USER: &str = "web";
 pub(super) async fn ice(Shared(facts): Shared<Arc<Facts>>, uri: Uri, headers: HeaderMap) -> Response {
     let via = host(&uri, &headers);
     let user = format!("{WEB_USER}-{:08x}", rand::random::<u32>());
-    let configuration = facts.ice.configuration(&user, via.as_deref(), clock::now());
+    let configuration = facts.ice.current().configuration(&user, via.as_deref(), clock::now());
     ([(CACHE_CONTROL, "no-store")], Json(configuration)).into_response()
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse as _, Response};
@@ -19,13 +20,18 @@ const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
 #[derive(Clone)]
 pub struct Metrics {
     render: Arc<dyn Fn() -> String + Send + Sync>,
-    token: Option<Secret>,
+    token: Arc<ArcSwapOption<Secret>>,
 }
 
 impl Metrics {
     #[must_use]
     pub fn new(render: impl Fn() -> String + Send + Sync + 'static, token: Option<Secret>) -> Self {
-        Self { render: Arc::new(render), token }
+        Self { render: Arc::new(render), token: Arc::new(ArcSwapOption::new(token.map(Arc::new))) }
+    }
+
+    /// From now on this token is the one that is asked for.
+    pub(super) fn set_token(&self, token: Option<Secret>) {
+        self.token.store(token.map(Arc::new));
     }
 
     /// Programs on this host may read, and whoever has the token. A proxy on this host is not who asks.
@@ -34,6 +40,7 @@ impl Metrics {
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         let has_token = self
             .token
+            .load()
             .as_ref()
             .zip(bearer)
             .is_some_and(|(token, shown)| verify_slices_are_equal(token.expose(), shown).is_ok());

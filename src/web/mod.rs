@@ -8,4 +8,4 @@ mod task;
 mod trust;
 
 pub use metrics::Metrics;
-pub use task::Web;
+pub use task::{Control, Root, Web};

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
 use axum::routing::get;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,13 +20,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::files::Files;
 use super::metrics::{Metrics, metrics};
 use super::{api, page, trust};
-use crate::config::Config;
+use crate::config::{Config, Secret, WebConfig};
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::supervisor::board::Board;
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::turn::ice::IceIssuer;
+use crate::turn::ice::LiveIce;
 
 /// Bytes of a request's body; nothing here takes one.
 const MAX_BODY: usize = 16 * 1024;
@@ -36,18 +37,49 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the handlers work with.
 pub(super) struct Shared {
-    pub(super) ice: IceIssuer,
+    pub(super) ice: LiveIce,
     pub(super) board: Board,
     /// The local CA's certificate, for devices that do not trust it yet.
     pub(super) ca_file: PathBuf,
     pub(super) metrics: Metrics,
+    /// The operator's own files, in place of the built-in page.
+    files: ArcSwapOption<Files>,
+}
+
+/// Changes what is served while it is served. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+    root: Arc<ArcSwapOption<PathBuf>>,
+}
+
+/// A folder that was found fit to be served, or none.
+pub struct Root(Option<(PathBuf, Files)>);
+
+impl Control {
+    /// Looks at the folder that `config` wants served.
+    ///
+    /// # Errors
+    /// If it is not there or not readable.
+    pub fn look_at(&self, config: &WebConfig) -> Result<Root> {
+        let root = config.root.as_ref().map(|root| Ok((root.clone(), Files::new(root)?)));
+        root.transpose().map(Root)
+    }
+
+    /// Serves this folder from the next request on, and lets this token read the counters.
+    pub fn apply(&self, root: Root, metrics_token: Option<Secret>) {
+        let (root, files) = root.0.unzip();
+        self.root.store(root.map(Arc::new));
+        self.shared.files.store(files.map(Arc::new));
+        self.shared.metrics.set_token(metrics_token);
+    }
 }
 
 /// The page, the API and the operator's own files.
 pub struct Web {
     door: Door<HttpJob>,
     shared: Arc<Shared>,
-    root: Option<PathBuf>,
+    root: Arc<ArcSwapOption<PathBuf>>,
 }
 
 impl Web {
@@ -56,16 +88,28 @@ impl Web {
         config: &Config,
         home: &Home,
         door: Door<HttpJob>,
-        ice: IceIssuer,
+        ice: LiveIce,
         board: Board,
         metrics: Metrics,
     ) -> Self {
-        let shared = Arc::new(Shared { ice, board, ca_file: home.certs_dir().join("ca.pem"), metrics });
-        Self { door, shared, root: config.web.root.clone() }
+        let ca_file = home.certs_dir().join("ca.pem");
+        let shared = Arc::new(Shared { ice, board, ca_file, metrics, files: ArcSwapOption::empty() });
+        let root = config.web.root.clone().map(Arc::new);
+        Self { door, shared, root: Arc::new(ArcSwapOption::new(root)) }
+    }
+
+    /// Changes what the running instance serves.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control { shared: Arc::clone(&self.shared), root: Arc::clone(&self.root) }
     }
 
     fn router(&self) -> Result<Router> {
-        let mut router = Router::new()
+        // The folder may have come and gone since the last instance.
+        let files = self.root.load_full().map(|root| Files::new(&root)).transpose()?;
+        self.shared.files.store(files.map(Arc::new));
+        let shared = Arc::clone(&self.shared);
+        let router = Router::new()
             .route("/api/ice", get(api::ice))
             .route("/healthz", get(api::health))
             .route("/ca.crt", get(api::ca))
@@ -76,15 +120,9 @@ impl Web {
             .route("/socket.io/socket.io.js", get(page::client_script))
             .route("/ice-test", get(page::ice_test))
             .route("/rtcctl/{*path}", get(page::asset))
-            .with_state(Arc::clone(&self.shared));
-        router = match &self.root {
+            .with_state(Arc::clone(&self.shared))
             // Assets of the ICE test stay reachable below `/rtcctl/`, whatever the operator serves.
-            Some(root) => {
-                let files = Files::new(root)?;
-                router.fallback(move |request| files.clone().answer(request))
-            }
-            None => router.fallback(page::fallback),
-        };
+            .fallback(move |request| fallback(Arc::clone(&shared), request));
         let always = |name: HeaderName, value: &'static str| {
             SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
         };
@@ -103,6 +141,8 @@ impl Service for Web {
 
     fn run(&self, context: Context) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            // Files are read on threads of their own.
+            .thread_name(TaskName::Web.as_str())
             .enable_all()
             .on_thread_start(context.adopter())
             .build()
@@ -150,6 +190,13 @@ async fn answer(router: Router, job: HttpJob) {
     };
     // The client may have gone in the meantime.
     let _ = reply.send(response);
+}
+
+async fn fallback(shared: Arc<Shared>, request: Request<Body>) -> Response<Body> {
+    match shared.files.load_full() {
+        Some(files) => Files::clone(&files).answer(request).await,
+        None => page::fallback(request).await,
+    }
 }
 
 /// A short answer in words.

@@ -1,6 +1,8 @@
 // What people do with the call page. Run as: node scenarios.mjs SCENARIO, with URL, CA and NETWORKS in the environment.
 
 import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 
 import { PATIENCE, Person } from "./person.mjs";
@@ -166,6 +168,34 @@ const scenarios = {
     await bo.context.close();
     await anna.becomes("waiting");
     check("one who stays is told when the other's browser is gone", true);
+  },
+
+  async reload() {
+    const [anna, bo] = await pair("reload", { relay: true });
+    await seeEachOther(anna, bo, 20);
+    const words = JSON.parse(process.env.RTCCTL);
+    const file = join(words[words.indexOf("--home") + 1], "config.yaml");
+    const both = (script) => Promise.all([anna, bo].map((one) => one.page.evaluate(script)));
+    await both(() => (globalThis.before = globalThis.rtcctl.peer) && 0);
+    const edits = [
+      ["a quota and the log", "turn:\n", "turn:\n  user_quota: 9\n", /\nlog:\n/, "\nlog:\n  level: debug\n"],
+      ["the port of TURN", /port: 3478/, "port: 3479"],
+      ["the certificate's names", /hosts: \[/, "hosts: [added.test, "],
+    ];
+    for (const [what, ...changes] of edits) {
+      let text = readFileSync(file, "utf8");
+      for (let at = 0; at < changes.length; at += 2) text = text.replace(changes[at], changes[at + 1]);
+      writeFileSync(file, text);
+      rtcctl("reload");
+      const frames = (await Promise.all([anna.sees(0), bo.sees(0)])).map((one) => one.frames);
+      const told = await Promise.all([anna, bo].map((one, index) => one.sees(frames[index] + 60)));
+      areRelayed(told, "udp");
+      const isSame = await both(() => globalThis.before === globalThis.rtcctl.peer && document.getElementById("notice").hidden);
+      check(`nobody notices a reload of ${what}`, isSame.every(Boolean));
+    }
+    await bo.page.click("#leave");
+    await anna.becomes("waiting");
+    check("one who stays is told that the other left, by the socket from before", true);
   },
 
   async mend() {

@@ -32,7 +32,7 @@ pub(in crate::turn) enum Exit {
 
 /// The sockets that exits stand for.
 pub(in crate::turn) struct Exits<'a> {
-    pub(in crate::turn) listeners: &'a [Listener],
+    pub(in crate::turn) listeners: &'a [Option<Listener>],
     pub(in crate::turn) relays: &'a mut Relays,
 }
 
@@ -82,6 +82,11 @@ impl Output {
             gso,
             offloads: vec![Offload::default(); listeners],
         }
+    }
+
+    /// There are listeners up to this number.
+    pub(in crate::turn) fn set_listeners(&mut self, listeners: usize) {
+        self.offloads.resize(listeners, Offload::default());
     }
 
     /// Whether it has to be flushed before the next datagram.
@@ -191,7 +196,7 @@ impl Output {
 impl Exits<'_> {
     fn socket(&self, exit: Exit) -> Option<BorrowedFd<'_>> {
         match exit {
-            Exit::Listener(number) => Some(self.listeners.get(number as usize)?.socket.as_fd()),
+            Exit::Listener(number) => Some(self.listeners.get(number as usize)?.as_ref()?.socket.as_fd()),
             Exit::Relay(relay) => self.relays.socket(relay),
         }
     }
@@ -230,7 +235,7 @@ mod tests {
     const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 78));
 
     struct Bench {
-        listeners: Vec<Listener>,
+        listeners: Vec<Option<Listener>>,
         relays: Relays,
         counts: Counts,
         _epoll: Epoll,
@@ -240,7 +245,8 @@ mod tests {
         /// One listener, and one relay socket that is number 0.
         fn new() -> Self {
             let socket = open((ADDRESS, 0).into(), Purpose::Listener).unwrap();
-            let listeners = vec![Listener { address: socket.local_addr().unwrap(), socket }];
+            let address = socket.local_addr().unwrap();
+            let listeners = vec![Some(Listener::new(socket, address))];
             let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
             let mut relays = Relays::new(Arc::new(RelayPorts::new(vec![ADDRESS], 42_100..=42_199)));
             relays.open(RelayId(0), Family::V4, Wanted::Any, &epoll, clock::now().mono).unwrap();

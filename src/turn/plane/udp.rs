@@ -10,11 +10,11 @@ use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::EventFd;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::gather::Gather;
 use super::output::{Exit, Exits, Output, Way};
@@ -36,6 +36,8 @@ use crate::turn::{Counters, Counts, Dropped};
 const MAX_EVENTS: usize = 128;
 /// Pieces that there is room for when a socket is read, so that what belongs together is not read apart.
 const FEWEST_FREE: usize = 8;
+/// How often it is looked whether anybody still uses a port that was moved away from.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
 const STOP: u64 = FIRST_FREE_TOKEN;
 const FIRST_LISTENER: u64 = FIRST_FREE_TOKEN + 1;
 
@@ -43,7 +45,12 @@ const FIRST_LISTENER: u64 = FIRST_FREE_TOKEN + 1;
 pub(in crate::turn) struct Worker<'a> {
     server: Server,
     shared: Arc<Shared>,
-    listeners: &'a [Listener],
+    /// Which of the workers this is.
+    number: usize,
+    /// By number; allocations know theirs by it.
+    listeners: Vec<Option<Listener>>,
+    /// When it was last said which listeners nobody uses; `None`: none drains.
+    looked_at: Option<Instant>,
     counters: Arc<Counters>,
     live: Follower,
     stop: &'a EventFd,
@@ -72,28 +79,33 @@ pub(in crate::turn) struct Common {
 impl<'a> Worker<'a> {
     /// # Errors
     /// If the kernel has no epoll to give.
-    pub(in crate::turn) fn new(common: &Common, listeners: &'a [Listener], stop: &'a EventFd) -> Result<Self> {
+    pub(in crate::turn) fn new(common: &Common, number: usize, stop: &'a EventFd) -> Result<Self> {
         let failed = waiting::cannot_watch;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(failed)?;
-        for (token, listener) in (FIRST_LISTENER..).zip(listeners) {
-            epoll.add(&listener.socket, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(failed)?;
-        }
         let Common { shared, ports, counters, live, offloads } = common.clone();
         let now = clock::now();
         let live = Follower::new(live);
         let current = live.current();
+        let listeners = current.listeners(number);
+        for (token, listener) in (FIRST_LISTENER..).zip(&listeners) {
+            if let Some(listener) = listener {
+                epoll.add(&*listener.socket, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(failed)?;
+            }
+        }
         Ok(Self {
             server: Server::new(Arc::clone(&current.settings), Arc::clone(&shared), now, Box::new(rand::random)),
             shared,
+            number,
+            output: Output::new(offloads.gso, listeners.len(), rand::random()),
             listeners,
+            looked_at: None,
             counters,
             live,
             stop,
             epoll,
             relays: Relays::new(ports),
             receiver: Receiver::default(),
-            output: Output::new(offloads.gso, listeners.len(), rand::random()),
             gather: Gather::new(current.may_gather(), now.mono),
             counts: Counts::default(),
             arrivals: 0,
@@ -120,6 +132,7 @@ impl<'a> Worker<'a> {
             let ready = waiting::wait(&self.epoll, &mut events, self.gather.rest(), due)?;
             let now = clock::now();
             self.follow_settings(now);
+            self.look_at_draining(now.mono);
             for event in &events[..ready] {
                 match event.data() {
                     STOP => {
@@ -156,12 +169,49 @@ impl<'a> Worker<'a> {
         if let Some(current) = self.live.poll_change() {
             self.server.set_settings(Arc::clone(&current.settings), now);
             self.gather.set_allowed(current.may_gather());
+            self.follow_listeners(current.listeners(self.number));
+        }
+    }
+
+    /// Watches new listeners, and lets go of those that have drained, with the allocations of whoever stayed too long.
+    fn follow_listeners(&mut self, listeners: Vec<Option<Listener>>) {
+        let old = std::mem::replace(&mut self.listeners, listeners);
+        self.output.set_listeners(self.listeners.len());
+        self.looked_at = None;
+        for number in 0..old.len().max(self.listeners.len()) {
+            let (was, is) =
+                (old.get(number).and_then(Option::as_ref), self.listeners.get(number).and_then(Option::as_ref));
+            let is_same = was.zip(is).is_some_and(|(was, is)| was.is(is));
+            if let Some(was) = was.filter(|_| !is_same) {
+                let _ = self.epoll.delete(&*was.socket);
+                self.server.handle_unbound(u32::try_from(number).expect("listeners are few"));
+            }
+            if let Some(is) = is.filter(|_| !is_same) {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, FIRST_LISTENER + number as u64);
+                if let Err(error) = self.epoll.add(&*is.socket, event) {
+                    warn!(%error, address = %is.address, "cannot watch a listener that was moved to");
+                }
+            }
+        }
+    }
+
+    /// Says once a second which of the draining listeners nobody uses.
+    fn look_at_draining(&mut self, now: Instant) {
+        let is_fresh = self.looked_at.is_some_and(|at| now.saturating_duration_since(at) < LOOKED_EVERY);
+        if is_fresh || !self.listeners.iter().flatten().any(|listener| listener.drains) {
+            return;
+        }
+        self.looked_at = Some(now);
+        for (via, listener) in (0..).zip(&self.listeners) {
+            if let Some(listener) = listener.as_ref().filter(|listener| listener.drains) {
+                listener.say_idle(!self.server.is_reached_by(via));
+            }
         }
     }
 
     fn read_listener(&mut self, index: u64, now: Now) {
         let Ok(number) = u8::try_from(index) else { return };
-        let Some(listener) = self.listeners.get(usize::from(number)) else { return };
+        let Some(listener) = self.listeners.get(usize::from(number)).cloned().flatten() else { return };
         // As long as there is more: packets of one client meet again only within a batch.
         loop {
             self.make_room();
@@ -248,7 +298,7 @@ impl<'a> Worker<'a> {
 
     /// Out by the listener that the client sends to; its client may be another worker's.
     fn way_to(&self, client: &Client) -> Way {
-        let listener = self.listeners.get(client.via as usize);
+        let listener = self.listeners.get(client.via as usize).and_then(Option::as_ref);
         // One that is bound to an address sends from that anyway.
         let from = listener.filter(|listener| listener.address.ip().is_unspecified()).map(|_| client.local);
         Way { exit: Exit::Listener(client.via), to: client.remote, from, dont_fragment: false }
@@ -284,7 +334,7 @@ impl<'a> Worker<'a> {
 
     /// Sends what waits; what was received stays.
     fn send(&mut self) {
-        let mut exits = Exits { listeners: self.listeners, relays: &mut self.relays };
+        let mut exits = Exits { listeners: &self.listeners, relays: &mut self.relays };
         self.output.flush(self.receiver.memory(), &mut exits, &mut self.counts);
     }
 

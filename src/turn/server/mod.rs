@@ -250,6 +250,26 @@ impl Server {
         }
     }
 
+    /// Whether an allocation of a client on UDP came by the listener `via`.
+    #[must_use]
+    pub fn is_reached_by(&self, via: u32) -> bool {
+        self.clients_by(via).next().is_some()
+    }
+
+    /// The listener `via` is gone, and with it the allocations that were reached by it.
+    pub fn handle_unbound(&mut self, via: u32) {
+        let gone: Vec<Client> = self.clients_by(via).collect();
+        gone.into_iter().for_each(|client| self.handle_closed(client));
+    }
+
+    fn clients_by(&self, via: u32) -> impl Iterator<Item = Client> {
+        let live = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Live(allocation) => Some(allocation.client),
+            Slot::Opening(_) | Slot::Abandoned(_) | Slot::Free => None,
+        });
+        live.filter(move |client| client.transport == Transport::Udp && client.via == via)
+    }
+
     /// The relay socket of [`Action::Open`] is bound to `address`; `None`: there was no port left.
     pub fn handle_opened(&mut self, relay: RelayId, address: Option<SocketAddr>, now: Now) {
         let slot = relay.slot();

@@ -45,6 +45,24 @@ fn traffic_with_a_newly_denied_peer_stops_at_once_and_that_with_others_goes_on()
 }
 
 #[test]
+fn a_listener_that_is_gone_takes_the_allocations_with_it_that_came_by_it_and_no_others() {
+    let mut sim = Sim::new();
+    let mut old = sim.user_by("alice", addr("203.0.113.1:40000"), Transport::Udp, 3);
+    let mut new = sim.user_by("bob", addr("203.0.113.2:40000"), Transport::Udp, 4);
+    let mut stream = sim.user_by("carol", addr("203.0.113.3:40000"), Transport::Tcp, 3);
+    assert!(!sim.server.is_reached_by(3));
+    for caller in [&mut old, &mut new, &mut stream] {
+        sim.allocate_by(caller, &[]).unwrap();
+    }
+    assert!(sim.server.is_reached_by(3) && sim.server.is_reached_by(4));
+    sim.server.handle_unbound(3);
+    sim.drain();
+    assert!(!sim.server.is_reached_by(3), "what comes by a stream has its own numbers");
+    assert!(!sim.server.has_allocation(&old.client));
+    assert!(sim.server.has_allocation(&new.client) && sim.server.has_allocation(&stream.client));
+}
+
+#[test]
 fn a_changed_public_address_is_told_from_then_on() {
     let mut sim = Sim::new();
     let (alice, bob) = (sim.allocate("alice"), sim.allocate("bob"));

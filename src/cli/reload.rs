@@ -1,0 +1,131 @@
+//! `rtcctl reload`: takes up the edited configuration while the service runs.
+
+use std::process::ExitCode;
+
+use dialoguer::console::measure_text_width;
+use serde_json::Value;
+
+use super::Frame;
+use super::words::count;
+use crate::control::client::ask;
+use crate::control::protocol::{Effect, Reload, ReloadChange, Request, Response};
+use crate::daemon::ANSWERED_WITHIN;
+use crate::error::{Failure, Kind, Result};
+
+/// Exit code 78: the configuration is bad, and the one before stays in force; 11: a task did not come back.
+pub(super) fn run(frame: &Frame) -> Result<ExitCode> {
+    let reload = match ask(&frame.home, &Request::Reload, ANSWERED_WITHIN)? {
+        Response::Reloaded { reload } => reload,
+        Response::Status { .. }
+        | Response::Done
+        | Response::Renewed { .. }
+        | Response::Refused { .. }
+        | Response::Failed { .. } => {
+            return Err(Failure::bug("a reload was asked for and not answered"));
+        }
+    };
+    if frame.json {
+        frame.print_json(&reload);
+    } else {
+        frame.print(&told(&reload));
+    }
+    Ok(match reload.result {
+        Effect::Failed => Kind::TaskDown.exit_code().into(),
+        Effect::Unchanged | Effect::Applied | Effect::Restarted => ExitCode::SUCCESS,
+    })
+}
+
+/// The answer for people.
+fn told(reload: &Reload) -> String {
+    if reload.changes.is_empty() {
+        return "nothing has changed".to_owned();
+    }
+    let changes = count(reload.changes.len() as u64, "change", "changes");
+    let mut lines = vec![format!("reloaded: {changes}")];
+    let width = |texts: &dyn Fn(&ReloadChange) -> String| {
+        reload.changes.iter().map(|change| measure_text_width(&texts(change))).max().unwrap_or(0)
+    };
+    let key = |change: &ReloadChange| change.key.clone();
+    let (keys, values) = (width(&key), width(&values));
+    for change in &reload.changes {
+        let effect = match change.effect {
+            Effect::Unchanged => "unchanged",
+            Effect::Applied => "applied",
+            Effect::Restarted => "restarted",
+            Effect::Failed => "failed",
+        };
+        let note = change.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+        let text = self::values(change);
+        let padding = " ".repeat(values - measure_text_width(&text));
+        lines.push(format!("  {:<keys$}  {text}{padding}  {effect}{note}", change.key));
+    }
+    for task in &reload.tasks {
+        match (task.effect, &task.error) {
+            (Effect::Restarted, _) => lines.push(format!("{} was restarted", task.name)),
+            (Effect::Failed, error) => {
+                let why = error.as_deref().unwrap_or("it says nothing");
+                lines.push(format!("{} was restarted and is not ready: {why}", task.name));
+            }
+            (Effect::Unchanged | Effect::Applied, _) => {}
+        }
+    }
+    lines.join("\n")
+}
+
+fn values(change: &ReloadChange) -> String {
+    match (&change.from, &change.to) {
+        (Value::Null, Value::Null) => "changed".to_owned(),
+        (from, to) => format!("{} -> {}", value(from), value(to)),
+    }
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(members) if members.is_empty() => "none".to_owned(),
+        Value::Array(members) => members.iter().map(self::value).collect::<Vec<_>>().join(", "),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::control::protocol::{ReloadTask, SCHEMA_VERSION};
+    use crate::supervisor::service::TaskName;
+
+    #[test]
+    fn each_change_is_told_with_how_it_came_into_force() {
+        let change = |key: &str, from, to, effect, note: Option<&str>| ReloadChange {
+            key: key.to_owned(),
+            from,
+            to,
+            effect,
+            note: note.map(str::to_owned),
+        };
+        let reload = Reload {
+            schema_version: SCHEMA_VERSION,
+            result: Effect::Failed,
+            changes: vec![
+                change("hosts", json!(["a.example"]), json!(["a.example", "b.example"]), Effect::Applied, None),
+                change("web.root", json!(null), json!("/srv/你好"), Effect::Applied, None),
+                change("turn.relay_ports", json!("1-2"), json!("3-4"), Effect::Failed, Some("it is so")),
+                change("turn_secrets", json!(null), json!(null), Effect::Applied, None),
+            ],
+            tasks: vec![ReloadTask { name: TaskName::Turn, effect: Effect::Failed, error: Some("no port".to_owned()) }],
+        };
+        let wanted = "\
+reloaded: 4 changes
+  hosts             a.example -> a.example, b.example  applied
+  web.root          none -> /srv/你好                  applied
+  turn.relay_ports  1-2 -> 3-4                         failed: it is so
+  turn_secrets      changed                            applied
+turn was restarted and is not ready: no port";
+        assert_eq!(told(&reload), wanted);
+        let nothing = Reload { changes: Vec::new(), ..reload };
+        assert_eq!(told(&nothing), "nothing has changed");
+    }
+}
