@@ -69,6 +69,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Files and folders that decide: plain data in, plain data out.
 const PURE: &[&str] = &[
     "certs/leaf.rs",
+    "certs/moment.rs",
+    "certs/pair.rs",
+    "certs/preflight/dns.rs",
+    "certs/preflight/judge.rs",
+    "certs/renewal",
+    "certs/trouble.rs",
+    "config/authority.rs",
     "cli/top/screen.rs",
     "config/clashes.rs",
     "config/edit.rs",
@@ -96,6 +103,7 @@ const PURE: &[&str] = &[
     "probe/turn/report.rs",
     "probe/turn/url.rs",
     "setup/answers.rs",
+    "setup/certificate.rs",
     "setup/describe.rs",
     "setup/firewall.rs",
     "setup/one_liner.rs",

@@ -211,6 +211,7 @@ fn secrets() -> Secrets {
     Secrets {
         turn: vec![Secret::new(b"0123456789abcdef0123456789abcdef".to_vec())],
         turn_users: BTreeMap::new(),
+        acme_bindings: BTreeMap::new(),
         metrics_token: None,
     }
 }

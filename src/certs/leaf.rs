@@ -51,6 +51,8 @@ pub enum Reason {
     /// The clock says it is not valid yet.
     NotYetValid,
     MissingNames(Vec<String>),
+    /// The operator wants a new one.
+    Wished,
 }
 
 impl fmt::Display for Reason {
@@ -61,6 +63,7 @@ impl fmt::Display for Reason {
             Self::Expired => f.write_str("the old one has expired"),
             Self::Aged => f.write_str("two thirds of its life are over"),
             Self::NotYetValid => f.write_str("the old one is not valid yet by this host's clock"),
+            Self::Wished => f.write_str("the operator wants a new one"),
             Self::MissingNames(names) => write!(f, "the old one lacks {}", names.join(", ")),
         }
     }

@@ -1,52 +1,27 @@
-//! What every TLS listener serves now, and how it comes to be: a local CA and its leaf.
+//! What every TLS listener serves now, and how it comes to be.
+//!
+//! From the first second there is a leaf of the local CA (`local_ca`, `leaf`, `store`). Where the configuration says so,
+//! an authority is asked for one that everybody trusts (`acme`, when: `renewal`, kept by `keeper`), or the operator's own
+//! files are served (`files`). Whatever comes is swapped in without touching a connection.
 
+pub mod acme;
+pub mod challenge;
+pub mod files;
+mod handle;
+pub mod keeper;
 pub mod leaf;
 pub mod local_ca;
+pub mod moment;
+pub mod pair;
+pub mod preflight;
+pub mod renewal;
+pub mod request;
 pub mod store;
 mod task;
+pub mod trouble;
+pub mod trust;
+mod work;
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwapOption;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-
+pub use handle::{CertHandle, LastAttempt, RenewalState, RenewalView, Served, Source};
 pub use store::load_or_issue;
 pub use task::{Certs, Control, Issued};
-
-/// The certificate all listeners serve at this moment. Swapping it touches no connection.
-#[derive(Debug, Clone, Default)]
-pub struct CertHandle {
-    current: Arc<ArcSwapOption<Served>>,
-}
-
-/// A certificate with what `status` tells about it.
-#[derive(Debug)]
-pub struct Served {
-    pub key: Arc<CertifiedKey>,
-    /// DNS names and IP addresses, as text.
-    pub names: Vec<String>,
-    pub not_after: std::time::SystemTime,
-    /// SHA-256 of the leaf in DER, lower-case hexadecimal.
-    pub fingerprint: String,
-}
-
-impl CertHandle {
-    /// New handshakes get `served` from now on.
-    pub fn swap(&self, served: Served) {
-        self.current.store(Some(Arc::new(served)));
-    }
-
-    /// What is served now.
-    #[must_use]
-    pub fn current(&self) -> Option<Arc<Served>> {
-        self.current.load_full()
-    }
-}
-
-/// The same certificate with any SNI and without.
-impl ResolvesServerCert for CertHandle {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.current().map(|served| Arc::clone(&served.key))
-    }
-}

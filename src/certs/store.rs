@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,15 +12,13 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tracing::{info, warn};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::Served;
-use super::leaf::{LeafFacts, Pair, Step, next_step, wanted_names};
-use super::local_ca::{LocalCa, sha256_hex, system_time};
+use super::leaf::{LeafFacts, Pair, Reason, Step, next_step, wanted_names};
+use super::local_ca::LocalCa;
+use super::pair::{Labels, assemble};
+use super::{Served, Source};
 use crate::config::{Config, Host};
 use crate::error::{Failure, Result};
 use crate::home::Home;
@@ -97,13 +94,32 @@ pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
     let files = Files::of(home);
     tighten(&files);
     let inspection = inspect(&config.hosts, home, now)?;
-    let reason = match (inspection.step, inspection.served) {
-        (Step::Keep, Some(served)) => return Ok(served),
-        (Step::Keep, None) => return Err(Failure::bug("a leaf that is kept can be served")),
-        (Step::Renew(reason), _) => reason,
-    };
+    match (&inspection.step, inspection.served) {
+        (Step::Keep, Some(served)) => Ok(served),
+        (Step::Keep, None) => Err(Failure::bug("a leaf that is kept can be served")),
+        (Step::Renew(reason), _) => issue(inspection.ca, &inspection.wanted, reason, home, now),
+    }
+}
+
+/// Makes a new leaf, whatever the old one is.
+///
+/// # Errors
+/// If the folder of certificates cannot be read or written.
+pub fn reissue(config: &Config, home: &Home, now: Now) -> Result<Served> {
+    let inspection = inspect(&config.hosts, home, now)?;
+    issue(inspection.ca, &inspection.wanted, &Reason::Wished, home, now)
+}
+
+fn issue(
+    ca: std::result::Result<LocalCa, Option<String>>,
+    wanted: &BTreeSet<String>,
+    reason: &Reason,
+    home: &Home,
+    now: Now,
+) -> Result<Served> {
+    let files = Files::of(home);
     create_private_dir(&home.certs_dir())?;
-    let ca = match inspection.ca {
+    let ca = match ca {
         Ok(ca) => ca,
         Err(why) => {
             if let Some(why) = why {
@@ -116,7 +132,7 @@ pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
             ca
         }
     };
-    let issued = ca.issue(&inspection.wanted, now.wall)?;
+    let issued = ca.issue(wanted, now.wall)?;
     let chain = format!("{}{}", issued.certificate_pem, ca.certificate_pem);
     write_atomic(&files.leaf_key, issued.key_pem.as_bytes(), 0o600)?;
     write_atomic(&files.leaf, chain.as_bytes(), 0o644)?;
@@ -167,28 +183,10 @@ fn read(path: &Path) -> Result<Option<String>> {
 
 /// Reads a leaf and its key, and verifies them as a client would. The error says in words what is wrong.
 fn read_pair(chain_pem: &str, key_pem: &str, ca: Option<&LocalCa>) -> std::result::Result<(LeafFacts, Served), String> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|_| "`leaf.pem` is damaged".to_owned())?;
-    let leaf = chain.first().cloned().ok_or("`leaf.pem` holds no certificate")?;
-    let (_, parsed) = X509Certificate::from_der(&leaf).map_err(|_| "`leaf.pem` is damaged".to_owned())?;
-    let facts = LeafFacts {
-        names: names_of(&parsed),
-        not_before: system_time(parsed.validity().not_before.timestamp()),
-        not_after: system_time(parsed.validity().not_after.timestamp()),
-    };
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| "`leaf.key` is damaged".to_owned())?;
-    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| "`leaf.key` is damaged".to_owned())?;
-    let fingerprint = sha256_hex(&leaf);
-    verify(&leaf, &facts, ca.ok_or("its local CA is gone")?)?;
-    let certified = CertifiedKey::new(chain, key);
-    certified.keys_match().map_err(|_| "`leaf.key` is not the key of `leaf.pem`".to_owned())?;
-    let served = Served {
-        key: Arc::new(certified),
-        names: facts.names.iter().cloned().collect(),
-        not_after: facts.not_after,
-        fingerprint,
-    };
+    let labels = Labels { chain: "`leaf.pem`", key: "`leaf.key`" };
+    let (facts, served) = assemble(chain_pem, key_pem, Source::SelfSigned, labels)?;
+    let leaf = served.key.cert.first().ok_or("`leaf.pem` holds no certificate")?;
+    verify(leaf, &facts, ca.ok_or("its local CA is gone")?)?;
     Ok((facts, served))
 }
 
@@ -206,22 +204,6 @@ fn verify(leaf: &CertificateDer<'_>, facts: &LeafFacts, ca: &LocalCa) -> std::re
     let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
     verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::since_unix_epoch(since_epoch)).map_err(foreign)?;
     Ok(())
-}
-
-fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return BTreeSet::new() };
-    let as_text = |name: &GeneralName<'_>| {
-        if let GeneralName::DNSName(name) = name {
-            return Some((*name).to_owned());
-        }
-        let GeneralName::IPAddress(bytes) = name else { return None };
-        let address = <[u8; 4]>::try_from(*bytes)
-            .map(IpAddr::from)
-            .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
-            .ok()?;
-        Some(address.to_string())
-    };
-    extension.value.general_names.iter().filter_map(as_text).collect()
 }
 
 #[cfg(test)]
@@ -329,7 +311,7 @@ mod tests {
         std::fs::copy(Files::of(&other).leaf_key, Files::of(&home).leaf_key).unwrap();
         std::fs::copy(Files::of(&other).leaf, Files::of(&home).leaf).unwrap();
         let (_, step) = inspect(&config.hosts, &home, now()).map(|found| (found.wanted, found.step)).unwrap();
-        assert!(matches!(step, Step::Renew(super::super::leaf::Reason::Damaged(_))), "{step:?}");
+        assert!(matches!(step, Step::Renew(Reason::Damaged(_))), "{step:?}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `rtcctl cert`: the certificate of this home.
 
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use serde_json::json;
@@ -8,48 +11,320 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Frame;
+use crate::certs::files::load_files;
+use crate::certs::keeper::{AcmeFiles, load_bundle};
+use crate::certs::preflight::look;
+use crate::certs::renewal::{Scenario, rehearse, scenarios};
+use crate::certs::request::{RequestFiles, import, write_request};
 use crate::certs::store::{Files, load};
-use crate::error::Result;
+use crate::certs::trust::{Outcome, trust, untrust};
+use crate::certs::{Served, Source};
+use crate::config::{CertSource, Config, load_config, set_value};
+use crate::control::client::ask;
+use crate::control::protocol::{Request, Response, SCHEMA_VERSION};
+use crate::daemon::{ANSWERED_WITHIN, RENEWED_WITHIN};
+use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
+use crate::sys::fs::{read_to_string, write_atomic};
 
 /// What to do with the certificate.
 #[derive(Debug, Subcommand)]
 pub(super) enum Args {
-    /// Print names, end date and fingerprint, and where the local CA is
+    /// Print names, end date and fingerprint, and how its renewal stands
     Show,
+    /// Renew it now if it is due, and wait for what comes of it
+    Renew {
+        /// Renew it whether it is due or not
+        #[arg(long)]
+        force: bool,
+    },
+    /// Look whether an authority could issue: the names in the DNS, each family, and CAA records
+    Preflight,
+    /// Have the stores of this host trust the local CA: the system's, Chromium's and Firefox's
+    Trust,
+    /// Take the local CA out of these stores
+    Untrust,
+    /// Print a signing request for all hosts, for an authority that works by hand; its key stays here
+    Csr,
+    /// Take the answer to the signing request, check it, and serve it
+    Import {
+        /// The chain in PEM: the server's certificate first
+        file: PathBuf,
+    },
+    /// Play years of renewals in a moment, with outages, limits, wrong clocks and full disks, and show what comes of it
+    Rehearse {
+        /// Play this one alone and show its timeline
+        scenario: Option<String>,
+        /// How many years to play, 1 to 20
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=20))]
+        years: u64,
+        /// What stands for chance; the same number gives the same story
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// Runs the command.
 pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     match args {
         Args::Show => show(frame),
+        Args::Renew { force } => renew(frame, force),
+        Args::Preflight => look_first(frame),
+        Args::Trust => tell_stores(frame, &trust(&frame.home, env::home_dir().as_deref())?, "trusts"),
+        Args::Untrust => tell_stores(frame, &untrust(&frame.home, env::home_dir().as_deref())?, "no longer trusts"),
+        Args::Csr => csr(frame),
+        Args::Import { file } => take(frame, &file),
+        Args::Rehearse { scenario, years, seed } => play(frame, scenario.as_deref(), years, seed),
     }
 }
 
+/// Plays the scenarios with the decisions that this binary renews by.
+fn play(frame: &Frame, only: Option<&str>, years: u64, seed: u64) -> Result<ExitCode> {
+    let known = scenarios();
+    let chosen: Vec<&Scenario> = known.iter().filter(|one| only.is_none_or(|only| only == one.name)).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = known.iter().map(|one| one.name).collect();
+        return Err(Failure::new(Kind::Usage, format!("there is no scenario `{}`", only.unwrap_or_default()))
+            .hinted(format!("scenarios are {}", names.join(", "))));
+    }
+    let mut all_hold = true;
+    let mut documents = Vec::new();
+    for scenario in chosen {
+        let story = rehearse(scenario, years * 365, seed);
+        let holds = story.expired.is_zero() || !scenario.must_hold;
+        all_hold &= holds;
+        if frame.json {
+            documents.push(json!({
+                "name": scenario.name,
+                "what": scenario.what,
+                "certificates": story.orders,
+                "failures": story.failures,
+                "min_days_left": (story.min_left.as_secs_f64() / 8640.0).round() / 10.0,
+                "expired_s": story.expired.as_secs(),
+                "must_hold": scenario.must_hold,
+                "holds": holds,
+                "timeline": story.lines,
+                "left_out": story.left_out,
+            }));
+            continue;
+        }
+        let word = if holds { "ok" } else { "FAILED" };
+        frame.print(&format!("{word:<6} {:<30} {story}", scenario.name));
+        if only.is_some() {
+            frame.print(&format!("\n{}, for {years} years:", scenario.what));
+            for line in &story.lines {
+                frame.print(&format!("  {line}"));
+            }
+            if story.left_out > 0 {
+                frame.print(&format!("  and {} more", story.left_out));
+            }
+        }
+    }
+    if frame.json {
+        frame.print_json(
+            &json!({ "schema_version": SCHEMA_VERSION, "years": years, "seed": seed, "scenarios": documents }),
+        );
+    }
+    if all_hold { Ok(ExitCode::SUCCESS) } else { Err(Failure::bug("a certificate ended that should not have")) }
+}
+
+/// Fails with 12 if something outside this host is proven to be in the way.
+fn look_first(frame: &Frame) -> Result<ExitCode> {
+    let config = load_config(&frame.home)?.config;
+    let directory = &config.certificate.acme.directory;
+    let hosts = config.hosts.iter().filter(|host| directory.may_certify(host)).cloned().collect();
+    let objections = look(&hosts, &config.turn.public_ips, directory.caa);
+    if frame.json {
+        let documents: Vec<_> = objections
+            .iter()
+            .map(|one| json!({ "code": one.code, "what": one.what, "hint": one.hint, "certain": one.is_certain }))
+            .collect();
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "objections": documents }));
+    } else if objections.is_empty() {
+        frame.say(&format!("nothing seems to keep {} from issuing", directory.text));
+    }
+    let is_proven = objections.iter().any(|one| one.is_certain);
+    if !frame.json {
+        for objection in &objections {
+            let word = if objection.is_certain { "in the way" } else { "perhaps" };
+            frame.print(&format!("{word}: {}\n  hint: {}", objection.what, objection.hint));
+        }
+    }
+    Ok(if is_proven { ExitCode::from(Kind::OutsideHost.exit_code()) } else { ExitCode::SUCCESS })
+}
+
+/// Says what became of each store. It has failed if one could not be changed.
+fn tell_stores(frame: &Frame, outcomes: &[Outcome], verb: &str) -> Result<ExitCode> {
+    let mut failure = None;
+    let mut documents = Vec::new();
+    for Outcome { store, changed } in outcomes {
+        let store = store.to_string();
+        documents.push(json!({
+            "store": store,
+            "changed": changed.as_ref().is_ok_and(|changed| *changed),
+            "error": changed.as_ref().err(),
+        }));
+        match changed {
+            Ok(changed) if !frame.json => {
+                let already = if *changed { "" } else { " already" };
+                frame.print(&format!("{store} {verb} the local CA{already}"));
+            }
+            Ok(_) => {}
+            Err(why) => {
+                let one = failure.take().unwrap_or_else(|| Failure::operator("not every store could be changed"));
+                failure = Some(one.because(format!("{store}: {why}")));
+            }
+        }
+    }
+    if frame.json {
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "stores": documents }));
+    }
+    match failure {
+        Some(failure) => Err(failure.hinted("the system's store needs root; a browser's belongs to its user")),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn csr(frame: &Frame) -> Result<ExitCode> {
+    let config = load_config(&frame.home)?.config;
+    let text = write_request(&config.hosts, &frame.home)?;
+    let files = RequestFiles::of(&frame.home);
+    if frame.json {
+        let (request, key) = (&files.request, &files.key);
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "csr": text, "file": request, "key_file": key }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    frame.print(text.trim_end());
+    frame.say(&format!("\nit is in `{}`, too; its key stays in `{}`", files.request.display(), files.key.display()));
+    frame.say(&format!("when the authority has answered: `rtcctl{} cert import FILE`", frame.home.flag()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes an authority's answer and has it served.
+fn take(frame: &Frame, file: &Path) -> Result<ExitCode> {
+    let resolved = load_config(&frame.home)?;
+    let label = format!("`{}`", file.display());
+    let files = import(&read_to_string(file)?, &label, &resolved.config.hosts, &frame.home, clock::now().wall)?;
+    let path = frame.home.config_file();
+    let before = read_to_string(&path)?;
+    let wanted = [
+        ("certificate.cert_file", files.chain.to_string_lossy().into_owned()),
+        ("certificate.key_file", files.key.to_string_lossy().into_owned()),
+        ("certificate.source", "files".to_owned()),
+    ];
+    let text = wanted.iter().try_fold(before.clone(), |text, (key, value)| {
+        let value = serde_json::Value::from(value.as_str()).to_string();
+        set_value(&text, key, &value).ok_or_else(|| {
+            Failure::operator(format!("`{key}` cannot be changed in config.yaml as it is written"))
+                .hinted(format!("set `{key}` to {value} in `{}` by hand", path.display()))
+        })
+    })?;
+    if text != before {
+        write_atomic(&path, text.as_bytes(), 0o644)?;
+    }
+    let is_live = resolved.config.certificate.source == CertSource::Files && text == before;
+    let flag = frame.home.flag();
+    if frame.json {
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "cert_file": files.chain, "served": is_live }));
+    } else if is_live {
+        frame.say("taken; the running service serves it in a moment");
+    } else {
+        frame.say(&format!("taken, and `certificate.source` is `files` now; `rtcctl{flag} restart` serves it"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn renew(frame: &Frame, force: bool) -> Result<ExitCode> {
+    // The daemon has its own deadline; this one is beyond it.
+    let patience = RENEWED_WITHIN + Duration::from_secs(10);
+    let Response::Renewed { renewed } = ask(&frame.home, &Request::Renew { force }, patience)? else {
+        return Err(Failure::bug("the service answers something else than it was asked"));
+    };
+    if frame.json {
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "renewed": renewed }));
+    } else if renewed {
+        frame.say("renewed; every new connection gets the new certificate");
+    } else {
+        frame.say("nothing to do: it is not due yet (`--force` renews it all the same)");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The certificate on disk, whether the service runs or not; the renewal as the service tells it.
 fn show(frame: &Frame) -> Result<ExitCode> {
     let now = clock::now();
-    let served = load(&frame.home, now)?;
+    let config = load_config(&frame.home)?.config;
+    let served = on_disk(frame, &config)?;
+    let running = match ask(&frame.home, &Request::Status, ANSWERED_WITHIN) {
+        Ok(Response::Status { status }) => status.certificate,
+        Ok(_) | Err(_) => None,
+    };
+    let renewal = running.as_ref().and_then(|certificate| certificate.renewal.clone());
     // A certificate's dates are whole seconds of this millennium.
-    let not_after = OffsetDateTime::from(served.not_after).format(&Rfc3339).unwrap_or_default();
+    let date = |at: SystemTime| OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default();
     let left = served.not_after.duration_since(now.wall).unwrap_or_default();
     let days_left = (left.as_secs_f64() / 8640.0).round() / 10.0;
     let ca = Files::of(&frame.home).ca;
+    let is_served = running.as_ref().map(|certificate| certificate.fingerprint_sha256 == served.fingerprint);
     if frame.json {
         frame.print_json(&json!({
-            "schema_version": 1,
-            "source": "self-signed",
+            "schema_version": SCHEMA_VERSION,
+            "source": served.source.as_str(),
             "names": served.names,
-            "not_after": not_after,
+            "issuer": served.issuer,
+            "not_before": date(served.not_before),
+            "not_after": date(served.not_after),
             "days_left": days_left,
             "fingerprint_sha256": served.fingerprint,
+            "served": is_served,
+            "renewal": renewal,
             "ca_file": ca,
         }));
         return Ok(ExitCode::SUCCESS);
     }
-    frame.print("source       self-signed, by the local CA of this home");
+    let source = match served.source {
+        Source::SelfSigned => "self-signed, by the local CA of this home",
+        Source::Acme => "acme, by an authority that devices trust",
+        Source::Files => "files, your own",
+    };
+    frame.print(&format!("source       {source}"));
     frame.print(&format!("names        {}", served.names.join(", ")));
-    frame.print(&format!("valid until  {not_after} ({days_left} days)"));
+    frame.print(&format!("issuer       {}", served.issuer));
+    frame.print(&format!("valid from   {}", date(served.not_before)));
+    frame.print(&format!("valid until  {} ({days_left} days)", date(served.not_after)));
     frame.print(&format!("sha-256      {}", served.fingerprint));
-    frame.print(&format!("local CA     {} (trust it once on each device)", ca.display()));
+    frame.print(match is_served {
+        Some(true) => "served       yes, by the service that runs",
+        Some(false) => "served       no: the service serves another one; see `rtcctl status`",
+        None => "served       no: the service does not run",
+    });
+    if let Some(renewal) = &renewal {
+        let next = renewal.next_at.as_deref().unwrap_or("-");
+        frame.print(&format!("renewal      {}, next {next} ({})", renewal.state, renewal.reason));
+        if let Some(last) = &renewal.last {
+            let what = if last.rehearsal { "rehearsal" } else { "order" };
+            let outcome = last.error.as_deref().unwrap_or("no failure");
+            frame.print(&format!("last {what:<8}{} at {}: {outcome}", last.at, last.authority));
+            if let Some(hint) = &last.hint {
+                frame.print(&format!("             hint: {hint}"));
+            }
+        }
+    }
+    if served.source == Source::SelfSigned {
+        frame.print(&format!("local CA     {} (trust it once on each device)", ca.display()));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the service would serve if it started now.
+fn on_disk(frame: &Frame, config: &Config) -> Result<Served> {
+    let now = clock::now();
+    match config.certificate.source {
+        CertSource::SelfSigned => load(&frame.home, now),
+        CertSource::Files => load_files(config, now.wall),
+        CertSource::Acme => match load_bundle(&AcmeFiles::of(&frame.home).bundle()) {
+            Ok(Some(served)) => Ok(served),
+            Ok(None) | Err(_) => load(&frame.home, now),
+        },
+    }
 }

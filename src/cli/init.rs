@@ -45,9 +45,24 @@ pub(super) struct Args {
     /// The public address in front of this host, behind 1:1 NAT; repeatable
     #[arg(long, value_name = "IP")]
     public_ip: Vec<String>,
-    /// Where the certificate comes from: self-signed
+    /// Where the certificate comes from: self-signed, acme or files
     #[arg(long, value_name = "SOURCE")]
     cert: Option<String>,
+    /// The authority for acme: letsencrypt, zerossl or the address of a directory
+    #[arg(long, value_name = "URL")]
+    acme_directory: Option<String>,
+    /// The root certificate of a private authority's own HTTPS
+    #[arg(long, value_name = "FILE")]
+    acme_ca_root: Option<String>,
+    /// How the authority is shown that the names are ours: auto, http-01 or tls-alpn-01
+    #[arg(long, value_name = "KIND")]
+    acme_challenge: Option<String>,
+    /// Your own certificate chain in PEM, for files
+    #[arg(long, value_name = "FILE")]
+    cert_file: Option<String>,
+    /// The key of that chain in PEM
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<String>,
     /// Who may call: open
     #[arg(long, value_name = "WHO")]
     access: Option<String>,
@@ -239,6 +254,11 @@ fn flag_values(args: &Args, key: Key) -> Vec<String> {
         Key::Host => args.host.clone(),
         Key::PublicIp => args.public_ip.clone(),
         Key::Cert => one(&args.cert),
+        Key::AcmeDirectory => one(&args.acme_directory),
+        Key::AcmeCaRoot => one(&args.acme_ca_root),
+        Key::AcmeChallenge => one(&args.acme_challenge),
+        Key::CertFile => one(&args.cert_file),
+        Key::KeyFile => one(&args.key_file),
         Key::Access => one(&args.access),
         Key::WebPort => one(&args.web_port),
         Key::HttpPort => one(&args.http_port),

@@ -16,7 +16,11 @@ use crate::error::{Failure, Kind, Result};
 pub(super) fn run(frame: &Frame) -> Result<ExitCode> {
     let reload = match ask(&frame.home, &Request::Reload, ANSWERED_WITHIN)? {
         Response::Reloaded { reload } => reload,
-        Response::Status { .. } | Response::Done | Response::Refused { .. } | Response::Failed { .. } => {
+        Response::Status { .. }
+        | Response::Done
+        | Response::Renewed { .. }
+        | Response::Refused { .. }
+        | Response::Failed { .. } => {
             return Err(Failure::bug("a reload was asked for and not answered"));
         }
     };

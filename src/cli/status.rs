@@ -11,7 +11,9 @@ use super::qr::qr_code;
 use super::words::{bytes, columns_of_output, count, fitted, span};
 use super::{Frame, findings, guardian};
 use crate::control::client::ask;
-use crate::control::protocol::{Pending, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus};
+use crate::control::protocol::{
+    Pending, RenewalStatus, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus,
+};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::supervisor::board::State;
@@ -64,9 +66,11 @@ pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
 pub(super) fn ask_for(home: &Home) -> Result<Status> {
     match ask(home, &Request::Status, PATIENCE)? {
         Response::Status { status } => Ok(*status),
-        Response::Done | Response::Refused { .. } | Response::Reloaded { .. } | Response::Failed { .. } => {
-            Err(Failure::bug("a status was asked for and not given"))
-        }
+        Response::Done
+        | Response::Renewed { .. }
+        | Response::Refused { .. }
+        | Response::Reloaded { .. }
+        | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
     }
 }
 
@@ -207,6 +211,14 @@ fn turned_away(connections: &BTreeMap<String, u64>) -> Option<String> {
     Some(format!("connections  {times} turned away for lack of room"))
 }
 
+/// How the renewal by an authority stands.
+fn renewal(renewal: &RenewalStatus) -> String {
+    let next = renewal.next_at.as_deref().unwrap_or("-");
+    let why = renewal.last.as_ref().and_then(|last| last.error.as_ref());
+    let why = why.map(|why| format!("; last: {why}")).unwrap_or_default();
+    format!("renewal      {}, next {next} ({}){why}", renewal.state, renewal.reason)
+}
+
 fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     let mut lines = vec![
         String::new(),
@@ -223,6 +235,7 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     if let Some(certificate) = &status.certificate {
         let names = certificate.names.join(", ");
         lines.push(format!("certificate  {}, {} days left, for {names}", certificate.source, certificate.days_left));
+        lines.extend(certificate.renewal.as_ref().map(renewal));
     }
     let usage = status.usage.as_ref().map_or_else(String::new, |usage| {
         let lost = match usage.log_lines_lost {
@@ -316,6 +329,8 @@ pub(super) mod tests {
                 not_after: String::new(),
                 days_left: 340.5,
                 fingerprint_sha256: String::new(),
+                issuer: String::new(),
+                renewal: None,
             }),
             findings: vec![Finding {
                 code: "task-held".to_owned(),

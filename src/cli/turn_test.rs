@@ -113,9 +113,11 @@ fn read_url(text: &str) -> Result<IceUrl> {
 fn running_urls(frame: &Frame) -> Result<Vec<String>> {
     match ask(&frame.home, &Request::Status, PATIENCE)? {
         Response::Status { status } => Ok(status.urls.ice),
-        Response::Done | Response::Refused { .. } | Response::Reloaded { .. } | Response::Failed { .. } => {
-            Err(Failure::bug("a status was asked for and not given"))
-        }
+        Response::Done
+        | Response::Renewed { .. }
+        | Response::Refused { .. }
+        | Response::Reloaded { .. }
+        | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use super::raw::Reader;
-use super::{Config, PeerMode};
+use super::{CertSource, ChallengeChoice, Config, PeerMode};
 
 /// Ports that two listeners want at once, and keys that contradict each other.
 pub(super) fn complain(reader: &mut Reader, config: &Config) {
     let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
     complain_about_tcp_ports(reader, config);
     complain_about_half_a_shared_port(reader, config);
+    complain_about_the_certificate(reader, config);
     if let (false, Some(port)) = (config.turn.tcp, config.turn.tls_port) {
         let line = line_of(reader, "turn.tls_port");
         reader.complain(line, "turn.tls_port", format!("is {port}, but `turn.tcp: off` takes no client by TLS"));
@@ -35,6 +36,39 @@ pub(super) fn complain(reader: &mut Reader, config: &Config) {
     if config.turn.peers == PeerMode::Custom && config.turn.allow_peers.is_empty() {
         let line = line_of(reader, "turn.peers");
         reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
+    }
+}
+
+/// What each source of certificates needs.
+fn complain_about_the_certificate(reader: &mut Reader, config: &Config) {
+    let certificate = &config.certificate;
+    let line = reader.lines.get("certificate.source").copied().unwrap_or(0);
+    match certificate.source {
+        CertSource::SelfSigned => {}
+        CertSource::Files => {
+            for (path, file) in
+                [("certificate.cert_file", &certificate.cert_file), ("certificate.key_file", &certificate.key_file)]
+            {
+                if file.is_none() {
+                    reader.complain(line, path, "is missing, but `certificate.source: files` serves it");
+                }
+            }
+        }
+        CertSource::Acme => {
+            let acme = &certificate.acme;
+            if !config.hosts.is_empty() && !config.hosts.iter().any(|host| acme.directory.may_certify(host)) {
+                let text = format!(
+                    "{} certifies what is known on the internet alone, and none of `hosts` is; use `self-signed`,                      or name a private authority by `certificate.acme_directory`",
+                    acme.directory.text
+                );
+                reader.complain(line, "certificate.source", text);
+            }
+            if acme.challenge == ChallengeChoice::Http01 && config.web.http_port.is_none() {
+                let line = reader.lines.get("certificate.acme_challenge").copied().unwrap_or(0);
+                let text = "is http-01, but `web.http_port: off` leaves nobody to answer it; use tls-alpn-01";
+                reader.complain(line, "certificate.acme_challenge", text);
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operator's wishes, typed: YAML as written (`raw`) becomes what is meant ([`Config`]), with every complaint at once.
 
+mod authority;
 mod clashes;
 mod edit;
 mod forms;
@@ -18,12 +19,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use authority::{Directory, is_public, is_public_host};
 pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
 pub use load::{check_secrets, host_facts, load, load_config, load_resolved};
 pub use notify::{NotifyConfig, WebUrl};
-pub use resolve::{HostFacts, Resolved, default_peers, resolve};
+pub use resolve::{HostFacts, Resolved, default_directory, default_peers, resolve};
 pub use secrets::render_secrets;
 pub use show::effective;
 pub use template::render_config;
@@ -63,7 +65,48 @@ pub enum Access {
 /// Where certificates come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertSource {
+    /// The local CA of the home.
     SelfSigned,
+    /// An authority, by ACME.
+    Acme,
+    /// The operator's own files.
+    Files,
+}
+
+/// The certificate and how it is got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateConfig {
+    pub source: CertSource,
+    pub acme: AcmeConfig,
+    /// The operator's chain; there if the source says so.
+    pub cert_file: Option<PathBuf>,
+    /// The key of that chain.
+    pub key_file: Option<PathBuf>,
+}
+
+/// How an authority is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcmeConfig {
+    pub directory: Directory,
+    /// The root that the authority's own HTTPS is signed by; `None`: those that the system trusts.
+    pub ca_root: Option<PathBuf>,
+    pub challenge: ChallengeChoice,
+    /// Where the authority may write to, without `mailto:`.
+    pub contact: Option<String>,
+    /// `None`: what fits the names.
+    pub profile: Option<String>,
+    /// Where orders are rehearsed; `None`: nowhere.
+    pub staging: Option<Directory>,
+    /// Who is asked when the first authority fails for long.
+    pub fallback: Option<Directory>,
+}
+
+/// Which challenges are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChallengeChoice {
+    Auto,
+    Http01,
+    TlsAlpn01,
 }
 
 /// Which peers the relay sends to.
@@ -93,7 +136,7 @@ pub struct Config {
     /// Never empty; the first one is used in printed URLs.
     pub hosts: Vec<Host>,
     pub access: Access,
-    pub certificate: CertSource,
+    pub certificate: CertificateConfig,
     pub web: WebConfig,
     pub signaling: SignalingConfig,
     pub turn: TurnConfig,
@@ -251,6 +294,8 @@ pub struct Secrets {
     pub turn: Vec<Secret>,
     /// TURN users with a password of their own, by name.
     pub turn_users: BTreeMap<String, Secret>,
+    /// Key ids and keys that bind accounts with authorities to accounts elsewhere, by the authority's word or address.
+    pub acme_bindings: BTreeMap<String, (String, Secret)>,
     /// What a collector from elsewhere shows to read the counters; `None`: only this host may.
     pub metrics_token: Option<Secret>,
 }

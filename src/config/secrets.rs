@@ -17,7 +17,7 @@ const MIN_PASSWORD: usize = 8;
 /// Bytes of a user's name and of its password; a STUN name may have 508, see RFC 8489, section 14.3.
 const MAX_USER: usize = 128;
 /// The keys of the file, which alone are named in complaints.
-const KEYS: [&str; 3] = ["turn_secrets", "turn_users", "metrics_token"];
+const KEYS: [&str; 4] = ["turn_secrets", "turn_users", "acme_eab", "metrics_token"];
 
 /// Resolves the text of `secrets.yaml`. The characters of a secret are its bytes, as coturn has it.
 ///
@@ -49,6 +49,7 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
         }
     }
     let turn_users = read_users(&mut reader, &mut root);
+    let acme_bindings = read_bindings(&mut reader, &mut root);
     let metrics_token = reader.field(&mut root, "metrics_token").and_then(|field| {
         let token = reader.text(&field)?;
         if let Some(weakness) = weakness(token) {
@@ -58,7 +59,7 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
     });
     reader.close(root);
     if reader.complaints.is_empty() {
-        return Ok(Secrets { turn, turn_users, metrics_token });
+        return Ok(Secrets { turn, turn_users, acme_bindings, metrics_token });
     }
     for complaint in &mut reader.complaints {
         // A value of the wrong type is described by quoting it, which is right anywhere else.
@@ -89,6 +90,24 @@ fn read_users(reader: &mut Reader, root: &mut Section<'_>) -> BTreeMap<String, S
         users.insert(name.to_owned(), Secret::new(password.as_bytes().to_vec()));
     }
     users
+}
+
+/// `acme_eab`: by authority, `key id:key` as the authority gives them.
+fn read_bindings(reader: &mut Reader, root: &mut Section<'_>) -> BTreeMap<String, (String, Secret)> {
+    let mut bindings = BTreeMap::new();
+    let Some(field) = reader.field(root, "acme_eab") else { return bindings };
+    for (authority, member) in reader.pairs(&field) {
+        let Some(text) = reader.text(&member) else { continue };
+        match text.rsplit_once(':') {
+            Some((id, key)) if !id.is_empty() && !key.is_empty() => {
+                bindings.insert(authority.to_owned(), (id.to_owned(), Secret::new(key.as_bytes().to_vec())));
+            }
+            Some(_) | None => {
+                reader.complain(member.line, "acme_eab", "must be the key id, a colon and the key, for each authority");
+            }
+        }
+    }
+    bindings
 }
 
 fn name_fault(name: &str) -> Option<String> {
@@ -146,6 +165,10 @@ pub fn render_secrets(secrets: &Secrets) -> String {
         turn_users: BTreeMap<String, String>,
     }
     #[derive(Serialize)]
+    struct Bindings {
+        acme_eab: BTreeMap<String, String>,
+    }
+    #[derive(Serialize)]
     struct Metrics {
         metrics_token: String,
     }
@@ -157,6 +180,13 @@ pub fn render_secrets(secrets: &Secrets) -> String {
         "#turn_users:\n#  name: password\n".to_owned()
     } else {
         yaml(&Users { turn_users: users })
+    };
+    let bindings: BTreeMap<String, String> =
+        secrets.acme_bindings.iter().map(|(name, (id, key))| (name.clone(), format!("{id}:{}", text(key)))).collect();
+    let bindings = if bindings.is_empty() {
+        "#acme_eab:\n#  zerossl: KEY_ID:KEY\n".to_owned()
+    } else {
+        yaml(&Bindings { acme_eab: bindings })
     };
     let metrics = match &secrets.metrics_token {
         None => "#metrics_token:\n".to_owned(),
@@ -172,6 +202,8 @@ pub fn render_secrets(secrets: &Secrets) -> String {
          # TURN users with a password that does not run out, for devices that cannot ask for a credential: a name,\n\
          # then a password of at least {MIN_PASSWORD} characters; best a random one, `openssl rand -base64 18`\n\
          {users}\n\
+         # Authorities for certificates that want an account elsewhere: what they call key id and HMAC key (EAB).\n\
+         {bindings}\n\
          # A token by which a collector on another host may read /metrics; without one only this host may.\n\
          {metrics}"
     )
@@ -212,14 +244,24 @@ mod tests {
             let all = Secrets {
                 turn: vec![secret(), secret()],
                 turn_users: users.iter().zip(passwords).map(user).collect(),
+                acme_bindings: BTreeMap::from([(
+                    "https://ca.example:14000/dir".to_owned(),
+                    ("kid-1".to_owned(), secret()),
+                )]),
                 metrics_token: Some(secret()),
             };
-            let bare = Secrets { turn: vec![secret()], turn_users: BTreeMap::new(), metrics_token: None };
+            let bare = Secrets {
+                turn: vec![secret()],
+                turn_users: BTreeMap::new(),
+                acme_bindings: BTreeMap::new(),
+                metrics_token: None,
+            };
             for secrets in [all, bare] {
                 let text = render_secrets(&secrets);
                 let read = resolve(&text).unwrap_or_else(|complaints| panic!("{complaints:?}\n{text}"));
                 assert_eq!(read.turn, secrets.turn);
                 assert_eq!(read.turn_users, secrets.turn_users);
+                assert_eq!(read.acme_bindings, secrets.acme_bindings);
                 assert_eq!(read.metrics_token, secrets.metrics_token);
             }
         }

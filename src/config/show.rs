@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{LATENCIES, LOG_FORMATS, LOG_LEVELS, PEER_MODES, REACHES};
-use super::{Access, CertSource, Config, Host};
+use super::resolve::{CERT_SOURCES, CHALLENGES, LATENCIES, LOG_FORMATS, LOG_LEVELS, PEER_MODES, REACHES};
+use super::{Access, CertificateConfig, Config, Host};
 
 /// Every key path with its effective value, in the order of the template.
 #[must_use]
@@ -24,7 +24,7 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
     let level = LOG_LEVELS.iter().find(|(_, level)| *level == log.level).map(|(word, _)| *word);
     let format = LOG_FORMATS.iter().find(|(_, format)| *format == log.format).map(|(word, _)| *word);
     let allow_peers: Vec<String> = turn.allow_peers.iter().map(ToString::to_string).collect();
-    vec![
+    let mut shown = vec![
         ("version", json!(1)),
         ("reach", json!(word(REACHES, config.reach))),
         ("hosts", json!(hosts)),
@@ -34,12 +34,9 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
                 Access::Open => json!("open"),
             },
         ),
-        (
-            "certificate.source",
-            match config.certificate {
-                CertSource::SelfSigned => json!("self-signed"),
-            },
-        ),
+    ];
+    shown.extend(certificate(&config.certificate));
+    shown.extend([
         ("web.bind", json!(web.bind)),
         ("web.port", json!(web.port)),
         ("web.http_port", or_off(web.http_port)),
@@ -74,6 +71,31 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("log.keep", json!(log.keep)),
         ("notify.command", json!(config.notify.command)),
         ("notify.webhook", json!(config.notify.webhook.as_ref().map(ToString::to_string))),
+    ]);
+    shown
+}
+
+fn certificate(certificate: &CertificateConfig) -> [(&'static str, Value); 10] {
+    let acme = &certificate.acme;
+    let source = CERT_SOURCES.iter().find(|(_, source)| *source == certificate.source).map(|(word, _)| *word);
+    let challenge = CHALLENGES.iter().find(|(_, kind)| *kind == acme.challenge).map(|(word, _)| *word);
+    let twin = acme.directory.twin.as_deref();
+    let staging = match &acme.staging {
+        Some(staging) if twin == Some(staging.url.as_str()) => json!("auto"),
+        None if twin.is_none() => json!("auto"),
+        staging => or_off(staging.as_ref().map(|staging| staging.text.clone())),
+    };
+    [
+        ("certificate.source", json!(source)),
+        ("certificate.acme_directory", json!(acme.directory.text)),
+        ("certificate.acme_ca_root", json!(acme.ca_root)),
+        ("certificate.acme_challenge", json!(challenge)),
+        ("certificate.acme_contact", json!(acme.contact)),
+        ("certificate.acme_profile", json!(acme.profile.as_deref().unwrap_or("auto"))),
+        ("certificate.acme_staging", staging),
+        ("certificate.acme_fallback", or_off(acme.fallback.as_ref().map(|fallback| fallback.text.clone()))),
+        ("certificate.cert_file", json!(certificate.cert_file)),
+        ("certificate.key_file", json!(certificate.key_file)),
     ]
 }
 

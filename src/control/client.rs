@@ -57,7 +57,10 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
             Err(hint.into_iter().fold(failure, Failure::hinted))
         }
         Response::Failed { failure } => Err(failure),
-        response @ (Response::Status { .. } | Response::Done | Response::Reloaded { .. }) => Ok(response),
+        response
+        @ (Response::Status { .. } | Response::Done | Response::Renewed { .. } | Response::Reloaded { .. }) => {
+            Ok(response)
+        }
     }
 }
 

@@ -30,6 +30,10 @@ pub enum Request {
     Restart {
         task: TaskName,
     },
+    /// Renews the certificate if it is due, or in any case.
+    Renew {
+        force: bool,
+    },
     /// Reads the configuration anew and applies what changed.
     Reload,
     /// Plants a fault: in builds for tests only.
@@ -48,6 +52,10 @@ pub enum Response {
         status: Box<Status>,
     },
     Done,
+    /// Whether another certificate is served than before.
+    Renewed {
+        renewed: bool,
+    },
     Refused {
         message: String,
         hint: Option<String>,
@@ -308,6 +316,40 @@ pub struct CertificateStatus {
     pub not_after: String,
     pub days_left: f64,
     pub fingerprint_sha256: String,
+    /// Whom it was issued by.
+    #[serde(default)]
+    pub issuer: String,
+    /// What is known of its renewal by an authority; `null` where no authority is asked.
+    #[serde(default)]
+    pub renewal: Option<RenewalStatus>,
+}
+
+/// The renewal of a certificate by an authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewalStatus {
+    /// `idle`, `rehearsing`, `ordering`, or `waiting` for the next attempt at what is due.
+    pub state: String,
+    /// When something is done next.
+    pub next_at: Option<String>,
+    /// Why then: `first`, `new-names`, `aged`, `advised`, `forced`, `failed` or `limited`.
+    pub reason: String,
+    /// Failures in a row.
+    pub failures: u32,
+    /// How bad it is that the last attempt failed: `info`, `warning`, `error` or `critical`; `null`: it did not.
+    pub alarm: Option<String>,
+    pub last: Option<AttemptStatus>,
+}
+
+/// The last order to an authority, or its rehearsal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptStatus {
+    pub at: String,
+    pub authority: String,
+    pub rehearsal: bool,
+    /// Whose move it is: `ours`, `theirs` or `limit`; `null`: it did not fail.
+    pub class: Option<String>,
+    pub error: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// Something an operator should know, with the next step.

@@ -39,6 +39,7 @@ pub(super) fn changes(old: (&Config, &Secrets), new: (&Config, &Secrets)) -> Vec
     let secrets = [
         ("turn_secrets", old.1.turn != new.1.turn),
         ("turn_users", old.1.turn_users != new.1.turn_users),
+        ("acme_eab", old.1.acme_bindings != new.1.acme_bindings),
         ("metrics_token", old.1.metrics_token != new.1.metrics_token),
     ];
     let secret = |key| Change { key, from: Value::Null, to: Value::Null, how: How::Live };
@@ -63,7 +64,7 @@ impl Change {
     /// The task that it concerns most; `None`: the daemon itself.
     pub(super) fn task(&self) -> Option<TaskName> {
         match self.key.split_once('.').map_or(self.key, |(section, _)| section) {
-            "hosts" | "certificate" => Some(TaskName::Certs),
+            "hosts" | "certificate" | "acme_eab" => Some(TaskName::Certs),
             "access" | "web" | "metrics_token" => Some(TaskName::Web),
             "signaling" => Some(TaskName::Signaling),
             "turn" | "turn_secrets" | "turn_users" => Some(TaskName::Turn),
@@ -103,7 +104,12 @@ mod tests {
     }
 
     fn secrets(byte: u8) -> Secrets {
-        Secrets { turn: vec![Secret::new(vec![byte; 32])], turn_users: BTreeMap::new(), metrics_token: None }
+        Secrets {
+            turn: vec![Secret::new(vec![byte; 32])],
+            turn_users: BTreeMap::new(),
+            acme_bindings: BTreeMap::new(),
+            metrics_token: None,
+        }
     }
 
     fn hows(old: &str, new: &str) -> Vec<(&'static str, How)> {

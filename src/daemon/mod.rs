@@ -38,8 +38,10 @@ use self::probing::Probes;
 use self::reload::{Controls, InForce, Reloader};
 use self::status::{Outside, Sources, host_name};
 use self::watching::{GoesBy, Sights, Watch};
+use crate::certs::files::load_files;
+use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
-use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::config::{CertSource, LogConfig, LogFormat, LogLevel};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
 use crate::control::socket::Socket;
@@ -74,6 +76,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// What a command waits for an answer: longer than any order takes.
 pub const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
+/// How long a certificate may take to be renewed while somebody waits: both challenges, looked at from afar, and once
+/// more at a rehearsal.
+pub const RENEWED_WITHIN: Duration = Duration::from_secs(600);
 /// How long the whole service may take to stop: four tasks and the connections.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -146,6 +151,10 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     let loaded = Loaded::now(home);
     let in_force = InForce::load(home)?;
     let (config, secrets) = in_force.config_and_secrets();
+    if config.certificate.source == CertSource::Files {
+        // What the operator must mend is told before any port is bound.
+        load_files(&config, clock::now().wall)?;
+    }
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
@@ -219,7 +228,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     };
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
-    let certs = Certs::new(&config, home, certificate);
+    let certs = Certs::new(&config, &secrets, home, certificate);
     let signaling = Signaling::new(&config, doors.signaling, ice.clone(), call_counters);
     let web = Web::new(&config, home, doors.web, ice, board.clone(), metrics);
     let controls = Controls {
@@ -440,6 +449,15 @@ fn answerer(
             Request::Stop { task: Some(task) } => order(task, Order::Stop),
             Request::Start { task } => order(task, Order::Start),
             Request::Restart { task } => order(task, Order::Restart),
+            Request::Renew { force } => {
+                let wish = if force { renewal::Wish::Force } else { renewal::Wish::Renew };
+                match sources.certificate.renew(wish, RENEWED_WITHIN) {
+                    Ok(renewed) => Response::Renewed { renewed },
+                    Err(failure) => {
+                        Response::Refused { message: failure.to_string(), hint: failure.hints().first().cloned() }
+                    }
+                }
+            }
             Request::Reload => match reloader.reload() {
                 Ok(reload) => Response::Reloaded { reload: Box::new(reload) },
                 Err(failure) => Response::Failed { failure },

@@ -222,7 +222,7 @@ impl Reloader {
             let moves_tcp = is_there(&[How::Listeners, How::TurnListeners]) || has(&["turn.tcp"]);
             let tcp = moves_tcp.then(|| self.controls.edge.bind(&new.config)).transpose()?;
             // The last one: it writes files.
-            let issues = has(&["hosts", "certificate.source"]);
+            let issues = changes.iter().any(|change| change.key == "hosts" || change.key.starts_with("certificate."));
             let certificate = issues.then(|| self.controls.certs.issue(&new.config)).transpose()?;
             Ok(Ready { certificate, tcp, udp, root })
         };
@@ -234,7 +234,7 @@ impl Reloader {
         if !changes.is_empty() {
             let Loaded { config, secrets, .. } = &new;
             let controls = &self.controls;
-            controls.certs.apply(config, ready.certificate);
+            controls.certs.apply(config, secrets, ready.certificate);
             match ready.udp {
                 Some(moving) => controls.turn.move_to(&config.turn, secrets, moving),
                 None => controls.turn.apply(&config.turn, secrets),

@@ -15,11 +15,12 @@ use super::relay::Relay;
 use super::reload::InForce;
 use super::watching::{GoesBy, Watch};
 use super::{edited, metrics, probe_metrics};
-use crate::certs::{CertHandle, Served};
+use crate::certs::renewal::Alarm;
+use crate::certs::{CertHandle, RenewalView, Served};
 use crate::config::{Config, Host};
 use crate::control::protocol::{
-    Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus, SCHEMA_VERSION, Severity, Status,
-    TaskStatus, Urls, UsageStatus,
+    AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus, RenewalStatus,
+    SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
 use crate::findings::facts::Kind;
@@ -122,11 +123,13 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
             .map(|class| (class.as_str().to_owned(), sources.connections.of(*class)))
             .collect(),
         certificate: certificate.map(|served| CertificateStatus {
-            source: "self-signed".to_owned(),
+            source: served.source.as_str().to_owned(),
             names: served.names.clone(),
             not_after: rfc3339(served.not_after),
             days_left: days_left(&served, now),
             fingerprint_sha256: served.fingerprint.clone(),
+            issuer: served.issuer.clone(),
+            renewal: sources.certificate.renewal().as_deref().map(renewal),
         }),
         probes,
         findings,
@@ -147,6 +150,30 @@ pub(super) fn metrics(sources: &Sources, now: Now) -> String {
     let status = read(sources, now);
     let page = metrics::render(&status, not_after.map(|since| since.as_secs()));
     page + &probe_metrics::render(&sources.probes.histograms(), &status.findings)
+}
+
+fn renewal(view: &RenewalView) -> RenewalStatus {
+    let alarm = view.alarm.map(|alarm| match alarm {
+        Alarm::Info => "info",
+        Alarm::Warning => "warning",
+        Alarm::Error => "error",
+        Alarm::Critical => "critical",
+    });
+    RenewalStatus {
+        state: view.state.as_str().to_owned(),
+        next_at: view.next_at.map(rfc3339),
+        reason: view.reason.to_owned(),
+        failures: view.failures,
+        alarm: alarm.map(str::to_owned),
+        last: view.last.as_ref().map(|last| AttemptStatus {
+            at: rfc3339(last.at),
+            authority: last.authority.clone(),
+            rehearsal: last.rehearsal,
+            class: last.failure.as_ref().map(|(class, _, _)| class.as_str().to_owned()),
+            error: last.failure.as_ref().map(|(_, error, _)| error.clone()),
+            hint: last.failure.as_ref().and_then(|(_, _, hint)| hint.map(str::to_owned)),
+        }),
+    }
 }
 
 fn usage_status(threads: &[ThreadUsage], sources: &Sources) -> Option<UsageStatus> {

@@ -36,6 +36,8 @@ use crate::turn;
 const JUDGED_EVERY: Duration = Duration::from_secs(2);
 /// How often the system is asked, which costs more.
 const ASKED_EVERY: Duration = Duration::from_secs(15);
+/// Of a certificate with a shorter life than this, the last week is nothing to worry about.
+const SHORT_LIFE: Duration = Duration::from_secs(42 * 24 * 3600);
 /// What counts as lately for what is counted.
 const LATELY: Duration = Duration::from_secs(300);
 const DROPS_LATELY: Duration = Duration::from_secs(60);
@@ -184,7 +186,10 @@ impl Watch {
             None if tasks.is_empty() => Certificate::Unknown,
             None => Certificate::Missing,
             Some(served) => match served.not_after.duration_since(now.wall) {
-                Ok(left) => Certificate::Valid(left),
+                Ok(left) => match served.not_after.duration_since(served.not_before) {
+                    Ok(life) if life < SHORT_LIFE => Certificate::ShortLived { left, life },
+                    Ok(_) | Err(_) => Certificate::Valid(left),
+                },
                 Err(past) => Certificate::Expired(past.duration()),
             },
         };

@@ -119,6 +119,8 @@ impl Connections {
         let stream = hello.into_stream(self.tls.config(offered)).await.map_err(failed)?;
         match offered {
             Offer::Web => Ok(Arrived::Web(Box::new(stream))),
+            // The handshake was the answer.
+            Offer::Acme => Err(Class::Acme),
             Offer::Turn => self.secret_turn_stream(stream, Vec::new(), client),
             Offer::Nothing => {
                 let looked = Rewound::look(stream).await;

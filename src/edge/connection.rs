@@ -25,6 +25,7 @@ use super::held::{Held, Rewound};
 use super::live::Live;
 use super::redirect::Way;
 use super::tls::Tls;
+use crate::certs::challenge::Challenges;
 use crate::supervisor::handover::{HttpJob, OwnRequest};
 use crate::sys::marks::Marks;
 
@@ -52,6 +53,7 @@ pub(super) struct Connections {
     pub(super) tls: Tls,
     pub(super) doors: Doors,
     pub(super) live: Arc<Live>,
+    pub(super) challenges: Challenges,
     pub(super) counters: Arc<Counters>,
     /// Connections of this process to itself.
     pub(super) marks: Marks,
@@ -114,7 +116,14 @@ impl Connections {
         let host = host.or(authority);
         let mut response = match self.live.names().way(request.uri().path_and_query(), host.as_deref(), local) {
             Way::Web => return self.answer(request, client, None).await,
-            Way::Nothing => plain(StatusCode::NOT_FOUND, "not found\n"),
+            Way::Challenge(token) => match self.challenges.http(&token) {
+                Some(answer) => {
+                    let mut response = Response::new(Body::from(answer));
+                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+                    response
+                }
+                None => plain(StatusCode::NOT_FOUND, "not found\n"),
+            },
             Way::Https(target) => {
                 let mut response = plain(StatusCode::PERMANENT_REDIRECT, "this page is served by HTTPS\n");
                 if let Ok(target) = HeaderValue::from_str(&target) {

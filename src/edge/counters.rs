@@ -13,6 +13,8 @@ pub enum Class {
     TurnTls,
     /// TURN over TCP.
     TurnTcp,
+    /// An authority that looked whether this host is the one to certify.
+    Acme,
     /// Nothing that this port serves.
     Unknown,
     /// It ended or ran out of time before it had said what it wants.
@@ -26,11 +28,12 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Web,
         Self::PlainWeb,
         Self::TurnTls,
         Self::TurnTcp,
+        Self::Acme,
         Self::Unknown,
         Self::Silent,
         Self::NoTls,
@@ -45,6 +48,7 @@ impl Class {
             Self::PlainWeb => "plain_web",
             Self::TurnTls => "turn_tls",
             Self::TurnTcp => "turn_tcp",
+            Self::Acme => "acme",
             Self::Unknown => "unknown",
             Self::Silent => "silent",
             Self::NoTls => "no_tls",

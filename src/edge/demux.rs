@@ -17,6 +17,8 @@ pub const ENOUGH: usize = 8;
 pub const TURN_PROTOCOLS: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
 pub const WEB_PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
+pub const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speech {
@@ -32,6 +34,8 @@ pub enum Speech {
 pub enum Offer {
     Turn,
     Web,
+    /// An authority looks whether this host is the one that it is asked to certify. RFC 8737.
+    Acme,
     /// Its first decrypted bytes will tell.
     Nothing,
 }
@@ -57,6 +61,11 @@ pub fn speech(bytes: &[u8]) -> Option<Speech> {
 /// Reads the ALPN extension of a ClientHello. TURN goes first: nothing that offers it could want the page.
 pub fn offer<'a>(protocols: impl Iterator<Item = &'a [u8]>) -> Offer {
     let mut offered = Offer::Nothing;
+    let mut protocols = protocols.peekable();
+    // An authority offers this and nothing else. RFC 8737, section 3.
+    if protocols.next_if_eq(&ACME_PROTOCOL).is_some() && protocols.peek().is_none() {
+        return Offer::Acme;
+    }
     for protocol in protocols {
         if TURN_PROTOCOLS.contains(&protocol) {
             return Offer::Turn;
@@ -107,6 +116,8 @@ mod tests {
         assert_eq!(offered(&[b"stun.turn"]), Offer::Turn);
         assert_eq!(offered(&[b"x", b"stun.nat-discovery", b"h2"]), Offer::Turn);
         assert_eq!(offered(&[b"http/1.0", b"acme-tls/1"]), Offer::Nothing);
+        assert_eq!(offered(&[b"acme-tls/1"]), Offer::Acme);
+        assert_eq!(offered(&[b"acme-tls/1", b"h2"]), Offer::Web);
         assert_eq!(offered(&[]), Offer::Nothing);
     }
 

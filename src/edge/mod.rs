@@ -119,6 +119,7 @@ impl Edge {
     async fn serve(self, closing: CancellationToken, closed: &CancellationToken) -> Result<()> {
         let caps = Arc::new(Caps::new(open_files_limit()));
         let connections = Arc::new(Connections {
+            challenges: self.certificate.challenges().clone(),
             tls: Tls::new(self.certificate)?,
             doors: self.doors,
             live: Arc::clone(&self.live),

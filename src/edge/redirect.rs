@@ -18,8 +18,8 @@ pub(super) struct OwnNames {
 pub(super) enum Way {
     /// It is answered here, too: what a device needs before it trusts HTTPS.
     Web,
-    /// There is nothing.
-    Nothing,
+    /// What an authority looks for, by its token.
+    Challenge(String),
     Https(String),
 }
 
@@ -28,9 +28,13 @@ impl OwnNames {
     pub(super) fn way(&self, target: Option<&PathAndQuery>, host: Option<&str>, local: IpAddr) -> Way {
         let path = target.map_or("/", PathAndQuery::path);
         match path {
-            "/ca.crt" | "/healthz" => Way::Web,
-            _ if path.starts_with("/.well-known/acme-challenge/") => Way::Nothing,
+            "/ca.crt" | "/healthz" | "/trust" | "/trust/qr.svg" | "/trust/fingerprint.txt" | "/rtcctl/trust.css" => {
+                Way::Web
+            }
             _ => {
+                if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
+                    return Way::Challenge(token.to_owned());
+                }
                 let host = self.host(host, local);
                 // `*` of OPTIONS is no path.
                 let target = target.map(PathAndQuery::as_str).filter(|target| target.starts_with('/')).unwrap_or("/");
@@ -95,6 +99,6 @@ mod tests {
     fn what_a_device_needs_first_is_answered_without_tls() {
         assert_eq!(way(443, "/ca.crt", None), Way::Web);
         assert_eq!(way(443, "/healthz", None), Way::Web);
-        assert_eq!(way(443, "/.well-known/acme-challenge/x", None), Way::Nothing);
+        assert_eq!(way(443, "/.well-known/acme-challenge/x", None), Way::Challenge("x".to_owned()));
     }
 }

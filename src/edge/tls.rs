@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 
-use super::demux::{Offer, TURN_PROTOCOLS, WEB_PROTOCOLS};
+use super::demux::{ACME_PROTOCOL, Offer, TURN_PROTOCOLS, WEB_PROTOCOLS};
 use crate::certs::CertHandle;
 use crate::error::{Failure, Result};
 
@@ -15,6 +15,8 @@ pub(super) struct Tls {
     turn: Arc<ServerConfig>,
     /// Answers no ALPN at all: a client whose offer has nothing in common with ours must not fail.
     any: Arc<ServerConfig>,
+    /// Proves to an authority that this host is the one it looks for; fails while none is asked.
+    acme: Arc<ServerConfig>,
 }
 
 impl Tls {
@@ -23,6 +25,7 @@ impl Tls {
     pub(super) fn new(certificate: CertHandle) -> Result<Self> {
         let failed = |error: rustls::Error| Failure::bug("cannot configure TLS").caused_by(error);
         // No early data: it can be replayed, and an Allocate must not be.
+        let challenges = certificate.challenges().clone();
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(failed)?
@@ -34,13 +37,21 @@ impl Tls {
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
             Arc::new(config)
         };
-        Ok(Self { web: with(&WEB_PROTOCOLS), turn: with(&TURN_PROTOCOLS), any: with(&[]) })
+        let mut acme = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(failed)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(challenges));
+        acme.alpn_protocols = vec![ACME_PROTOCOL.to_vec()];
+        let acme = Arc::new(acme);
+        Ok(Self { acme, web: with(&WEB_PROTOCOLS), turn: with(&TURN_PROTOCOLS), any: with(&[]) })
     }
 
     pub(super) fn config(&self, offer: Offer) -> Arc<ServerConfig> {
         Arc::clone(match offer {
             Offer::Turn => &self.turn,
             Offer::Web => &self.web,
+            Offer::Acme => &self.acme,
             Offer::Nothing => &self.any,
         })
     }

@@ -163,6 +163,11 @@ pub enum Certificate {
     Missing,
     /// It ends in so long.
     Valid(Duration),
+    /// As `Valid`, of a life of weeks or less: it is renewed when half or a third of that is left.
+    ShortLived {
+        left: Duration,
+        life: Duration,
+    },
     /// It ended so long ago.
     Expired(Duration),
 }

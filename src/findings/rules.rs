@@ -139,7 +139,12 @@ fn of_certificate(facts: &Facts) -> Option<Raised> {
         Certificate::Valid(left) if left < ENDS_SOON => finding(Code::CertificateEnds, "", Severity::Error)
             .titled("the certificate ends soon and was not renewed")
             .seen(format!("it is valid for {} more days", days(left))),
-        Certificate::Valid(_) => return None,
+        Certificate::ShortLived { left, life } if left < life / 6 => {
+            finding(Code::CertificateEnds, "", Severity::Error)
+                .titled("the certificate ends soon and was not renewed")
+                .seen(format!("it is valid for {} more hours", left.as_secs() / 3600))
+        }
+        Certificate::Valid(_) | Certificate::ShortLived { .. } => return None,
     };
     Some(raised.hinted(hint))
 }

@@ -103,6 +103,19 @@ fn each_fact_raises_its_code() {
     }
 }
 
+/// A certificate of 160 hours with so many of them left.
+fn short_lived(left: u64) -> Certificate {
+    let hours = |hours| Duration::from_secs(hours * 3600);
+    Certificate::ShortLived { left: hours(left), life: hours(160) }
+}
+
+#[test]
+fn a_short_lived_certificate_is_no_finding_before_a_sixth_of_its_life_is_left() {
+    assert!(judge(&with(|facts| facts.certificate = short_lived(27))).is_empty());
+    let late = judge(&with(|facts| facts.certificate = short_lived(26)));
+    assert!(matches!(&late[..], [one] if one.key.code == Code::CertificateEnds), "{late:?}");
+}
+
 #[test]
 fn nearly_is_not_yet() {
     let facts = with(|facts| {

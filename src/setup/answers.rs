@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use super::certificate::{CertificateDraft, Place};
 use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
 use super::wanted::Wanted;
-use crate::config::{Host, Network, PeerMode, Reach, default_peers, parse_port_range};
+use crate::config::{CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_peers, parse_port_range};
 
 /// Something `init` can be told. In the order in which the plan shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +19,11 @@ pub enum Key {
     Host,
     PublicIp,
     Cert,
+    AcmeDirectory,
+    AcmeCaRoot,
+    AcmeChallenge,
+    CertFile,
+    KeyFile,
     Access,
     WebPort,
     HttpPort,
@@ -32,11 +38,16 @@ pub enum Key {
 }
 
 impl Key {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Reach,
         Self::Host,
         Self::PublicIp,
         Self::Cert,
+        Self::AcmeDirectory,
+        Self::AcmeCaRoot,
+        Self::AcmeChallenge,
+        Self::CertFile,
+        Self::KeyFile,
         Self::Access,
         Self::WebPort,
         Self::HttpPort,
@@ -58,6 +69,11 @@ impl Key {
             Self::Host => "--host",
             Self::PublicIp => "--public-ip",
             Self::Cert => "--cert",
+            Self::AcmeDirectory => "--acme-directory",
+            Self::AcmeCaRoot => "--acme-ca-root",
+            Self::AcmeChallenge => "--acme-challenge",
+            Self::CertFile => "--cert-file",
+            Self::KeyFile => "--key-file",
             Self::Access => "--access",
             Self::WebPort => "--web-port",
             Self::HttpPort => "--http-port",
@@ -92,6 +108,11 @@ impl Key {
             Self::Host => Some("hosts"),
             Self::PublicIp => Some("turn.public_ips"),
             Self::Cert => Some("certificate.source"),
+            Self::AcmeDirectory => Some("certificate.acme_directory"),
+            Self::AcmeCaRoot => Some("certificate.acme_ca_root"),
+            Self::AcmeChallenge => Some("certificate.acme_challenge"),
+            Self::CertFile => Some("certificate.cert_file"),
+            Self::KeyFile => Some("certificate.key_file"),
             Self::Access => Some("access"),
             Self::WebPort => Some("web.port"),
             Self::HttpPort => Some("web.http_port"),
@@ -147,6 +168,7 @@ pub struct Draft {
     pub reach: Option<Reach>,
     pub hosts: Option<Vec<Host>>,
     pub public_ips: Option<Vec<IpAddr>>,
+    pub certificate: CertificateDraft,
     pub web_port: Option<u16>,
     pub http_port: Option<Option<u16>>,
     pub web_root: Option<PathBuf>,
@@ -218,11 +240,29 @@ impl Draft {
                 self.hosts = Some(hosts);
             }
             Key::PublicIp => self.public_ips = Some(addresses(flag, values)?),
-            Key::Cert => match one()? {
-                "self-signed" => {}
-                other @ ("acme" | "files") => return Err(later(other)),
-                other => return Err(format!("{flag} {other}: must be self-signed")),
-            },
+            Key::Cert => {
+                self.certificate.source = Some(match one()? {
+                    "self-signed" => CertSource::SelfSigned,
+                    "acme" => CertSource::Acme,
+                    "files" => CertSource::Files,
+                    other => return Err(format!("{flag} {other}: must be self-signed, acme or files")),
+                });
+            }
+            Key::AcmeDirectory => {
+                let text = one()?;
+                self.certificate.directory = Some(text.parse().map_err(|why| format!("{flag} {text}: {why}"))?);
+            }
+            Key::AcmeCaRoot => self.certificate.ca_root = Some(working_dir.join(one()?)),
+            Key::AcmeChallenge => {
+                self.certificate.challenge = Some(match one()? {
+                    "auto" => ChallengeChoice::Auto,
+                    "http-01" => ChallengeChoice::Http01,
+                    "tls-alpn-01" => ChallengeChoice::TlsAlpn01,
+                    other => return Err(format!("{flag} {other}: must be auto, http-01 or tls-alpn-01")),
+                });
+            }
+            Key::CertFile => self.certificate.cert_file = Some(working_dir.join(one()?)),
+            Key::KeyFile => self.certificate.key_file = Some(working_dir.join(one()?)),
             Key::Access => match one()? {
                 "open" => {}
                 "key" => return Err(later("key")),
@@ -299,6 +339,8 @@ impl Draft {
                 existing.map_or((Some(default), Origin::Default), |existing| (existing.http_port, Origin::Config));
             note(&mut origins, Key::HttpPort, suggestion)
         });
+        let place = Place { reach, hosts: &hosts, web_port, http_port };
+        let certificate = self.certificate.settle(existing, &place, &mut origins);
         let web_root = self.web_root.map(Some).unwrap_or_else(|| {
             let own = existing.and_then(|existing| existing.web_root.clone());
             let origin = if own.is_some() { Origin::Config } else { Origin::Default };
@@ -327,7 +369,7 @@ impl Draft {
             let own = existing.map(|existing| existing.allow_peers.clone());
             note(&mut origins, Key::AllowPeer, own.map_or((Vec::new(), Origin::Default), |own| (own, Origin::Config)))
         });
-        for key in [Key::Cert, Key::Access, Key::Firewall, Key::Boot] {
+        for key in [Key::Access, Key::Firewall, Key::Boot] {
             origins.entry(key).or_insert(Origin::Default);
         }
         if !missing.is_empty() {
@@ -337,6 +379,7 @@ impl Draft {
             reach,
             hosts,
             public_ips,
+            certificate,
             web_port,
             http_port,
             web_root,
@@ -438,13 +481,14 @@ mod tests {
 
     #[test]
     fn every_bad_value_is_told_at_once() {
-        let pairs = [(Key::Reach, "moon"), (Key::WebPort, "0"), (Key::Cert, "acme"), (Key::AllowPeer, "10.0.0.0/8,x")];
+        let pairs =
+            [(Key::Reach, "moon"), (Key::WebPort, "0"), (Key::Cert, "bought"), (Key::AllowPeer, "10.0.0.0/8,x")];
         let complaints = Draft::read(&given(&pairs), Path::new("/")).unwrap_err();
         assert_eq!(
             complaints,
             [
                 "--reach moon: must be lan, ip or domain",
-                "--cert acme is not supported by this version",
+                "--cert bought: must be self-signed, acme or files",
                 "--web-port 0: must be a port from 1 to 65535",
                 "--allow-peer x: is not a network like `10.0.0.0/8` or `fd00::/8`",
             ]

@@ -60,7 +60,12 @@ fn carry_out(step: &Step, plan: &Plan, home: &Home) -> Result<()> {
         Subject::Folder => create_private_dir(&step.path),
         Subject::Config => write_atomic(&step.path, plan.config_text.as_bytes(), step.mode),
         Subject::Secrets => {
-            let secrets = Secrets { turn: vec![new_secret()?], turn_users: BTreeMap::new(), metrics_token: None };
+            let secrets = Secrets {
+                turn: vec![new_secret()?],
+                turn_users: BTreeMap::new(),
+                acme_bindings: BTreeMap::new(),
+                metrics_token: None,
+            };
             write_atomic(&step.path, render_secrets(&secrets).as_bytes(), step.mode)
         }
         // All four are made at once, after the last of them was remembered.

@@ -11,9 +11,10 @@ use super::firewall::Tool;
 use super::plan::{Certificates, Existing, Facts, Taken, folders};
 use super::suggest::Surroundings;
 use super::wanted::Wanted;
+use crate::certs::files::check_files;
 use crate::certs::leaf::Step;
 use crate::certs::store::{Files, inspect};
-use crate::config::{check_secrets, host_facts, load_config};
+use crate::config::{CertSource, check_secrets, host_facts, load_config};
 use crate::error::Result;
 use crate::home::Home;
 use crate::sys::clock;
@@ -78,9 +79,32 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         missing_folders: unique(missing_folders),
         unwritable,
         lacks_web_root: wanted.web_root.as_ref().is_some_and(|root| !root.is_dir()),
+        certificate_fault: certificate_fault(wanted),
         is_running: home.control_socket().exists(),
         firewalls: Tool::ALL.into_iter().filter(|tool| is_installed(tool.program())).collect(),
     })
+}
+
+/// Why the operator's own pair, or the root of a private authority, cannot be used.
+fn certificate_fault(wanted: &Wanted) -> Option<String> {
+    let certificate = &wanted.certificate;
+    match certificate.source {
+        CertSource::SelfSigned => None,
+        CertSource::Acme => {
+            let root = certificate.ca_root.as_ref()?;
+            let read = crate::sys::fs::read_to_string(root);
+            match read {
+                Ok(text) if text.contains("BEGIN CERTIFICATE") => None,
+                Ok(_) => Some(format!("`{}` holds no certificate in PEM", root.display())),
+                Err(failure) => Some(failure.to_string()),
+            }
+        }
+        CertSource::Files => {
+            // That one is missing is told with the configuration.
+            let (chain, key) = (certificate.cert_file.as_ref()?, certificate.key_file.as_ref()?);
+            check_files(chain, key, &wanted.hosts, clock::now().wall).err().map(|failure| failure.to_string())
+        }
+    }
 }
 
 fn certificates(home: &Home, wanted: &Wanted) -> Result<Certificates> {

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod apply;
+pub mod certificate;
 pub mod describe;
 pub mod facts;
 pub mod firewall;

@@ -1,11 +1,12 @@
 //! The command that repeats a set-up: what an operator puts into a script.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::answers::Key;
 use super::plan::Facts;
 use super::suggest::defaults;
-use super::wanted::{Wanted, host_text, peers_word, reach_word};
+use super::wanted::{Wanted, challenge_word, host_text, peers_word, reach_word, source_word};
 
 /// The command that gives the same answers without a question.
 pub(super) fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
@@ -29,6 +30,20 @@ pub(super) fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
     };
     let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
     add(Key::PublicIp, texts(&wanted.public_ips));
+    let certificate = &wanted.certificate;
+    let path = |path: &Option<PathBuf>| path.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    add(Key::Cert, vec![source_word(certificate.source).to_owned()]);
+    for (key, values) in [
+        (Key::AcmeDirectory, vec![certificate.directory.text.clone()]),
+        (Key::AcmeCaRoot, path(&certificate.ca_root)),
+        (Key::AcmeChallenge, vec![challenge_word(certificate.challenge).to_owned()]),
+        (Key::CertFile, path(&certificate.cert_file)),
+        (Key::KeyFile, path(&certificate.key_file)),
+    ] {
+        if certificate.asks_for(key) {
+            add(key, values);
+        }
+    }
     add(Key::WebPort, vec![wanted.web_port.to_string()]);
     add(Key::HttpPort, vec![wanted.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())]);
     add(Key::WebRoot, wanted.web_root.iter().map(|root| root.to_string_lossy().into_owned()).collect());

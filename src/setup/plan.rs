@@ -11,7 +11,7 @@ use super::one_liner::one_liner;
 use super::settings::{Setting, settings};
 use super::suggest::Surroundings;
 use super::wanted::Wanted;
-use crate::config::{Host, HostFacts, render_config, resolve, set_value};
+use crate::config::{CertSource, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
 use crate::sys::ports::Transport;
 
@@ -33,6 +33,8 @@ pub struct Facts {
     pub firewalls: Vec<Tool>,
     /// The operator's own static files are to be served from a folder that is not there.
     pub lacks_web_root: bool,
+    /// Why the wanted certificate cannot be had with the files that were named.
+    pub certificate_fault: Option<String>,
     /// A daemon of this home seems to run.
     pub is_running: bool,
 }
@@ -199,6 +201,12 @@ fn addresses_and_folders(wanted: &Wanted, facts: &Facts) -> Vec<Objection> {
             hint: "give a local address by `--relay-ip`, and the one in front of this host by `--public-ip`".to_owned(),
         })
         .collect();
+    if let Some(fault) = &facts.certificate_fault {
+        objections.push(Objection {
+            what: fault.clone(),
+            hint: "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` for an authority".to_owned(),
+        });
+    }
     if let Some(root) = wanted.web_root.as_ref().filter(|_| facts.lacks_web_root) {
         objections.push(Objection {
             what: format!("`{}` is not a folder this user can see", root.display()),
@@ -299,7 +307,11 @@ fn ports(wanted: &Wanted) -> Vec<PortUse> {
     let https =
         if wanted.turn_tcp { "the HTTPS page, signaling, and TURN over TLS" } else { "the HTTPS page and signaling" };
     let mut ports = vec![tcp(wanted.web_port, https)];
-    ports.extend(wanted.http_port.map(|port| tcp(port, "redirects plain HTTP to HTTPS")));
+    let plain = match wanted.certificate.source {
+        CertSource::Acme => "redirects plain HTTP to HTTPS, and answers the certificate authority",
+        CertSource::SelfSigned | CertSource::Files => "redirects plain HTTP to HTTPS",
+    };
+    ports.extend(wanted.http_port.map(|port| tcp(port, plain)));
     let turn = wanted.turn_port;
     ports.push(PortUse { transport: Transport::Udp, ports: turn..=turn, why: "STUN and TURN" });
     let why = "TURN where UDP is blocked";
@@ -386,6 +398,7 @@ pub(super) mod tests {
             taken: Vec::new(),
             firewalls: vec![Tool::Ufw],
             lacks_web_root: false,
+            certificate_fault: None,
             is_running: false,
             home,
         }

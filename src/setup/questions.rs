@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::answers::{Draft, Key, Origin};
-use super::suggest::{Surroundings, is_public, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
+use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
 use super::wanted::{Wanted, host_text, reach_word};
-use crate::config::{Host, Reach};
+use crate::config::{Host, Reach, is_public};
 use crate::error::{Failure, Kind, Result};
 
 /// Someone who answers: a person at a terminal, or a test.

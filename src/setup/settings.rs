@@ -1,7 +1,7 @@
 //! The answers as the plan shows them: each value with where it comes from and why.
 
 use super::answers::{Answers, Key, Origin};
-use crate::config::{Host, PeerMode, Reach};
+use crate::config::{CertSource, Host, PeerMode, Reach};
 
 /// One value with its origin and, where it is not obvious, its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub(super) fn settings(answers: &Answers) -> Vec<Setting> {
         .wanted
         .values()
         .into_iter()
+        .filter(|(key, _)| answers.wanted.certificate.asks_for(*key))
         .map(|(key, value)| {
             let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);
             Setting { key, value: plain(&value), origin, why: reason(key, answers, origin) }
@@ -54,7 +55,13 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
         Key::Host if origin == Origin::Detected => "this host's address",
         Key::PublicIp if origin == Origin::Detected => "no interface has it, so it is translated (1:1 NAT)",
         Key::RelayIp if wanted.relay_ips.is_empty() => "the default route's, looked up at each start",
-        Key::Cert => "by a local authority; a device may trust it once",
+        Key::Cert => match wanted.certificate.source {
+            CertSource::SelfSigned => "by a local authority; a device may trust it once",
+            CertSource::Acme => "every device trusts it; the authority's terms of service are accepted by this",
+            CertSource::Files => "your own, taken again whenever they change",
+        },
+        Key::AcmeChallenge => "how the authority is shown that the names are ours",
+        Key::AcmeCaRoot if wanted.certificate.ca_root.is_none() => "the roots that this system trusts",
         Key::Access => "whoever reaches the page may call",
         Key::WebPort if origin == Origin::Default && wanted.web_port != 443 => "ports below 1024 need root",
         Key::HttpPort if wanted.http_port.is_some() => "redirects to HTTPS",
@@ -68,6 +75,10 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
         Key::Reach
         | Key::Host
         | Key::PublicIp
+        | Key::AcmeDirectory
+        | Key::AcmeCaRoot
+        | Key::CertFile
+        | Key::KeyFile
         | Key::WebPort
         | Key::HttpPort
         | Key::WebRoot

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::answers::{Draft, Origin};
 use super::wanted::Wanted;
-use crate::config::{Host, Reach};
+use crate::config::{Host, Reach, is_public};
 
 /// What this host is, as far as defaults depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,19 +96,4 @@ pub fn suggest_public_ips(
     }
     let origin = if found.is_empty() { Origin::Default } else { Origin::Detected };
     (found, origin)
-}
-
-/// Whether an address can be reached from the internet, as far as its number tells.
-#[must_use]
-pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            let is_shared = first == 100 && (64..128).contains(&second);
-            let is_special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
-            !(is_special || is_shared || v4.is_documentation())
-        }
-        // 2000::/3 without the documentation prefix 2001:db8::/32.
-        IpAddr::V6(v6) => v6.segments()[0] & 0xe000 == 0x2000 && v6.segments()[..2] != [0x2001, 0xdb8],
-    }
 }

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::answers::Key;
-use crate::config::{Config, Host, Network, PeerMode, Reach, Resolved};
+use crate::config::{
+    CertSource, ChallengeChoice, Config, Directory, Host, Network, PeerMode, Reach, Resolved, default_directory,
+};
 
 /// What `config.yaml` should say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,7 @@ pub struct Wanted {
     pub reach: Reach,
     pub hosts: Vec<Host>,
     pub public_ips: Vec<IpAddr>,
+    pub certificate: WantedCertificate,
     pub web_port: u16,
     pub http_port: Option<u16>,
     pub web_root: Option<PathBuf>,
@@ -28,15 +31,73 @@ pub struct Wanted {
     pub allow_peers: Vec<Network>,
 }
 
+/// Where the certificate comes from, as far as `init` has a word in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedCertificate {
+    pub source: CertSource,
+    pub directory: Directory,
+    pub ca_root: Option<PathBuf>,
+    pub challenge: ChallengeChoice,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for WantedCertificate {
+    fn default() -> Self {
+        Self {
+            source: CertSource::SelfSigned,
+            directory: default_directory(),
+            ca_root: None,
+            challenge: ChallengeChoice::Auto,
+            cert_file: None,
+            key_file: None,
+        }
+    }
+}
+
+impl WantedCertificate {
+    /// Whether a key means something for this source.
+    #[must_use]
+    pub fn asks_for(&self, key: Key) -> bool {
+        match key {
+            Key::AcmeDirectory | Key::AcmeCaRoot | Key::AcmeChallenge => self.source == CertSource::Acme,
+            Key::CertFile | Key::KeyFile => self.source == CertSource::Files,
+            Key::Reach
+            | Key::Host
+            | Key::PublicIp
+            | Key::Cert
+            | Key::Access
+            | Key::WebPort
+            | Key::HttpPort
+            | Key::WebRoot
+            | Key::TurnPort
+            | Key::RelayPorts
+            | Key::RelayIp
+            | Key::Peers
+            | Key::AllowPeer
+            | Key::Firewall
+            | Key::Boot => true,
+        }
+    }
+}
+
 impl Wanted {
     /// What an existing configuration says.
     #[must_use]
     pub fn of(resolved: &Resolved) -> Self {
-        let Config { reach, hosts, web, turn, .. } = resolved.config.clone();
+        let Config { reach, hosts, web, turn, certificate, .. } = resolved.config.clone();
         Self {
             reach,
             hosts,
             public_ips: turn.public_ips,
+            certificate: WantedCertificate {
+                source: certificate.source,
+                directory: certificate.acme.directory,
+                ca_root: certificate.acme.ca_root,
+                challenge: certificate.acme.challenge,
+                cert_file: certificate.cert_file,
+                key_file: certificate.key_file,
+            },
             web_port: web.port,
             http_port: web.http_port,
             web_root: web.root,
@@ -64,11 +125,16 @@ impl Wanted {
             (Key::Reach, reach_word(self.reach).to_owned()),
             (Key::Host, yaml_list(self.hosts.iter().map(host_text))),
             (Key::PublicIp, yaml_list(self.public_ips.iter().map(ToString::to_string))),
-            (Key::Cert, "self-signed".to_owned()),
+            (Key::Cert, source_word(self.certificate.source).to_owned()),
+            (Key::AcmeDirectory, yaml_word(&self.certificate.directory.text)),
+            (Key::AcmeCaRoot, yaml_path(self.certificate.ca_root.as_ref())),
+            (Key::AcmeChallenge, challenge_word(self.certificate.challenge).to_owned()),
+            (Key::CertFile, yaml_path(self.certificate.cert_file.as_ref())),
+            (Key::KeyFile, yaml_path(self.certificate.key_file.as_ref())),
             (Key::Access, "open".to_owned()),
             (Key::WebPort, self.web_port.to_string()),
             (Key::HttpPort, self.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())),
-            (Key::WebRoot, self.web_root.as_ref().map_or_else(String::new, |root| yaml_text(&root.to_string_lossy()))),
+            (Key::WebRoot, yaml_path(self.web_root.as_ref())),
             (Key::TurnPort, self.turn_port.to_string()),
             (Key::RelayPorts, format!("{}-{}", self.relay_ports.start(), self.relay_ports.end())),
             (Key::RelayIp, yaml_list(self.relay_ips.iter().map(ToString::to_string))),
@@ -99,6 +165,24 @@ pub fn reach_word(reach: Reach) -> &'static str {
 }
 
 #[must_use]
+pub fn source_word(source: CertSource) -> &'static str {
+    match source {
+        CertSource::SelfSigned => "self-signed",
+        CertSource::Acme => "acme",
+        CertSource::Files => "files",
+    }
+}
+
+#[must_use]
+pub fn challenge_word(challenge: ChallengeChoice) -> &'static str {
+    match challenge {
+        ChallengeChoice::Auto => "auto",
+        ChallengeChoice::Http01 => "http-01",
+        ChallengeChoice::TlsAlpn01 => "tls-alpn-01",
+    }
+}
+
+#[must_use]
 pub fn peers_word(peers: PeerMode) -> &'static str {
     match peers {
         PeerMode::Itself => "self",
@@ -106,6 +190,16 @@ pub fn peers_word(peers: PeerMode) -> &'static str {
         PeerMode::Lan => "lan",
         PeerMode::Custom => "custom",
     }
+}
+
+/// A word of letters and hyphens is itself.
+fn yaml_word(word: &str) -> String {
+    let is_word = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    if is_word { word.to_owned() } else { yaml_text(word) }
+}
+
+fn yaml_path(path: Option<&PathBuf>) -> String {
+    path.map_or_else(String::new, |path| yaml_text(&path.to_string_lossy()))
 }
 
 /// Text as YAML: plain where that is safe, else in double quotes.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod exec;
+pub mod fault;
 pub mod fdstore;
 pub mod fork;
 pub mod fs;

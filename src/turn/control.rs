@@ -305,7 +305,12 @@ mod tests {
     use super::*;
 
     fn secrets() -> Secrets {
-        Secrets { turn: vec![Secret::new(vec![7; 32])], turn_users: BTreeMap::new(), metrics_token: None }
+        Secrets {
+            turn: vec![Secret::new(vec![7; 32])],
+            turn_users: BTreeMap::new(),
+            acme_bindings: BTreeMap::new(),
+            metrics_token: None,
+        }
     }
 
     fn config(relay: Ipv4Addr) -> TurnConfig {

@@ -5,6 +5,7 @@ mod files;
 mod metrics;
 mod page;
 mod task;
+mod trust;
 
 pub use metrics::Metrics;
 pub use task::{Control, Root, Web};

@@ -110,6 +110,11 @@ pub(super) async fn ice_test(headers: HeaderMap) -> Response<Body> {
     serve("ice-test.html", &headers, false)
 }
 
+/// How a device comes to trust the local CA.
+pub(super) async fn trust(headers: HeaderMap) -> Response<Body> {
+    serve("trust.html", &headers, false)
+}
+
 /// The script that defines `io()`, where pages for a stock Socket.IO server look for it.
 pub(super) async fn client_script(headers: HeaderMap) -> Response<Body> {
     serve("sio.js", &headers, false)

@@ -19,7 +19,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::files::Files;
 use super::metrics::{Metrics, metrics};
-use super::{api, page};
+use super::{api, page, trust};
 use crate::config::{Config, Secret, WebConfig};
 use crate::error::{Failure, Result};
 use crate::home::Home;
@@ -113,6 +113,9 @@ impl Web {
             .route("/api/ice", get(api::ice))
             .route("/healthz", get(api::health))
             .route("/ca.crt", get(api::ca))
+            .route("/trust", get(page::trust))
+            .route("/trust/qr.svg", get(trust::qr))
+            .route("/trust/fingerprint.txt", get(trust::fingerprint))
             .route("/metrics", get(metrics))
             .route("/socket.io/socket.io.js", get(page::client_script))
             .route("/ice-test", get(page::ice_test))
