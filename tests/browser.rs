@@ -84,6 +84,14 @@ impl World {
         }
     }
 
+    /// Loses two in a hundred of the datagrams that reach the server.
+    fn lose_datagrams(&self) {
+        let rules = "table inet loss {
+            chain in { type filter hook input priority 0; meta l4proto udp numgen random mod 100 < 2 drop; }
+        }";
+        must("ip", &["netns", "exec", &self.server(), "nft", rules]);
+    }
+
     fn server(&self) -> String {
         format!("{}s", self.name)
     }
@@ -161,7 +169,7 @@ fn is_possible() -> bool {
 
 fn play(scenario: &str) {
     if is_possible() {
-        World::new(&scenario[..2], SERVER).play(scenario);
+        World::new(&scenario[..3], SERVER).play(scenario);
     }
 }
 
@@ -210,6 +218,45 @@ fn a_third_finds_the_room_full_and_who_leaves_can_come_back() {
 #[test]
 fn a_relayed_call_outlives_restarts_of_signaling_and_of_turn() {
     play("mend");
+}
+
+#[test]
+fn people_share_screens_chat_send_files_mute_and_come_back() {
+    play("talk");
+}
+
+#[test]
+fn a_large_file_arrives_whole_by_a_relay_that_loses_packets() {
+    if is_possible() {
+        let world = World::new("fi", SERVER);
+        world.lose_datagrams();
+        world.play("files");
+    }
+}
+
+#[test]
+fn one_without_a_camera_shows_a_screen_instead() {
+    play("alone");
+}
+
+#[test]
+fn a_call_outlives_a_change_of_address_within_five_seconds() {
+    play("network");
+}
+
+#[test]
+fn a_relayed_call_is_back_within_five_seconds_after_a_restart_of_turn_and_can_be_forced_elsewhere() {
+    play("ways");
+}
+
+#[test]
+fn each_failure_of_a_device_is_told_in_its_own_words() {
+    play("devices");
+}
+
+#[test]
+fn every_state_of_the_pages_fits_and_is_accessible() {
+    play("looks");
 }
 
 #[test]

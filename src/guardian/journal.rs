@@ -1,10 +1,10 @@
 //! Where the guardian writes: the daemon's log, and the journal of events beside it.
 //!
-//! Each line of the log opens the file by its name, so that it goes to the one that the daemon writes now. A full disk loses
-//! lines and nothing else.
+//! Each line of the log opens the file by its name, so that it goes to the one that the daemon writes now, and has the
+//! form of the line before it. A full disk loses lines and nothing else.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -12,15 +12,11 @@ use std::time::SystemTime;
 use crate::home::Home;
 use crate::supervisor::events::{self, Event, EventKind};
 use crate::supervisor::policy::Change;
-use crate::sys::clock::{Now, rfc3339};
+use crate::sys::clock::Now;
+use crate::sys::log::record::{Format, Level, Record};
 
-/// How much a line matters, as in the daemon's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    Error,
-    Warn,
-    Info,
-}
+/// Bytes at the end of the log that are looked at for its form.
+const LOOKED_AT: u64 = 16 * 1024;
 
 /// The guardian's pen.
 #[derive(Debug)]
@@ -36,15 +32,14 @@ impl Journal {
 
     /// Writes a line into the log.
     pub(super) fn say(&self, level: Level, text: &str, now: SystemTime) {
-        let level = match level {
-            Level::Error => "ERROR",
-            Level::Warn => " WARN",
-            Level::Info => " INFO",
-        };
-        let line = format!("{} {level} guardian {text}\n", rfc3339(now));
-        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.log);
-        // In one piece: the daemon appends to the same file.
-        let _ = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+        let (task, message) = ("guardian".to_owned(), text.to_owned());
+        let record = Record { at: now, level, task, message, fields: Vec::new() };
+        let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.log);
+        let _ = opened.and_then(|mut file| {
+            let line = record.line(form(&mut file).unwrap_or(Format::Text));
+            // In one piece: the daemon appends to the same file.
+            file.write_all(line.as_bytes())
+        });
     }
 
     /// Writes a change of the daemon's state into the journal of events.
@@ -52,6 +47,16 @@ impl Journal {
         let event = Event::new(EventKind::Guardian, None, &change.cause, now);
         self.events.record(event.between(change.from.as_str(), change.to.as_str()));
     }
+}
+
+/// The form of the last line.
+fn form(log: &mut File) -> io::Result<Format> {
+    let length = log.metadata()?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(LOOKED_AT)))?;
+    let mut end = Vec::new();
+    log.take(LOOKED_AT).read_to_end(&mut end)?;
+    let last = end.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(if last.starts_with(b"{") { Format::Json } else { Format::Text })
 }
 
 #[cfg(test)]
@@ -73,9 +78,14 @@ mod tests {
         let change = Change { from: State::Ready, to: State::Starting, cause: "killed by SIGKILL".to_owned() };
         journal.event(&change, now);
         let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
-        assert_eq!(read(home.log_file()), "1970-01-01T00:00:00Z  WARN guardian the daemon has died\n");
+        assert_eq!(read(home.log_file()), "1970-01-01T00:00:00Z  WARN guardian: the daemon has died\n");
+        File::create(home.log_file()).unwrap().write_all(b"{}\n").unwrap();
+        journal.say(Level::Info, "started", SystemTime::UNIX_EPOCH);
+        let last = read(home.log_file());
+        let record: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+        assert_eq!((&record["task"], &record["message"]), (&"guardian".into(), &"started".into()));
         let event: Event = serde_json::from_str(&read(home.events_file())).unwrap();
-        assert_eq!((event.kind, event.task, event.at), (EventKind::Guardian, None, rfc3339(now.wall)));
+        assert_eq!((event.kind, event.task, event.at), (EventKind::Guardian, None, clock::rfc3339(now.wall)));
         let wanted = ("ready", "starting", "killed by SIGKILL");
         assert_eq!((event.from.as_deref().unwrap(), event.to.as_deref().unwrap(), event.cause.as_str()), wanted);
     }

@@ -14,7 +14,7 @@ use nix::unistd::{dup2_stdout, getppid};
 use super::autopsy;
 use super::core::{Command, Core, HEARTBEAT_WITHIN};
 use super::desk::Desk;
-use super::journal::{Journal, Level};
+use super::journal::Journal;
 use super::memory::Kills;
 use super::notice;
 use super::protocol::{Answer, Death, Report, Request};
@@ -29,6 +29,7 @@ use crate::sys::fdstore::identity;
 use crate::sys::fork::{self, Gifts};
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::{Lock, Refused};
+use crate::sys::log::record::Level;
 use crate::sys::notices::Notices;
 use crate::sys::process::{self, End, Watched};
 
@@ -186,8 +187,11 @@ impl Guardian {
         match self.start_daemon() {
             Ok(process) => {
                 let held = self.store.each().count();
-                let text = format!("started the daemon (pid {}) with {held} sockets", process.pid());
-                self.journal.say(Level::Info, &text, now.wall);
+                // Of the first start, the daemon itself tells.
+                if self.core.deaths() > 0 {
+                    let text = format!("started the daemon again (pid {}) with {held} sockets", process.pid());
+                    self.journal.say(Level::Info, &text, now.wall);
+                }
                 self.daemon = Some(Daemon { process, kills: Kills::read() });
             }
             Err(error) => {

@@ -1,100 +1,145 @@
-// One call: a room on the signaling server, and the connection to the other person in it.
+// One call: the connection to the other person in a room.
 //
 // The one who was in the room first makes the offer, as old pages expect. Later offers may come from both sides; the
 // newcomer gives way ("polite" in the pattern of perfect negotiation). Messages are those of old pages:
 // {type: "offer"|"answer", sdp} and {type: "candidate", label, id, candidate}; what is added, they ignore.
 //
-// States: joining, waiting, connecting, connected, full, left. Events: state, problem (a key of the strings), track,
-// chat, description.
+// States: joining, waiting, connecting, connected, left, and the keys of what ended it (full, kicked, keyMissing, ..).
+// Events: state, problem (a key of the strings), track, chat, description, status (of the other).
+
+import { Channels } from "./channels.js";
+import { limitRate, offerTrack, preferCodec, sendTracks } from "./senders.js";
+import { configuration } from "./servers.js";
+import { PAGE } from "./signaling.js";
+import { Watch } from "./watch.js";
 
 /** Milliseconds for which a broken connection may mend itself before ICE is restarted. */
-const MENDED_WITHIN = 3000;
+const MENDED_WITHIN = 1500;
 /** Milliseconds that the other page may take to say that it is still the one it was. */
 const RESUMED_WITHIN = 2000;
 /** Milliseconds after which a restart that the other page was asked for is asked for again. */
-const RESTARTED_WITHIN = 5000;
-
-const randomText = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const RESTARTED_WITHIN = 4000;
+/** Milliseconds between two looks at whether anything arrives. */
+const WATCHED_EVERY = 400;
 
 export class Call extends EventTarget {
   state = "joining";
   peer = null;
-  chat = [];
-  #room;
+  #signaling;
   #media;
-  #isRelayOnly;
+  #journal;
+  #channels;
+  #way;
   #maxKbits = 0;
-  #socket;
-  /** Tells this page from a later one in the same place. */
-  #page = randomText();
+  #codec = "";
+  /** The other's page; null for an old one. */
   #otherPage = null;
   #isPolite = false;
   #makesOffer = false;
   #ignoresOffer = false;
-  #channel = null;
   #early = [];
   #timer = null;
+  #watch = null;
+  #watchTimer;
+  #isSilent = false;
   #ice = null;
   #queue = Promise.resolve();
+  #listening = new AbortController();
 
-  constructor(room, media, isRelayOnly) {
+  /** `room` is joined at once; `way` is one of WAYS. */
+  constructor({ room, signaling, media, journal, transfers, way }) {
     super();
-    this.#room = room;
-    this.#media = media;
-    this.#isRelayOnly = isRelayOnly;
-    media.addEventListener("change", () => this.#sendTracks());
-    this.#socket = io({ auth: { session: this.#page } });
-    const inRoom = (act) => (where, ...values) => where === room && this.#then(() => act(...values));
-    this.#socket.on("connect", () => this.#join());
-    this.#socket.on("disconnect", () => this.state !== "left" && this.#problem("signalingLost"));
-    this.#socket.on("connect_error", () => this.#problem(this.state === "joining" ? "unavailable" : "signalingLost"));
-    this.#socket.on("joined", inRoom(() => this.#joined()));
-    this.#socket.on("otherjoin", inRoom(() => this.#otherJoined()));
-    this.#socket.on("rejoined", inRoom(() => this.#otherJoined()));
-    this.#socket.on("full", inRoom(() => this.#full()));
-    this.#socket.on("bye", inRoom(() => this.#otherLeft()));
-    this.#socket.on("message", inRoom((data) => this.#hear(data)));
-    this.#socket.on("error", (why) => this.#problem("roomRefused", why));
+    Object.assign(this, { room });
+    [this.#signaling, this.#media, this.#journal, this.#way] = [signaling, media, journal, way];
+    this.#channels = new Channels(media, transfers);
+    const { signal } = this.#listening;
+    const on = (target, event, act) => target.addEventListener(event, act, { signal });
+    on(media, "change", () => this.#sendTracks());
+    on(media, "status", () => this.#channels.sayStatus());
+    on(this.#channels, "chat", ({ detail }) => this.dispatchEvent(new CustomEvent("chat", { detail })));
+    on(this.#channels, "status", () => this.dispatchEvent(new Event("status")));
+    on(this.#channels, "left", () => this.#then(() => this.#otherLeft()));
+    on(signaling, "problem", ({ detail }) => this.#problem(detail.key, detail.detail));
+    on(signaling, "refused", ({ detail }) => this.#end(detail));
+    on(signaling, "fresh", ({ detail }) => this.#keepIce(detail));
+    on(signaling, "joined", ({ detail }) => this.#then(() => this.#joined(detail)));
+    on(signaling, "other", () => this.#then(() => this.#otherJoined()));
+    on(signaling, "returned", () => this.#then(() => this.#otherJoined()));
+    on(signaling, "bye", () => this.#then(() => this.#otherLeft()));
+    on(signaling, "message", ({ detail }) => this.#then(() => this.#hear(detail)));
+    on(globalThis, "online", () => this.#networkChanged());
+    if (navigator.connection) {
+      on(navigator.connection, "change", () => this.#networkChanged());
+    }
+    this.#watchTimer = setInterval(() => this.#look(), WATCHED_EVERY);
+    signaling.join(room, journal);
+  }
+
+  /** The lines of chat: {from: "you" | "other", text}. */
+  get chat() {
+    return this.#channels.lines;
+  }
+
+  /** What the other tells of itself: {muted, hidden, sharing}; null of an old page. */
+  get other() {
+    return this.#channels.other;
   }
 
   /** Limits what is sent, in kbit/s; 0 is no limit. */
-  async limit(kbits) {
+  limit(kbits) {
     this.#maxKbits = kbits;
-    const sender = this.peer?.getSenders().find((sender) => sender.track?.kind === "video");
-    if (sender) {
-      const parameters = sender.getParameters();
-      for (const encoding of parameters.encodings ?? []) {
-        kbits > 0 ? (encoding.maxBitrate = kbits * 1000) : delete encoding.maxBitrate;
-      }
-      await sender.setParameters(parameters);
+    return limitRate(this.peer, kbits);
+  }
+
+  /** Prefers a codec for video, like "VP9"; an empty name leaves it to the browser. Where it can, it negotiates anew. */
+  prefer(codec) {
+    this.#codec = codec;
+    if (preferCodec(this.peer, codec) && this.peer?.remoteDescription) {
+      this.#then(() => this.#offer());
     }
+  }
+
+  /** Changes the way that is forced, in the middle of a call. */
+  force(way) {
+    this.#way = way;
+    this.#then(() => this.#restart());
+  }
+
+  /** Looks for a new way now. */
+  restart() {
+    this.#then(() => this.#restart());
   }
 
   /** Sends a line of text. Gives whether there was somebody to send it to. */
   say(text) {
-    if (this.#channel?.readyState !== "open") {
-      return false;
-    }
-    this.#channel.send(text);
-    this.#note("you", text);
-    return true;
+    return this.#channels.say(text);
   }
 
   leave() {
-    this.#socket.emit("leave", this.#room);
-    this.#socket.disconnect();
+    this.#channels.sayLeft();
+    this.#signaling.leave();
+    this.#end("left");
+  }
+
+  #end(state) {
+    this.#listening.abort();
+    clearInterval(this.#watchTimer);
     this.#hangUp();
-    this.#enter("left");
+    this.#enter(state);
   }
 
   /** One thing after the other: an answer must not overtake the offer it belongs to. */
   #then(act) {
-    this.#queue = this.#queue.then(act).catch((error) => console.warn("call:", error));
+    this.#queue = this.#queue.then(act).catch((error) => {
+      this.#journal.event("own", "error", error);
+      console.info("call:", error);
+    });
   }
 
   #enter(state) {
     if (this.state !== state) {
       this.state = state;
+      this.#journal.event("own", "state", state);
       this.dispatchEvent(new CustomEvent("state", { detail: state }));
     }
   }
@@ -103,26 +148,21 @@ export class Call extends EventTarget {
     this.dispatchEvent(new CustomEvent("problem", { detail: { key, detail } }));
   }
 
-  #join() {
-    this.#socket.emit("join", this.#room, (answer) => {
-      if (answer?.ok) {
-        this.#ice = { servers: answer.iceServers, until: Date.now() + answer.ttl * 500 };
-        this.#isPolite = answer.peers > 0;
-      }
-    });
-  }
-
-  #joined() {
-    this.#problem(null);
-    // A call that goes on while signaling was away goes on.
-    if (!this.peer) {
-      this.#enter("waiting");
+  #keepIce({ iceServers, ttl }) {
+    if (iceServers) {
+      this.#ice = { servers: iceServers, until: Date.now() + (ttl ?? 600) * 500 };
     }
   }
 
-  #full() {
-    this.#socket.disconnect();
-    this.#enter("full");
+  #joined(answer) {
+    this.#keepIce(answer);
+    this.#isPolite = answer.peers > 0;
+    // A call that goes on while signaling was away goes on.
+    if (!this.peer) {
+      this.#enter("waiting");
+    } else if (this.peer.connectionState !== "connected") {
+      return this.#restart();
+    }
   }
 
   async #otherJoined() {
@@ -131,7 +171,7 @@ export class Call extends EventTarget {
       return this.#begin();
     }
     // Perhaps it is the same page, whose signaling was interrupted and whose call was not.
-    this.#tell({ type: "hello", page: this.#page, with: this.#otherPage });
+    this.#signaling.send({ type: "hello", page: PAGE, with: this.#otherPage });
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#then(() => this.#begin()), RESUMED_WITHIN);
   }
@@ -139,18 +179,23 @@ export class Call extends EventTarget {
   async #begin() {
     clearTimeout(this.#timer);
     await this.#connect();
-    this.#offerChannel();
+    for (const kind of ["audio", "video"]) {
+      offerTrack(this.peer, kind, this.#media);
+    }
+    preferCodec(this.peer, this.#codec);
+    this.#channels.open(this.peer);
+    this.#channels.useChat(this.peer.createDataChannel("chat"));
     await this.#offer();
   }
 
+  /** Told by the other itself, by the server, or by both. */
   #otherLeft() {
+    if (!this.peer) {
+      return;
+    }
     this.#hangUp();
     this.#enter("waiting");
     this.#problem("otherLeft");
-  }
-
-  #tell(data) {
-    this.#socket.emit("message", this.#room, data);
   }
 
   async #hear(data) {
@@ -164,12 +209,13 @@ export class Call extends EventTarget {
         }
         this.#otherPage = data.page ?? null;
         await this.peer.setRemoteDescription({ type: "answer", sdp: data.sdp });
-        return this.#described();
+        await this.#takeEarly();
+        return this.#described("other");
       case "candidate":
         return this.#hearCandidate(data);
       case "hello": {
-        const isSame = this.peer && data.with === this.#page && data.page === this.#otherPage;
-        return this.#tell({ type: isSame ? "resume" : "renew", page: this.#page });
+        const isSame = this.peer && data.with === PAGE && data.page === this.#otherPage;
+        return this.#signaling.send({ type: isSame ? "resume" : "renew", page: PAGE });
       }
       case "resume":
         clearTimeout(this.#timer);
@@ -184,7 +230,12 @@ export class Call extends EventTarget {
   async #hearOffer(data) {
     const isNew = !this.peer || data.isNew === true || (data.page ?? null) !== this.#otherPage;
     if (isNew) {
+      const early = this.#early;
       await this.#connect();
+      this.#early = early;
+      if (data.page) {
+        this.#channels.open(this.peer);
+      }
     }
     const collides = this.#makesOffer || this.peer.signalingState !== "stable";
     this.#ignoresOffer = !isNew && collides && !this.#isPolite;
@@ -193,31 +244,37 @@ export class Call extends EventTarget {
     }
     this.#otherPage = data.page ?? null;
     await this.peer.setRemoteDescription({ type: "offer", sdp: data.sdp });
+    this.#described("other");
     this.#sendTracks();
+    preferCodec(this.peer, this.#codec);
     await this.peer.setLocalDescription();
-    this.#tell({ type: "answer", sdp: this.peer.localDescription.sdp, page: this.#page });
+    this.#signaling.send({ type: "answer", sdp: this.peer.localDescription.sdp, page: PAGE });
+    this.#described("own");
+    await this.#takeEarly();
+  }
+
+  async #takeEarly() {
     for (const candidate of this.#early.splice(0)) {
-      await this.#hearCandidate(candidate);
+      await this.#addCandidate(candidate);
     }
-    this.#described();
   }
 
   async #hearCandidate(data) {
-    if (!this.peer?.remoteDescription) {
-      if (this.#early.length < 64) {
-        this.#early.push(data);
-      }
-      return;
+    this.#journal.candidate("other", data.candidate);
+    if (this.peer?.remoteDescription) {
+      return this.#addCandidate(data);
     }
+    if (this.#early.length < 64) {
+      this.#early.push(data);
+    }
+  }
+
+  async #addCandidate({ candidate, label, id }) {
     try {
-      await this.peer.addIceCandidate({
-        candidate: data.candidate,
-        sdpMLineIndex: data.label ?? null,
-        sdpMid: data.id ?? null,
-      });
+      await this.peer.addIceCandidate({ candidate, sdpMLineIndex: label ?? null, sdpMid: id ?? null });
     } catch (error) {
       if (!this.#ignoresOffer) {
-        console.warn("call: a candidate was not taken", error);
+        this.#journal.event("own", "candidate", error);
       }
     }
   }
@@ -225,19 +282,24 @@ export class Call extends EventTarget {
   /** Makes the connection anew; what there was before is gone. */
   async #connect() {
     this.#hangUp();
-    const iceServers = await this.#iceServers();
-    const peer = new RTCPeerConnection({ iceServers, iceTransportPolicy: this.#isRelayOnly ? "relay" : "all" });
+    const peer = new RTCPeerConnection(configuration(await this.#iceServers(), this.#way));
     this.peer = peer;
+    this.#watch = new Watch();
     this.#enter("connecting");
     const isCurrent = (act) => (event) => this.peer === peer && act(event);
     peer.onicecandidate = isCurrent(({ candidate }) => {
       if (candidate?.candidate) {
         const { sdpMLineIndex: label, sdpMid: id } = candidate;
-        this.#tell({ type: "candidate", label, id, candidate: candidate.candidate });
+        this.#journal.candidate("own", candidate.candidate, { url: candidate.url, relayProtocol: candidate.relayProtocol });
+        this.#signaling.send({ type: "candidate", label, id, candidate: candidate.candidate });
       }
     });
+    peer.onicecandidateerror = isCurrent((event) => this.#journal.error(event));
+    peer.onicegatheringstatechange = isCurrent(() => this.#journal.event("own", "iceGathering", peer.iceGatheringState));
+    peer.oniceconnectionstatechange = isCurrent(() => this.#journal.event("own", "iceConnection", peer.iceConnectionState));
+    peer.onsignalingstatechange = isCurrent(() => this.#journal.event("own", "signalingState", peer.signalingState));
     peer.ontrack = isCurrent(({ track }) => this.dispatchEvent(new CustomEvent("track", { detail: track })));
-    peer.ondatachannel = isCurrent(({ channel }) => this.#use(channel));
+    peer.ondatachannel = isCurrent(({ channel }) => this.#channels.useChat(channel));
     peer.onnegotiationneeded = isCurrent(() => {
       // The first offer is made on purpose; these are for what changes later.
       if (peer.remoteDescription && peer.signalingState === "stable") {
@@ -245,64 +307,103 @@ export class Call extends EventTarget {
       }
     });
     peer.onconnectionstatechange = isCurrent(() => this.#connectionChanged(peer));
-    this.#sendTracks();
   }
 
   #hangUp() {
     clearTimeout(this.#timer);
-    this.#channel = null;
-    this.#otherPage = null;
-    this.#early = [];
+    [this.#otherPage, this.#watch, this.#early] = [null, null, []];
+    this.#channels.close();
     this.peer?.close();
     this.peer = null;
   }
 
   #connectionChanged(peer) {
     clearTimeout(this.#timer);
+    this.#journal.event("own", "connection", peer.connectionState);
     if (peer.connectionState === "connected") {
       this.#problem(null);
       this.#enter("connected");
-      this.limit(this.#maxKbits);
+      this.limit(this.#maxKbits).catch(() => {});
     } else if (peer.connectionState === "disconnected") {
       this.#problem("mediaLost");
+      this.#signaling.check();
       this.#timer = setTimeout(() => this.#then(() => this.#restart()), MENDED_WITHIN);
     } else if (peer.connectionState === "failed") {
       this.#problem("mediaFailed");
+      this.#signaling.check();
       this.#then(() => this.#restart());
+    }
+  }
+
+  /** Whether anything arrives: the browser itself takes five seconds and more to find out. */
+  async #look() {
+    const [peer, watch] = [this.peer, this.#watch];
+    if (peer?.connectionState !== "connected" || !watch) {
+      return;
+    }
+    const report = await peer.getStats();
+    const packets = [...report.values()].filter((one) => one.type === "inbound-rtp").reduce((sum, one) => sum + one.packetsReceived, 0);
+    if (this.#watch === watch && watch.handleSample(packets, performance.now())) {
+      this.#journal.event("own", "silence");
+      this.#problem("mediaLost");
+      this.#signaling.check();
+      this.restart();
+    } else if (this.#watch === watch && this.#isSilent && !watch.isSilent(performance.now())) {
+      this.#problem(null);
+    }
+    this.#isSilent = watch.isSilent(performance.now());
+  }
+
+  #networkChanged() {
+    if (this.peer?.remoteDescription) {
+      this.#journal.event("own", "networkChange");
+      this.#signaling.check();
+      this.restart();
     }
   }
 
   /** Looks for new ways to the other, with fresh credentials. */
   async #restart() {
     const peer = this.peer;
-    if (!peer) {
+    if (!peer?.remoteDescription && peer?.signalingState !== "have-local-offer") {
       return;
     }
-    peer.setConfiguration({ ...peer.getConfiguration(), iceServers: await this.#iceServers() });
+    peer.setConfiguration({ ...peer.getConfiguration(), ...configuration(await this.#iceServers(), this.#way) });
+    if (this.peer !== peer) {
+      return;
+    }
     // One of the two is enough, and two would collide. An old page never asks, so it is not waited for.
     if (this.#isPolite && this.#otherPage) {
-      this.#tell({ type: "restart", page: this.#page });
+      this.#signaling.send({ type: "restart", page: PAGE });
+      clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#then(() => this.#mendAgain(peer)), RESTARTED_WITHIN);
-    } else {
-      // The offer follows by itself, see onnegotiationneeded.
-      peer.restartIce();
+      return;
+    }
+    peer.restartIce();
+    // In the stable state the offer follows by itself; one that was lost on the way is made again.
+    if (peer.signalingState === "have-local-offer") {
+      await this.#offer();
     }
   }
 
   #mendAgain(peer) {
-    if (this.peer === peer && ["disconnected", "failed"].includes(peer.connectionState)) {
+    const isBroken = ["disconnected", "failed"].includes(peer.connectionState) || this.#watch?.isSilent(performance.now());
+    if (this.peer === peer && isBroken) {
       return this.#restart();
     }
   }
 
   async #offer() {
     const peer = this.peer;
+    if (!peer) {
+      return;
+    }
     try {
       this.#makesOffer = true;
       const isNew = !peer.remoteDescription;
       await peer.setLocalDescription();
-      this.#tell({ type: "offer", sdp: peer.localDescription.sdp, page: this.#page, isNew });
-      this.#described();
+      this.#signaling.send({ type: "offer", sdp: peer.localDescription.sdp, page: PAGE, isNew });
+      this.#described("own");
     } finally {
       this.#makesOffer = false;
     }
@@ -311,9 +412,8 @@ export class Call extends EventTarget {
   async #iceServers() {
     if (!this.#ice || this.#ice.until < Date.now()) {
       try {
-        const response = await fetch("/api/ice", { cache: "no-store" });
-        const { iceServers, ttl } = await response.json();
-        this.#ice = { servers: iceServers, until: Date.now() + ttl * 500 };
+        const response = await fetch("/api/ice", { cache: "no-store", signal: AbortSignal.timeout(3000) });
+        this.#keepIce(await response.json());
       } catch {
         // Without any, two people on one network still find each other.
         this.#problem("unavailable");
@@ -322,45 +422,14 @@ export class Call extends EventTarget {
     return this.#ice?.servers ?? [];
   }
 
-  /** Sends the tracks that there are now, without a new negotiation where one is not needed. */
   #sendTracks() {
-    if (!this.peer || this.peer.signalingState === "closed") {
-      return;
-    }
-    for (const kind of ["audio", "video"]) {
-      const track = this.#media[kind];
-      const transceiver = this.peer.getTransceivers().find((one) => one.receiver.track.kind === kind && !one.stopped);
-      if (transceiver) {
-        if (transceiver.sender.track !== track) {
-          // Old pages look for the stream that a track belongs to.
-          transceiver.sender.setStreams?.(this.#media.stream);
-          transceiver.sender.replaceTrack(track);
-        }
-        if (track && transceiver.direction === "recvonly") {
-          transceiver.direction = "sendrecv";
-        }
-      } else if (!this.peer.remoteDescription) {
-        // The place is made even without a track, so that one can be sent later.
-        this.peer.addTransceiver(track ?? kind, { direction: "sendrecv", streams: [this.#media.stream] });
-      }
-    }
+    sendTracks(this.peer, this.#media);
+    this.#channels.sayStatus();
   }
 
-  #offerChannel() {
-    this.#use(this.peer.createDataChannel("chat"));
-  }
-
-  #use(channel) {
-    this.#channel = channel;
-    channel.onmessage = ({ data }) => typeof data === "string" && this.#note("other", data.slice(0, 2000));
-  }
-
-  #note(from, text) {
-    this.chat.push({ from, text });
-    this.dispatchEvent(new CustomEvent("chat", { detail: { from, text } }));
-  }
-
-  #described() {
+  #described(side) {
+    const description = side === "own" ? this.peer?.localDescription : this.peer?.remoteDescription;
+    this.#journal.description(side, description?.type, description?.sdp);
     this.dispatchEvent(new Event("description"));
   }
 }

@@ -1,31 +1,35 @@
-// The ICE test: what this browser finds by a list of servers, and whether data goes through the relay.
+// The ICE test: what this browser finds by each URL, in words, and what goes through the relay.
 //
 // For tests: document.documentElement.dataset.verdict is the key of the verdict.
 
-import { element, languageListeners, startShell, text } from "/rtcctl/shell.js";
+import { priorityParts } from "./candidates.js";
+import { icon } from "./icons.js";
+import { loopback } from "./loopback.js";
+import { iceProblem } from "./problems.js";
+import { dress, element, languageListeners, make, notice, number, say, startShell, text } from "./shell.js";
+import { judge, overall } from "./verdicts.js";
 
-/** Milliseconds after which the loop is given up. */
-const LOOPED_WITHIN = 10000;
-let peer = null;
-let verdict = null;
+/** Milliseconds after which the gathering by one URL is ended. */
+const GATHERED_WITHIN = 10000;
+const TRANSPORTS = ["udp", "tcp", "tls"];
+const PICTURES = { good: "check", fair: "info", bad: "alert" };
 
-function tell(key, detail = "") {
-  verdict = key && { key, detail };
-  element("verdict").hidden = !key;
-  element("verdict").textContent = key ? text(key) + detail : "";
-  document.documentElement.dataset.verdict = key ?? "";
-}
+let results = [];
+let loops = [];
+let state = null;
 
-/** The list as typed, for RTCPeerConnection. */
+/** The list as typed, for RTCPeerConnection: one server for each URL. */
 function servers() {
-  const urls = element("urls").value.split(/\s+/).filter(Boolean);
   const [username, credential] = [element("user").value.trim(), element("password").value.trim()];
-  const isTurn = (url) => /^turns?:/i.test(url);
-  return urls.map((url) => (isTurn(url) ? { urls: [url], username, credential } : { urls: [url] }));
+  const urls = element("urls").value.split(/\s+/).filter(Boolean);
+  return urls.map((url) => (/^turns?:/i.test(url) ? { urls: [url], username, credential } : { urls: [url] }));
 }
 
 async function useOwn() {
   const response = await fetch("/api/ice", { cache: "no-store" });
+  if (!response.ok) {
+    return notice(response.status === 401 ? "keyMissing" : "unavailable");
+  }
   const { iceServers } = await response.json();
   const relay = iceServers.find((server) => server.username);
   element("urls").value = iceServers.flatMap((server) => server.urls).join("\n");
@@ -33,121 +37,196 @@ async function useOwn() {
   element("password").value = relay?.credential ?? "";
 }
 
-function cells(values) {
-  const row = document.createElement("tr");
-  for (const value of values) {
-    const cell = document.createElement("td");
-    cell.textContent = value ?? "";
-    row.append(cell);
-  }
-  return row;
-}
-
-/** Priority as its three parts: type preference, local preference, component. RFC 8445, section 5.1.2. */
-const parts = (priority) => `${priority >>> 24} | ${(priority >>> 8) & 0xffff} | ${256 - (priority & 0xff)}`;
-
-function report(error) {
-  element("errors").hidden = false;
-  const line = document.createElement("li");
-  line.textContent = `${error.url ?? ""} ${error.errorCode ?? ""} ${error.errorText ?? error.message ?? ""}`.trim();
-  element("errors").querySelector("ul").append(line);
-}
-
-function begin() {
-  peer?.close();
-  element("candidates").hidden = true;
-  element("candidates").tBodies[0].replaceChildren();
-  element("errors").hidden = true;
-  element("errors").querySelector("ul").replaceChildren();
-  tell("iceRunning");
-}
-
-async function gather(event) {
-  event.preventDefault();
-  begin();
-  const found = new Set();
+/** Gathers by one server; `told` is called whenever there is news. */
+async function gather(server, told) {
+  const result = { url: server.urls[0], candidates: [], errors: [], ms: null, isDone: false };
+  results.push(result);
   const start = performance.now();
+  let peer = null;
   try {
-    peer = new RTCPeerConnection({ iceServers: servers(), iceCandidatePoolSize: 0 });
-    peer.onicecandidateerror = report;
-    peer.onicecandidate = ({ candidate }) => {
-      if (!candidate?.candidate) {
-        return;
-      }
-      found.add(candidate.type);
-      element("candidates").hidden = false;
-      const seconds = ((performance.now() - start) / 1000).toFixed(3);
-      const via = [candidate.relayProtocol, candidate.url].filter(Boolean).join(" ");
-      const { type, protocol, address, port, priority } = candidate;
-      element("candidates").tBodies[0].append(cells([seconds, type, protocol, address, port, parts(priority), via]));
-    };
-    peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && tell(judge(found));
-    peer.createDataChannel("ice");
-    await peer.setLocalDescription();
+    peer = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: /^turn/i.test(result.url) ? "relay" : "all" });
+    await new Promise((done, fail) => {
+      setTimeout(done, GATHERED_WITHIN);
+      peer.onicecandidateerror = ({ errorCode, errorText, url, address }) => result.errors.push({ errorCode, errorText, url: url || result.url, address });
+      peer.onicecandidate = ({ candidate }) => {
+        if (!candidate?.candidate) {
+          return;
+        }
+        const { type, protocol, address, port, priority, relayProtocol } = candidate;
+        const ms = performance.now() - start;
+        result.candidates.push({ type, protocol, address, port, priority, relayProtocol, ms, url: candidate.url || result.url });
+        if (type !== "host") {
+          result.ms ??= ms;
+        }
+        told();
+      };
+      peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
+      peer.createDataChannel("ice");
+      peer.setLocalDescription().catch(fail);
+    });
   } catch (error) {
-    tell(null);
-    report(error);
+    result.errors.push({ errorText: error.message, url: result.url });
+    result.isRefused = true;
+  } finally {
+    peer?.close();
   }
+  result.isDone = true;
+  told();
 }
 
-function judge(found) {
-  if (found.size === 0) {
-    return "iceNothing";
-  }
-  if (found.has("relay")) {
-    return found.has("srflx") ? "iceTurnWorks" : "iceTurnNoStun";
-  }
-  return found.has("srflx") ? "iceStunOnly" : "iceHostOnly";
+async function test() {
+  [results, loops] = [[], []];
+  enter("iceRunning");
+  busy(true);
+  await Promise.all(servers().map((server) => gather(server, draw)));
+  busy(false);
+  enter(null);
 }
 
-/** Two connections of this page, both by the relay alone: data goes there and back. */
+/** A call of this page with itself, by each transport in turn. */
 async function loop() {
-  begin();
-  const ends = [0, 1].map(() => new RTCPeerConnection({ iceServers: servers(), iceTransportPolicy: "relay" }));
-  ends.forEach((end, index) => {
-    end.onicecandidateerror = report;
-    end.onicecandidate = ({ candidate }) => candidate && ends[1 - index].addIceCandidate(candidate).catch(report);
-  });
-  const close = () => ends.forEach((end) => end.close());
-  const timer = setTimeout(() => {
-    close();
-    tell("loopFails");
-  }, LOOPED_WITHIN);
-  ends[1].ondatachannel = ({ channel }) => (channel.onmessage = ({ data }) => channel.send(data));
-  const channel = ends[0].createDataChannel("loop");
-  let sentAt = 0;
-  let best = Infinity;
-  let left = 5;
-  const send = () => {
-    sentAt = performance.now();
-    channel.send("ping");
-  };
-  channel.onopen = send;
-  channel.onmessage = () => {
-    best = Math.min(best, performance.now() - sentAt);
-    left -= 1;
-    if (left > 0) {
-      return send();
+  loops = TRANSPORTS.map((transport) => ({ transport, step: "loopWaiting", result: null }));
+  enter("loopRunning");
+  busy(true);
+  const list = servers();
+  for (const entry of loops) {
+    entry.result = await loopback(list, entry.transport, (step) => {
+      entry.step = step;
+      draw();
+    });
+    draw();
+  }
+  busy(false);
+  enter(loops.some(({ result }) => !result.problem) ? "loopWorks" : "loopFails");
+}
+
+function busy(isBusy) {
+  for (const id of ["gather", "loop", "own"]) {
+    element(id).disabled = isBusy;
+  }
+}
+
+function enter(key) {
+  state = key;
+  draw();
+}
+
+function verdict() {
+  if (state?.startsWith("loop")) {
+    return { grade: { loopWorks: "good", loopFails: "bad" }[state] ?? "busy", key: state };
+  }
+  return state ? { grade: "busy", key: state } : results.length ? overall(results) : null;
+}
+
+function draw() {
+  const told = verdict();
+  document.documentElement.dataset.verdict = told?.key ?? "";
+  element("verdict").hidden = !told;
+  if (told) {
+    element("verdict").dataset.grade = told.grade;
+    element("verdict").replaceChildren(told.grade === "busy" ? make("i", "spinner") : icon(PICTURES[told.grade]), make("p", "", text(told.key)));
+  }
+  element("results").hidden = results.length === 0;
+  element("result-list").replaceChildren(...results.map(row));
+  element("loops").hidden = loops.length === 0;
+  element("loop-list").replaceChildren(...loops.map(loopRow));
+  const candidates = results.flatMap((result) => result.candidates);
+  const isNew = (candidate, at) => candidates.findIndex((other) => other.type === candidate.type && other.address === candidate.address && other.port === candidate.port) === at;
+  element("found").hidden = candidates.length === 0;
+  element("candidates").tBodies[0].replaceChildren(...candidates.filter((candidate, at) => candidate.type !== "host" || isNew(candidate, at)).map(cells));
+  element("copy-report").hidden = state === "iceRunning" || state === "loopRunning" || (results.length === 0 && loops.length === 0);
+}
+
+function row(result) {
+  const { url, isDone, ms, candidates, errors, isRefused } = result;
+  const told = isRefused ? { grade: "bad", key: "urlMalformed", problem: null } : judge(url, candidates, errors);
+  const isOpen = !isDone && told.grade !== "good";
+  const words = make("div", "result-words", make("code", "", url), make("span", "", text(isOpen ? "iceRunning" : told.key)));
+  if (!isOpen && told.problem) {
+    words.append(make("span", "faint", `${text(told.problem)} (${[errors[0].errorCode, errors[0].errorText].filter(Boolean).join(" ")})`));
+  }
+  const node = make("li", "result", isOpen ? make("i", "spinner") : icon(PICTURES[told.grade]), words);
+  node.dataset.grade = isOpen ? "busy" : told.grade;
+  if (ms !== null) {
+    node.append(make("span", "ms", `${number(ms)} ms`));
+  }
+  return node;
+}
+
+function loopRow({ transport, step, result }) {
+  const grade = result === null ? "busy" : result.problem ? "bad" : result.loss > 5 ? "fair" : "good";
+  const picture = grade === "busy" ? make("i", step === "loopWaiting" ? "spinner still" : "spinner") : icon(PICTURES[grade]);
+  const words = make("div", "result-words", make("code", "", { udp: "TURN / UDP", tcp: "TURN / TCP", tls: "TURN / TLS" }[transport]));
+  const node = make("li", "result", picture, words);
+  node.dataset.grade = grade;
+  if (result === null) {
+    words.append(make("span", "faint", text(step)));
+  } else if (result.problem) {
+    words.append(make("span", "", text(result.problem)));
+    if (result.errors[0]) {
+      words.append(make("span", "faint", text(iceProblem(result.errors[0]))));
     }
-    clearTimeout(timer);
-    close();
-    tell("loopWorks", `${best.toFixed(1)} ms`);
-  };
+  } else {
+    const figure = (key, value) => make("span", "figure-pair", make("b", "", value), make("span", "faint", text(key)));
+    node.append(
+      make(
+        "div",
+        "figure-row",
+        figure("loopRate", `${number(result.mbits, 1)} Mbit/s`),
+        figure("factRoundTrip", `${number(result.roundTrip, 1)} ms`),
+        figure("factLoss", `${number(result.loss, 1)} %`),
+      ),
+    );
+  }
+  return node;
+}
+
+function cells({ ms, type, protocol, address, port, priority, relayProtocol, url }) {
+  const via = type === "host" ? "" : [relayProtocol, url].filter(Boolean).join(" ");
+  const values = [`${number(ms)} ms`, type, protocol, address, port, priorityParts(priority).join(" | "), via];
+  return make("tr", "", ...values.map((value) => make("td", "", String(value ?? ""))));
+}
+
+/** What somebody else can read: no password, and nothing that is not on the page. */
+function words() {
+  const lines = [`${text("iceTitle")}, ${location.host}, ${new Date().toISOString()}`, navigator.userAgent, ""];
+  if (results.length) {
+    lines.push(text(overall(results).key));
+  }
+  for (const { url, candidates, errors, ms, isRefused } of results) {
+    const told = isRefused ? { key: "urlMalformed" } : judge(url, candidates, errors);
+    lines.push(`- ${url}: ${text(told.key)}${ms === null ? "" : ` ${Math.round(ms)} ms`}`);
+    lines.push(...errors.slice(0, 3).map((error) => `    ${error.errorCode ?? ""} ${error.errorText ?? ""}`));
+  }
+  for (const { transport, result } of loops) {
+    const figures = (one) => `${one.mbits.toFixed(1)} Mbit/s, ${one.roundTrip.toFixed(1)} ms, ${one.loss.toFixed(1)} %`;
+    lines.push(`- ${transport.toUpperCase()}: ${result?.problem ? text(result.problem) : result ? figures(result) : "–"}`);
+  }
+  return lines.join("\n");
+}
+
+async function copyReport() {
+  const report = words();
+  element("report").textContent = report;
+  element("report").hidden = false;
   try {
-    await ends[0].setLocalDescription();
-    await ends[1].setRemoteDescription(ends[0].localDescription);
-    await ends[1].setLocalDescription();
-    await ends[0].setRemoteDescription(ends[1].localDescription);
-  } catch (error) {
-    clearTimeout(timer);
-    tell(null);
-    report(error);
+    await navigator.clipboard.writeText(report);
+    say(element("copy-report-words"), "copied");
+    setTimeout(() => say(element("copy-report-words"), "copyReport"), 2000);
+  } catch {
+    // It is on the page now, to be copied by hand.
+    getSelection().selectAllChildren(element("report"));
   }
 }
 
 startShell();
-languageListeners.add(() => verdict && tell(verdict.key, verdict.detail));
-element("form").addEventListener("submit", gather);
-element("own").addEventListener("click", () => useOwn().catch(report));
+dress(document);
+languageListeners.add(draw);
+element("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  test();
+});
+element("own").addEventListener("click", () => useOwn().catch(() => notice("unavailable")));
 element("loop").addEventListener("click", loop);
-useOwn().catch(report);
+element("copy-report").addEventListener("click", copyReport);
+useOwn().catch(() => notice("unavailable"));

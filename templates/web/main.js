@@ -1,21 +1,39 @@
 // The call page: joins what people see to the call, the media and the figures.
 //
 // For tests and the curious: document.documentElement.dataset.state is the state of the page, and window.rtcctl has
-// the connection and the chat.
+// the connection, the chat, the files, the journal and some times in milliseconds since the page was opened.
 
-import { Call } from "/rtcctl/call.js";
-import { Media } from "/rtcctl/media.js";
-import { element, languageListeners, remember, remembered, say, startShell, text } from "/rtcctl/shell.js";
-import { Meter } from "/rtcctl/stats.js";
+import { Call } from "./call.js";
+import { Chat } from "./chat.js";
+import { knownKey, takeKey } from "./access.js";
+import { Journal } from "./journal.js";
+import { Lobby, suggestion } from "./lobby.js";
+import { Media } from "./media.js";
+import { route } from "./route.js";
+import { element, languageListeners, notice, number, remember, remembered, say, startShell, text } from "./shell.js";
+import { WAYS } from "./servers.js";
+import { Signaling } from "./signaling.js";
+import { clearOld, openSink } from "./sinks.js";
+import { Stage, copyLink, openSide } from "./stage.js";
+import { History, grade, selectedPair } from "./stats.js";
+import { Transfers } from "./transfer.js";
 
-const media = new Media();
+/** Milliseconds between two readings of the figures. */
+const MEASURED_EVERY = 1000;
+/** What ends a call, and what can be done about it on this page. */
+const ENDS = { full: "tryAgain", kicked: "joinAgain", serverFull: "tryAgain", tooMany: "tryAgain", roomRefused: null, keyMissing: null, keyWrong: null };
+/** Problems that pass by themselves. */
+const PASSING = ["signalingLost", "serverRestarting", "mediaLost", "otherLeft", "unavailable"];
+
 const query = new URLSearchParams(location.search);
-let call = null;
-let meter = new Meter();
-let noticeKey = null;
-let noticeDetail = "";
+const now = () => performance.now();
+const media = new Media();
+const times = { opened: 0 };
+let [call, journal, transfers, history, learn, lastReport] = [null, new Journal(now), null, new History(), null, null];
+let [lobby, stage, chat, signaling] = [];
 
 globalThis.rtcctl = {
+  times,
   get state() {
     return document.documentElement.dataset.state;
   },
@@ -25,13 +43,16 @@ globalThis.rtcctl = {
   get chat() {
     return call?.chat ?? [];
   },
+  get other() {
+    return call?.other ?? null;
+  },
+  get files() {
+    return transfers?.items ?? [];
+  },
+  get journal() {
+    return journal;
+  },
 };
-
-function notice(key, detail = "") {
-  [noticeKey, noticeDetail] = [key, detail];
-  element("notice").hidden = !key;
-  element("notice").textContent = key ? text(key) + detail : "";
-}
 
 function show(state) {
   document.documentElement.dataset.state = state;
@@ -42,150 +63,105 @@ function show(state) {
   element("invitation").hidden = state !== "waiting";
   if (inCall) {
     say(element("status"), state);
+    lobby.close();
+  } else {
+    lobby.reopen();
   }
   if (state !== "connected") {
-    element("badge").hidden = true;
-    element("remote").srcObject = null;
+    stage.badge(null);
+    stage.clear();
+  }
+  if (["waiting", "connecting"].includes(state)) {
+    times.joined ??= now();
   }
 }
 
-function link() {
+/** The address of the room, with the key in it where it is for somebody else. */
+function link(key = null) {
   const url = new URL("/", location.href);
   url.searchParams.set("room", element("room").value.trim());
+  url.hash = key ? new URLSearchParams({ key }).toString() : "";
   return url.href;
 }
 
-/** A name that is easy to say and hard to guess by chance. */
-function suggestion() {
-  const letters = "abcdefghjkmnpqrstuvwxyz23456789";
-  const random = crypto.getRandomValues(new Uint8Array(9));
-  const name = [...random].map((byte) => letters[byte % letters.length]).join("");
-  return `${name.slice(0, 3)}-${name.slice(3, 6)}-${name.slice(6)}`;
-}
-
-async function openMedia(camera, microphone) {
-  const problem = await media.open(camera, microphone);
-  notice(problem);
-  await listDevices();
-}
-
-async function listDevices() {
-  const devices = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
-  for (const [id, kind, track] of [["camera", "videoinput", media.video], ["microphone", "audioinput", media.audio]]) {
-    const options = devices
-      .filter((device) => device.kind === kind && device.deviceId)
-      .map((device, index) => new Option(device.label || `${text(id)} ${index + 1}`, device.deviceId));
-    const none = new Option(text("none"), "");
-    none.dataset.text = "none";
-    element(id).replaceChildren(...options, none);
-    element(id).value = track?.getSettings().deviceId ?? "";
-    if (element(id).selectedIndex < 0) {
-      element(id).selectedIndex = 0;
-    }
-  }
-}
-
-function mediaChanged() {
-  const stream = media.video ? media.stream : null;
-  for (const id of ["preview", "local"]) {
-    if (element(id).srcObject !== stream) {
-      element(id).srcObject = stream;
-    }
-    element(id).classList.toggle("mirrored", !media.isSharing);
-    element(id).hidden = id === "local" && !media.video;
-  }
-  element("preview-hint").hidden = Boolean(media.video);
-  press("mute", media.audio?.enabled === false, "unmute", "mute");
-  press("hide", media.video?.enabled === false, "show", "hide");
-  press("screen", media.isSharing, "screenStop", "screen");
-  element("mute").disabled = !media.audio;
-  element("hide").disabled = !media.video;
-  element("screen").disabled = !media.canShare;
-}
-
-function press(id, isOn, whenOn, whenOff) {
-  element(id).setAttribute("aria-pressed", String(isOn));
-  say(element(id), isOn ? whenOn : whenOff);
-}
+const invitation = () => link(knownKey());
 
 function join() {
   const room = element("room").value.trim();
-  if (!room) {
+  if (!room || call) {
     return;
   }
   remember("room", room);
-  history.replaceState(null, "", link());
-  element("link").textContent = link();
-  element("chat-log").replaceChildren();
+  history = new History();
+  journal = new Journal(now);
+  transfers = new Transfers(openSink, now);
+  window.history.replaceState(null, "", link());
+  element("link").textContent = invitation();
+  document.title = `${room} · rtcctl`;
+  element("call-title").textContent = room;
   notice(null);
-  meter = new Meter();
-  call = new Call(room, media, element("relay-only").checked);
+  times.join = now();
+  call = new Call({ room, signaling, media, journal, transfers, way: element("way").value });
+  chat.start(call, transfers);
   show("joining");
   const current = call;
   const on = (event, act) => call.addEventListener(event, ({ detail }) => call === current && act(detail));
   on("state", (state) => {
-    show(state === "left" ? "lobby" : state);
-    if (state === "full") {
-      call = null;
-      notice("full");
+    if (state === "left" || state in ENDS) {
+      ended(state);
+    } else {
+      show(state);
     }
   });
-  on("problem", ({ key, detail }) => notice(key, detail));
-  on("track", (track) => {
-    const remote = element("remote");
-    const tracks = (remote.srcObject?.getTracks() ?? []).filter((old) => old.kind !== track.kind);
-    remote.srcObject = new MediaStream([...tracks, track]);
-  });
-  on("chat", ({ from, text: words }) => {
-    const line = document.createElement("li");
-    line.className = from;
-    const name = document.createElement("b");
-    say(name, from);
-    line.append(name, ` ${words}`);
-    element("chat-log").append(line);
-    line.scrollIntoView({ block: "nearest" });
-  });
-  on("description", () => {
-    element("own-sdp").textContent = call.peer?.localDescription?.sdp ?? "";
-    element("other-sdp").textContent = call.peer?.remoteDescription?.sdp ?? "";
-  });
+  on("problem", ({ key, detail }) => notice(key, { detail, mood: PASSING.includes(key) ? "info" : "warn" }));
+  on("track", (track) => stage.play(track, lobby.speaker));
+  on("status", () => stage.showOther(call.other));
+  learn?.start({ call, journal, history });
 }
 
-function leave() {
-  call?.leave();
+function ended(state) {
   call = null;
-  show("lobby");
-  notice(null);
+  show(state === "left" ? "lobby" : state);
+  document.title = "rtcctl";
+  if (state === "left") {
+    notice(null);
+  } else {
+    notice(state, { act: ENDS[state] && { key: ENDS[state], run: join } });
+  }
 }
 
 async function measure() {
-  if (!call?.peer || call.state !== "connected") {
+  const peer = call?.peer;
+  if (!peer || call.state !== "connected") {
     return;
   }
-  const seen = meter.read(await call.peer.getStats());
-  const kinds = seen.kinds ?? [];
-  const path = kinds.includes("relay") ? "viaRelay" : kinds.every((kind) => kind === "host") ? "viaHost" : "viaSrflx";
-  const milliseconds = seen.roundTrip === undefined ? "–" : `${Math.round(seen.roundTrip * 1000)} ms`;
-  const facts = [
-    ["factPath", `${text(path)} (${kinds.join(" / ")}, ${seen.protocol ?? "?"})`],
-    ["factRoundTrip", milliseconds],
-    ["factUp", `${Math.round(seen.up)} kbit/s`],
-    ["factDown", `${Math.round(seen.down)} kbit/s`],
-    ["factLoss", `${seen.loss.toFixed(1)} %`],
-    ["factPicture", seen.picture ? `${seen.picture}, ${seen.codec ?? ""}` : "–"],
-  ];
-  element("facts").replaceChildren(
-    ...facts.flatMap(([key, value]) => {
-      const [name, words] = [document.createElement("dt"), document.createElement("dd")];
-      name.textContent = text(key);
-      words.textContent = value;
-      return [name, words];
-    }),
-  );
-  element("badge").textContent = `${text(path)} · ${milliseconds}`;
-  element("badge").hidden = false;
-  if (!element("panel").hidden) {
-    meter.draw(element("graph"));
+  lastReport = await peer.getStats();
+  const fresh = history.read(lastReport, now());
+  const way = route(selectedPair(lastReport));
+  if (fresh && way && call?.state === "connected") {
+    const path = text({ host: "viaHost", nat: "viaNat", relay: "viaRelay" }[way.kind]);
+    const delay = fresh.roundTrip === null ? "" : ` · ${number(fresh.roundTrip)} ms`;
+    stage.badge(path + delay, grade(fresh));
+  }
+  learn?.update(lastReport, way);
+}
+
+/** The panel for the curious comes when it is asked for: most calls never need it. */
+async function openPanel() {
+  if (openSide("panel") && !learn) {
+    const { Learn } = await import("./learn.js");
+    learn = new Learn(element("learn"));
+    if (call) {
+      learn.start({ call, journal, history });
+      measure();
+    }
+  }
+}
+
+function openChat() {
+  if (openSide("chat")) {
+    chat.read();
+    element("chat-text").focus();
   }
 }
 
@@ -194,67 +170,53 @@ function listen() {
   element("form").addEventListener("submit", async (event) => {
     event.preventDefault();
     if (element("screen-instead").checked && !media.isSharing) {
-      notice(await media.shareScreen());
+      const problem = await media.shareScreen();
+      if (problem) {
+        return notice(problem);
+      }
     }
     join();
   });
-  for (const id of ["camera", "microphone"]) {
-    element(id).addEventListener("change", () => openMedia(element("camera").value, element("microphone").value));
-  }
-  click("mute", () => {
-    media.audio.enabled = !media.audio.enabled;
-    mediaChanged();
-  });
-  click("hide", () => {
-    media.video.enabled = !media.video.enabled;
-    mediaChanged();
-  });
-  click("screen", async () => (media.isSharing ? media.stopSharing() : notice(await media.shareScreen())));
-  click("panel-toggle", () => {
-    element("panel").hidden = !element("panel").hidden;
-    element("panel-toggle").setAttribute("aria-pressed", String(!element("panel").hidden));
-  });
-  click("leave", leave);
-  click("copy", async () => {
-    await navigator.clipboard?.writeText(link()).catch(() => getSelection().selectAllChildren(element("link")));
-    say(element("copy"), "copied");
-    setTimeout(() => say(element("copy"), "copy"), 2000);
-  });
-  click("share", () => navigator.share({ url: link() }).catch(() => {}));
+  click("chat-toggle", openChat);
+  click("chat-close", openChat);
+  click("panel-toggle", openPanel);
+  click("panel-close", openPanel);
+  click("leave", () => call?.leave());
+  click("copy", () => copyLink(invitation()));
+  click("share", () => navigator.share({ url: invitation() }).catch(() => {}));
   element("share").hidden = typeof navigator.share !== "function";
-  element("chat-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const words = element("chat-text").value.trim();
-    if (words && call?.say(words)) {
-      element("chat-text").value = "";
-    }
-  });
-  element("bandwidth").addEventListener("change", () => call?.limit(Number(element("bandwidth").value)));
+  for (const id of ["at-once", "keys"]) {
+    element(id).addEventListener("change", () => remember(id, element(id).checked ? "1" : "0"));
+  }
+  media.addEventListener("problem", ({ detail }) => notice(detail));
   addEventListener("pagehide", () => call?.leave());
-  media.addEventListener("change", mediaChanged);
-  navigator.mediaDevices?.addEventListener?.("devicechange", listDevices);
-  languageListeners.add(() => {
-    notice(noticeKey, noticeDetail);
-    mediaChanged();
-  });
-  setInterval(measure, 1000);
+  languageListeners.add(() => learn?.translate());
+  setInterval(measure, MEASURED_EVERY);
 }
 
 async function start() {
+  [lobby, stage, chat] = [new Lobby(media), new Stage(media), new Chat()];
   listen();
   startShell();
   element("room").value = query.get("room") ?? remembered("room") ?? suggestion();
-  element("relay-only").checked = query.get("relay") === "1";
+  element("at-once").checked = remembered("at-once") === "1";
+  element("keys").checked = remembered("keys") !== "0";
+  const way = query.get("relay") === "1" ? "relay" : query.get("way");
+  element("way").value = WAYS.includes(way) ? way : "any";
+  element("screen-instead").disabled = !media.canShare;
   show("lobby");
-  mediaChanged();
-  if (!isSecureContext) {
-    notice("insecure");
-  } else {
-    await openMedia(undefined, undefined);
-  }
-  if (query.get("join") === "1") {
+  const key = await takeKey();
+  signaling = new Signaling();
+  const isAtOnce = query.get("join") === "1" || (query.has("room") && element("at-once").checked);
+  // Joining needs no camera: its tracks are added when they come.
+  if (isAtOnce && key !== "keyWrong") {
     join();
   }
+  await lobby.open();
+  if (key === "keyWrong") {
+    notice(key);
+  }
+  clearOld();
 }
 
 start();

@@ -1,15 +1,12 @@
 // The own camera, microphone and screen, as two tracks that a call sends.
 
-/** What went wrong with getUserMedia, as a key of the strings. */
-function reason(error) {
-  if (error.name === "NotAllowedError" || error.name === "SecurityError") {
-    return "denied";
-  }
-  return error.name === "NotReadableError" || error.name === "AbortError" ? "busy" : "missing";
-}
+import { mediaProblem } from "./problems.js";
 
+/** Events: change (of the tracks), status (of what is muted or hidden). */
 export class Media extends EventTarget {
   stream = new MediaStream();
+  isMuted = false;
+  isHidden = false;
   #camera = null;
   #screen = null;
 
@@ -29,6 +26,26 @@ export class Media extends EventTarget {
     return typeof navigator.mediaDevices?.getDisplayMedia === "function";
   }
 
+  /** Whether the own picture is shown as in a mirror: people expect it of themselves, not of a screen or a view. */
+  get isMirrored() {
+    return !this.isSharing && this.video?.getSettings().facingMode !== "environment";
+  }
+
+  /** What the other person should know. */
+  get status() {
+    return { muted: !this.audio || this.isMuted, hidden: !this.isSharing && (!this.video || this.isHidden), sharing: this.isSharing };
+  }
+
+  mute(isMuted) {
+    this.isMuted = isMuted;
+    this.#apply();
+  }
+
+  hide(isHidden) {
+    this.isHidden = isHidden;
+    this.#apply();
+  }
+
   /** Opens the chosen devices; an empty id stands for none, undefined for the usual one. Gives what went wrong. */
   async open(camera, microphone) {
     if (!navigator.mediaDevices) {
@@ -36,16 +53,18 @@ export class Media extends EventTarget {
     }
     const wish = (id, rest) => (id === "" ? false : { ...rest, ...(id ? { deviceId: { exact: id } } : {}) });
     const video = wish(camera, { width: { ideal: 1280 }, height: { ideal: 720 } });
-    const audio = wish(microphone, { echoCancellation: true, noiseSuppression: true });
+    const audio = wish(microphone, { echoCancellation: true, noiseSuppression: true, autoGainControl: true });
     let problem = null;
     const get = async (constraints) => {
       try {
         return (await navigator.mediaDevices.getUserMedia(constraints)).getTracks();
       } catch (error) {
-        problem = reason(error);
+        problem = mediaProblem(error);
         return [];
       }
     };
+    // Some systems lend a camera to one at a time: the old one is given back first.
+    this.#camera?.stop();
     // Both by one question; a machine that lacks one of them is asked for the other alone.
     let tracks = video && audio ? await get({ video, audio }) : [];
     if (tracks.length === 0 && problem !== "denied") {
@@ -54,6 +73,7 @@ export class Media extends EventTarget {
     }
     this.#replace("audio", tracks.find((track) => track.kind === "audio") ?? null);
     this.#camera = tracks.find((track) => track.kind === "video") ?? null;
+    this.#camera?.addEventListener("ended", () => this.dispatchEvent(new CustomEvent("problem", { detail: "gone" })));
     if (!this.isSharing) {
       this.#replace("video", this.#camera);
     }
@@ -66,12 +86,14 @@ export class Media extends EventTarget {
       return "noScreen";
     }
     try {
-      const stream = await navigator.mediaDevices.getDisplayMedia({ video: true });
+      const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 30 } } });
       [this.#screen] = stream.getVideoTracks();
     } catch (error) {
       // Who closes the browser's own dialogue has decided, and knows it.
-      return error.name === "NotAllowedError" ? null : "noScreen";
+      return error.name === "NotAllowedError" && !/system/i.test(error.message) ? null : "noScreen";
     }
+    // Text should stay sharp when the bit rate is short.
+    this.#screen.contentHint = "detail";
     this.#screen.addEventListener("ended", () => this.stopSharing());
     this.#replace("video", this.#screen, false);
     return null;
@@ -81,15 +103,6 @@ export class Media extends EventTarget {
     this.#screen?.stop();
     this.#screen = null;
     this.#replace("video", this.#camera?.readyState === "live" ? this.#camera : null);
-  }
-
-  close() {
-    this.#screen?.stop();
-    this.#screen = null;
-    this.#camera?.stop();
-    this.#camera = null;
-    this.#replace("audio", null);
-    this.#replace("video", null);
   }
 
   #replace(kind, track, stopsOld = true) {
@@ -102,6 +115,17 @@ export class Media extends EventTarget {
     if (track && !this.stream.getTracks().includes(track)) {
       this.stream.addTrack(track);
     }
+    this.#apply();
     this.dispatchEvent(new Event("change"));
+  }
+
+  #apply() {
+    if (this.audio) {
+      this.audio.enabled = !this.isMuted;
+    }
+    if (this.#camera) {
+      this.#camera.enabled = !this.isHidden;
+    }
+    this.dispatchEvent(new Event("status"));
   }
 }

@@ -12,6 +12,8 @@
   const SEPARATOR = "\x1e";
   /** Milliseconds that a transport may take to open. */
   const OPENED_WITHIN = 8000;
+  /** Milliseconds after which a connection that was replaced is closed. */
+  const REPLACED_WITHIN = 5000;
   /** Packets kept while there is no connection. */
   const MAX_KEPT = 256;
 
@@ -226,6 +228,14 @@
       return this.disconnect();
     }
 
+    /** Gives up a connection that may be dead, and opens another at once. Not in a stock client. */
+    reconnect() {
+      if (this.#isWanted) {
+        this.#lost("transport close", 0);
+      }
+      return this;
+    }
+
     /** Sends an event; a function as the last argument hears the acknowledgement. */
     emit(event, ...values) {
       let id = "";
@@ -334,7 +344,7 @@
       }
     }
 
-    #lost(reason) {
+    #lost(reason, delay) {
       clearTimeout(this.#timer);
       clearTimeout(this.#silence);
       const [transport, wasConnected] = [this.#transport, this.connected];
@@ -342,7 +352,10 @@
       this.connected = false;
       this.id = undefined;
       this.#acks.clear();
-      if (reason !== "io client disconnect") {
+      if (delay === 0) {
+        // Closed before the new one has the old one's place, it would give that place up.
+        setTimeout(() => transport?.close(), REPLACED_WITHIN);
+      } else if (reason !== "io client disconnect") {
         transport?.close();
       }
       if (wasConnected) {
@@ -359,7 +372,7 @@
         this.tell("reconnecting", this.#attempts);
         this.io.tell("reconnect_attempt", this.#attempts);
         // Half of it by chance, so that the clients of a restarted server do not come all at once.
-        this.#timer = setTimeout(() => this.#open(), longest * (0.5 + Math.random() / 2));
+        this.#timer = setTimeout(() => this.#open(), delay ?? longest * (0.5 + Math.random() / 2));
       }
     }
   }

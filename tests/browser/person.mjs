@@ -1,7 +1,7 @@
-// A person with a browser in a network of their own, who trusts the server's certificate authority.
+// A person with a browser in a network of their own (or in the one of the test, if it has no name), who trusts the server's certificate authority.
 
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -19,8 +19,22 @@ const FLAGS = [
   "--use-fake-device-for-media-stream",
   "--use-fake-ui-for-media-stream",
 ];
+const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
+/** What the service says of its own pages; see src/web/page.rs. */
+const POLICY = "default-src 'self'; base-uri 'none'; connect-src 'self' wss:; form-action 'none'; frame-ancestors 'none'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'";
+
 /** Milliseconds for anything that a person waits for. */
 export const PATIENCE = 45000;
+
+/** Takes the pages from a folder instead of from the service: who works on them need not build it each time. */
+async function servePages(context, folder) {
+  await context.route(/^https:\/\/[^/]+\/(rtcctl\/[^?]*|ice-test)?(\?.*)?$/, (route) => {
+    const { pathname } = new URL(route.request().url());
+    const name = { "/": "index.html", "/ice-test": "ice-test.html" }[pathname] ?? pathname.replace("/rtcctl/", "");
+    const path = join(folder, name);
+    return existsSync(path) ? route.fulfill({ path, headers: { "content-security-policy": POLICY, "content-type": TYPES[name.split(".").at(-1)] } }) : route.continue();
+  });
+}
 
 export class Person {
   /** What went wrong on the page, and requests to anywhere else. */
@@ -39,18 +53,22 @@ export class Person {
     const camera = join(person.home, "camera.y4m");
     writeCamera(camera, colour);
     const start = join(person.home, "chromium");
-    writeFileSync(start, `#!/bin/sh\nexec ip netns exec ${network} chromium "$@"\n`);
+    writeFileSync(start, `#!/bin/sh\nexec ${network ? `ip netns exec ${network} ` : ""}chromium "$@"\n`);
     chmodSync(start, 0o755);
     person.context = await chromium.launchPersistentContext(join(person.home, "profile"), {
       executablePath: start,
       headless: true,
-      args: [...FLAGS, `--use-file-for-fake-video-capture=${camera}`],
+      // Pages that came from nowhere may not speak to a local network.
+      args: [...FLAGS, ...(process.env.RTCCTL_PAGES ? ["--disable-features=LocalNetworkAccessChecks"] : []), `--use-file-for-fake-video-capture=${camera}`],
       env: { ...process.env, HOME: person.home },
       locale,
       viewport,
       colorScheme: scheme,
       timeout: PATIENCE,
     });
+    if (process.env.RTCCTL_PAGES) {
+      await servePages(person.context, process.env.RTCCTL_PAGES);
+    }
     person.page = await person.context.newPage();
     person.page.setDefaultTimeout(PATIENCE);
     const { origin } = new URL(url);
@@ -125,13 +143,85 @@ export class Person {
     });
   }
 
-  /** Fails unless the other's camera of this colour is seen, and moves. */
+  /** Fails unless the other's camera of this colour comes to be seen, and moves. */
   async seesColour(colour) {
-    const { mean, moved } = await this.looks();
-    const distance = Math.hypot(...mean.map((value, channel) => value - COLOURS[colour][channel]));
-    if (distance > 60 || moved < 50) {
-      throw new Error(`not the ${colour} camera: colour ${mean}, ${moved} values moved`);
+    const end = performance.now() + PATIENCE / 4;
+    for (;;) {
+      const { mean, moved } = await this.looks();
+      const distance = Math.hypot(...mean.map((value, channel) => value - COLOURS[colour][channel]));
+      if (distance <= 60 && moved >= 50) {
+        return;
+      }
+      if (performance.now() > end) {
+        throw new Error(`not the ${colour} camera: colour ${mean}, ${moved} values moved`);
+      }
     }
+  }
+
+  /** Opens one of the panels beside a call, "chat" or "panel". */
+  async opens(side) {
+    if (await this.page.isHidden(`#${side}`)) {
+      await this.page.click(`#${side}-toggle`);
+    }
+  }
+
+  /** Waits until the page says this. */
+  async notices(key) {
+    await this.page.waitForFunction((key) => {
+      const notice = document.getElementById("notice");
+      return !notice.hidden && notice.dataset.key === key;
+    }, key);
+  }
+
+  /** From the next page on, devices fail like this. */
+  async fails(name, message) {
+    await this.page.addInitScript(([name, message]) => {
+      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException(message, name));
+    }, [name, message]);
+  }
+
+  /** Waits until the other's picture comes by this codec, and negotiations are over. */
+  async decodes(codec) {
+    await this.page.waitForFunction(async (codec) => {
+      const { peer } = globalThis.rtcctl;
+      const report = await peer.getStats();
+      const picture = [...report.values()].find((one) => one.type === "inbound-rtp" && one.kind === "video");
+      return report.get(picture?.codecId)?.mimeType === codec && peer.signalingState === "stable";
+    }, codec, { polling: 200 });
+  }
+
+  /** Takes complaints back that belong to what was done to this person's network. */
+  forgives(pattern) {
+    this.complaints = this.complaints.filter((complaint) => !pattern.test(complaint));
+  }
+
+  /** Notes from now on when frames of the other's picture are shown. */
+  async watches() {
+    await this.page.evaluate(() => {
+      globalThis.frameTimes = [];
+      const video = document.getElementById("remote");
+      const note = () => {
+        globalThis.frameTimes.push(performance.now());
+        video.requestVideoFrameCallback(note);
+      };
+      video.requestVideoFrameCallback(note);
+    });
+  }
+
+  /** Watches for a while, until the picture moves; gives the longest time in milliseconds that it stood still. */
+  async stoodStill(watched) {
+    return this.page.evaluate(async ([watched, patience]) => {
+      const [start, fresh, frames] = [performance.now(), 500, 30];
+      while (performance.now() < start + patience) {
+        const times = globalThis.frameTimes;
+        const isMoving = times.length > frames && performance.now() - times.at(-frames) < frames * fresh / 5;
+        if (performance.now() > start + watched && isMoving) {
+          return Math.max(...times.slice(1).map((time, index) => time - times[index]));
+        }
+        await new Promise((done) => requestAnimationFrame(done));
+      }
+      throw new Error("the picture did not come back");
+    }, [watched, PATIENCE]);
   }
 
   /** Whether this browser trusts the certificate of a TURN server: only then it gets a relay from it by TLS. */

@@ -1,0 +1,52 @@
+// The people of a scenario, and what is commonly expected of them. URL, CA, NETWORKS and RTCCTL are in the environment.
+
+import { execFileSync } from "node:child_process";
+
+import { Person } from "./person.mjs";
+
+export const { URL: url, CA: ca } = process.env;
+export const networks = process.env.NETWORKS.split(",");
+/** Runs a command of the service that the people use. */
+export const rtcctl = (...words) => execFileSync("ip", [...JSON.parse(process.env.RTCCTL), ...words], { stdio: "ignore" });
+/** The same, for what it says. */
+export const ask = (...words) => execFileSync("ip", [...JSON.parse(process.env.RTCCTL), ...words], { encoding: "utf8" });
+export const people = [];
+
+export async function person(number, colour, wishes = {}) {
+  const one = await Person.in(networks[number], { url, ca, colour, ...wishes });
+  people.push(one);
+  return one;
+}
+
+export function check(what, value) {
+  if (!value) {
+    throw new Error(`expected that ${what}`);
+  }
+  console.log(`ok: ${what}`);
+}
+
+/** Two people in one room who see each other. */
+export async function pair(room, wishes) {
+  const anna = await person(0, "red");
+  const bo = await person(1, "blue");
+  await anna.join(room, wishes);
+  await anna.becomes("waiting");
+  await anna.screenshot("waiting");
+  await bo.join(room, wishes);
+  await Promise.all([anna.becomes("connected"), bo.becomes("connected")]);
+  return [anna, bo];
+}
+
+export async function seeEachOther(anna, bo, frames = 100) {
+  const told = await Promise.all([anna.sees(frames), bo.sees(frames)]);
+  check(`each decodes more than ${frames} frames: ${told.map((one) => one.frames)}`, true);
+  await anna.seesColour("blue");
+  await bo.seesColour("red");
+  check("each sees the other's moving picture", true);
+  return told;
+}
+
+export function areRelayed(told, protocol) {
+  const isRelayed = ({ local, remote, protocol: own }) => local === "relay" && remote === "relay" && own === protocol;
+  check(`both ends are relayed by ${protocol}: ${JSON.stringify(told)}`, told.every(isRelayed));
+}

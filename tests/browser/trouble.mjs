@@ -1,0 +1,105 @@
+// What goes wrong around a call: networks that change, relays that restart, devices that are denied.
+
+import { execFileSync } from "node:child_process";
+
+import { check, networks, pair, person, rtcctl, seeEachOther, url } from "./cast.mjs";
+
+/** Milliseconds that a picture may stand still. */
+const BACK_WITHIN = 5000;
+
+/** Fails unless both pictures stand still for less than five seconds while this happens; tells how long they did. */
+async function comesBack(people, what, act) {
+  await Promise.all(people.map((one) => one.watches()));
+  act();
+  const gaps = await Promise.all(people.map((one) => one.stoodStill(BACK_WITHIN)));
+  check(`${what}: pictures stand still for ${gaps.map((gap) => Math.round(gap)).join(" and ")} ms`, gaps.every((gap) => gap < BACK_WITHIN));
+}
+
+const ip = (...words) => execFileSync("ip", words);
+
+export const trouble = {
+  async network() {
+    const [anna, bo] = await pair("network");
+    await seeEachOther(anna, bo, 40);
+    const [network] = networks;
+    const [, gateway] = /via (\S+)/.exec(ip("-n", network, "route", "show", "default"));
+    const old = gateway.replace(/\d+$/, "2");
+    const next = gateway.replace(/\d+$/, "77");
+    await comesBack([anna, bo], "the address of one changes", () => {
+      ip("-n", network, "address", "delete", `${old}/24`, "dev", "eth0");
+      ip("-n", network, "address", "add", `${next}/24`, "dev", "eth0");
+      ip("-n", network, "route", "replace", "default", "via", gateway);
+    });
+    anna.forgives(/ERR_(INTERNET_DISCONNECTED|NETWORK_CHANGED|ADDRESS_UNREACHABLE)/);
+    await anna.seesColour("blue");
+    await bo.seesColour("red");
+    const address = await anna.page.evaluate(async () => {
+      const report = await globalThis.rtcctl.peer.getStats();
+      const pair = report.get([...report.values()].find((one) => one.type === "transport").selectedCandidatePairId);
+      return report.get(pair.localCandidateId).address;
+    });
+    check(`the call goes by ${address}`, address === next);
+    check("it is the same call", await anna.page.evaluate(() => globalThis.rtcctl.journal.events.filter(({ name }) => name === "offer").length > 1));
+  },
+
+  async ways() {
+    const [anna, bo] = await pair("ways", { relay: true });
+    await seeEachOther(anna, bo, 40);
+    await comesBack([anna, bo], "turn restarts", () => rtcctl("restart", "turn"));
+    await anna.seesColour("blue");
+    await bo.seesColour("red");
+    await anna.screenshot("after-turn");
+
+    await anna.opens("panel");
+    await anna.page.click("#tab-tabTune");
+    await anna.page.selectOption("#force", "tcp");
+    await anna.page.waitForFunction(async () => {
+      const report = await globalThis.rtcctl.peer.getStats();
+      const pair = report.get([...report.values()].find((one) => one.type === "transport")?.selectedCandidatePairId);
+      return pair && report.get(pair.localCandidateId)?.relayProtocol === "tcp";
+    }, null, { polling: 200 });
+    check("in the middle of a call the relay can be forced to TCP", true);
+    await anna.page.selectOption("#codec", "VP9");
+    await bo.decodes("video/VP9");
+    check("and the codec to VP9", true);
+    await bo.opens("panel");
+    await bo.page.click("#tab-tabTune");
+    await Promise.all([anna, bo].map((one) => one.page.selectOption("#codec", "VP8")));
+    await Promise.all([anna, bo].map((one) => one.decodes("video/VP8")));
+    const [before] = await Promise.all([anna, bo].map((one) => one.sees(0)));
+    await Promise.all([anna, bo].map((one) => one.sees(before.frames + 20)));
+    check("offers from both sides at once are sorted out", true);
+    await anna.page.click("#tab-tabSdp");
+    await anna.page.waitForSelector(".sdp .added");
+    await anna.screenshot("sdp");
+    const download = anna.page.waitForEvent("download");
+    await anna.page.click("#tab-tabTune");
+    await anna.page.click("#view-tabTune .row button:last-child");
+    const words = await (await download).createReadStream().then((stream) => stream.setEncoding("utf8").reduce((all, part) => all + part, ""));
+    const told = JSON.parse(words);
+    check("the report can be read and holds no password", told.events.length > 10 && told.stats.length > 10 && !/"credential":"(?!\(left out\))/.test(JSON.stringify(told)));
+  },
+
+  async devices() {
+    const anna = await person(0, "red");
+    for (const [name, message, key] of [
+      ["NotAllowedError", "Permission denied", "denied"],
+      ["NotAllowedError", "Permission denied by system", "deniedBySystem"],
+      ["NotReadableError", "Could not start video source", "busy"],
+      ["NotFoundError", "Requested device not found", "missing"],
+    ]) {
+      await anna.fails(name, message);
+      await anna.page.goto(`${url}/?room=devices`);
+      await anna.notices(key);
+      await anna.screenshot(`device-${key}`);
+    }
+    check("each failure of a device is told in its own words", true);
+    const bo = await person(1, "blue");
+    await bo.join("devices");
+    await bo.becomes("waiting");
+    await anna.page.click("#join");
+    await Promise.all([anna.becomes("connected"), bo.becomes("connected")]);
+    await anna.seesColour("blue");
+    check("one without devices still sees the other", true);
+  },
+};

@@ -1,0 +1,60 @@
+// Every word of the pages is in both languages, and every key is used.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import test from "node:test";
+
+import { en } from "../../templates/web/strings.en.js";
+import { zh } from "../../templates/web/strings.zh.js";
+
+const folder = new URL("../../templates/web/", import.meta.url);
+const files = readdirSync(folder).filter((name) => /\.(js|html)$/.test(name) && !name.startsWith("strings."));
+const sources = new Map(files.map((name) => [name, readFileSync(new URL(name, folder), "utf8")]));
+const all = [...sources.values()].join("\n");
+const placeholders = (words) => [...words.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
+
+test("both languages have the same keys with the same blanks", () => {
+  assert.deepEqual(Object.keys(zh), Object.keys(en));
+  for (const key of Object.keys(en)) {
+    assert.ok(en[key].trim() && zh[key].trim(), `${key} is empty`);
+    assert.deepEqual(placeholders(zh[key]), placeholders(en[key]), key);
+  }
+});
+
+test("everything is translated", () => {
+  for (const [key, words] of Object.entries(zh)) {
+    // A blank with a sign is the same in all languages; the switch names the other language in its own words.
+    if (key !== "language" && words.replace(/\{\w+\}/g, "").match(/[a-z]/i)) {
+      assert.match(words, /[\u4e00-\u9fff]/, `${key} has no Chinese: ${words}`);
+      assert.notEqual(words, en[key], key);
+    }
+    if (key !== "language") {
+      assert.doesNotMatch(en[key], /[\u4e00-\u9fff]/, `${key} has Chinese in English`);
+    }
+  }
+});
+
+test("no key is unused", () => {
+  for (const key of Object.keys(en)) {
+    const isUsed = all.includes(`"${key}"`) || (key.startsWith("file_") && all.includes("`file_${state}`"));
+    // States of a call are shown by their own names.
+    assert.ok(isUsed, `${key} is used nowhere`);
+  }
+});
+
+test("every key that the pages ask for exists", () => {
+  const asked = [...all.matchAll(/data-(?:text|label|hint)="(\w+)"|\b(?:text|say|notice|label)\((?:\w+, )?"(\w+)"/g)].map(([, one, other]) => one ?? other);
+  assert.ok(asked.length > 80);
+  for (const key of asked) {
+    assert.ok(key in en, `${key} has no words`);
+  }
+});
+
+test("the pages have no words of their own", () => {
+  for (const [name, source] of sources) {
+    if (name.endsWith(".html")) {
+      const bare = source.replace(/<(title|!--)[\s\S]*?<\/title>/g, "").replace(/<[^>]*>/g, " ");
+      assert.deepEqual(bare.split(/\s+/).filter((word) => word && !["rtcctl"].includes(word)), [], name);
+    }
+  }
+});
