@@ -76,6 +76,7 @@ const PURE: &[&str] = &[
     "certs/renewal",
     "certs/trouble.rs",
     "config/authority.rs",
+    "config/certificate.rs",
     "cli/top/screen.rs",
     "config/clashes.rs",
     "config/edit.rs",

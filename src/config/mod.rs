@@ -1,6 +1,7 @@
 //! The operator's wishes, typed: YAML as written (`raw`) becomes what is meant ([`Config`]), with every complaint at once.
 
 mod authority;
+mod certificate;
 mod clashes;
 mod edit;
 mod forms;
@@ -20,12 +21,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use authority::{Directory, is_public, is_public_host};
+pub use certificate::default_directory;
 pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
 pub use load::{check_secrets, host_facts, load, load_config, load_resolved};
 pub use notify::{NotifyConfig, WebUrl};
-pub use resolve::{HostFacts, Resolved, default_directory, default_peers, resolve};
+pub use resolve::{HostFacts, Resolved, default_peers, resolve};
 pub use secrets::render_secrets;
 pub use show::effective;
 pub use template::render_config;

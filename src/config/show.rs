@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::resolve::{CERT_SOURCES, CHALLENGES, LATENCIES, LOG_FORMATS, LOG_LEVELS, PEER_MODES, REACHES};
+use super::certificate::{CERT_SOURCES, CHALLENGES};
+use super::resolve::{LATENCIES, LOG_FORMATS, LOG_LEVELS, PEER_MODES, REACHES};
 use super::{Access, CertificateConfig, Config, Host};
 
 /// Every key path with its effective value, in the order of the template.

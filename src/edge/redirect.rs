@@ -28,9 +28,9 @@ impl OwnNames {
     pub(super) fn way(&self, target: Option<&PathAndQuery>, host: Option<&str>, local: IpAddr) -> Way {
         let path = target.map_or("/", PathAndQuery::path);
         match path {
-            "/ca.crt" | "/healthz" | "/trust" | "/trust/qr.svg" | "/trust/fingerprint.txt" | "/rtcctl/trust.css" => {
-                Way::Web
-            }
+            "/ca.crt" | "/healthz" | "/trust" | "/trust/qr.svg" | "/trust/fingerprint.txt" => Way::Web,
+            // There may be a version in between.
+            _ if path.starts_with("/rtcctl/") && path.ends_with("/trust.css") => Way::Web,
             _ => {
                 if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
                     return Way::Challenge(token.to_owned());
@@ -99,6 +99,9 @@ mod tests {
     fn what_a_device_needs_first_is_answered_without_tls() {
         assert_eq!(way(443, "/ca.crt", None), Way::Web);
         assert_eq!(way(443, "/healthz", None), Way::Web);
+        assert_eq!(way(443, "/trust", None), Way::Web);
+        assert_eq!(way(443, "/rtcctl/0123/trust.css", None), Way::Web);
+        assert_eq!(way(443, "/rtcctl/main.js", None), https("https://call.example/rtcctl/main.js"));
         assert_eq!(way(443, "/.well-known/acme-challenge/x", None), Way::Challenge("x".to_owned()));
     }
 }
