@@ -69,12 +69,10 @@ impl Scene {
     }
 
     fn status(&self) -> Status {
-        match self.ask(&Request::Status) {
-            Response::Status { status } => *status,
-            Response::Done | Response::Refused { .. } | Response::Reloaded { .. } | Response::Failed { .. } => {
-                panic!("the daemon does not tell its status")
-            }
-        }
+        let Response::Status { status } = self.ask(&Request::Status) else {
+            panic!("the daemon does not tell its status")
+        };
+        *status
     }
 
     fn task(&self, name: TaskName) -> TaskStatus {
