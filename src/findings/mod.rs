@@ -1,6 +1,6 @@
 //! What an operator should know: a short list of named, dated, graded problems, each with a next step.
 //!
-//! [`rules`] judge [`Facts`], a snapshot that the daemon gathers; the [`ledger`] decides from when on something is shown
+//! `rules` judge [`Facts`], a snapshot that the daemon gathers; the [`ledger`] decides from when on something is shown
 //! and until when, and hides what only follows from something else. Nothing is gathered, told or printed here.
 //!
 //! | code | severity | means |

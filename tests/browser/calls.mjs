@@ -50,7 +50,7 @@ export const calls = {
   async address() {
     const [anna, bo] = await pair("address");
     const told = await seeEachOther(anna, bo);
-    areRelayed(told, told[0].protocol);
+    areRelayed(told);
     check(`by a stream: ${told[0].protocol}`, ["tcp", "tls"].includes(told[0].protocol));
   },
 

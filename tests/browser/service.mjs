@@ -26,7 +26,7 @@ export const service = {
       rtcctl("reload");
       const frames = (await Promise.all([anna.sees(0), bo.sees(0)])).map((one) => one.frames);
       const told = await Promise.all([anna, bo].map((one, index) => one.sees(frames[index] + 60)));
-      areRelayed(told, "udp");
+      areRelayed(told);
       const isSame = await both(() => globalThis.before === globalThis.rtcctl.peer && document.getElementById("notice").hidden);
       check(`nobody notices a reload of ${what}`, isSame.every(Boolean));
     }

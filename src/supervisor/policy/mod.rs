@@ -38,8 +38,8 @@ const MAX_HANGS: u32 = 2;
 
 /// The restarts that nobody asked for and that one task can have within any `window`, whatever it does.
 ///
-/// Faults that are followed by a restart are at most [`MAX_FAULTS`] in any [`INTENSITY_WINDOW`], and a restart follows
-/// its fault by [`LAST_BACKOFF`] at most. Besides these, a held task is tried again every [`HELD_FOR`].
+/// Faults that are followed by a restart are at most `MAX_FAULTS` in any `INTENSITY_WINDOW`, and a restart follows
+/// its fault by `LAST_BACKOFF` at most. Besides these, a held task is tried again every `HELD_FOR`.
 #[must_use]
 pub fn most_restarts(window: Duration) -> u64 {
     let windows = (window + LAST_BACKOFF).as_secs().div_ceil(INTENSITY_WINDOW.as_secs());
