@@ -60,8 +60,10 @@ impl Hub {
     /// Answers every socket that connects from now on.
     pub(super) fn open(self: &Arc<Self>) {
         let hub = Arc::downgrade(self);
-        self.io.ns("/", async move |socket: SocketRef, TryData(auth): TryData<Value>| {
+        // Not in a future, which would be run a moment later: what a client says right away would find no handler.
+        self.io.ns("/", move |socket: SocketRef, TryData(auth): TryData<Value>| {
             hub.upgrade().inspect(|hub| hub.connected(&socket, auth.ok()));
+            std::future::ready(())
         });
     }
 
@@ -233,7 +235,8 @@ impl Hub {
     }
 
     fn emit(&self, to: &str, event: &str, data: &impl serde::Serialize) {
-        let socket = Sid::from_str(to).ok().and_then(|id| self.io.get_socket(id));
+        // While the instance ends, a socket that is lost may have something to tell when the namespace is gone already.
+        let socket = Sid::from_str(to).ok().and_then(|id| self.io.of("/")?.get_socket(id));
         let Some(socket) = socket else { return };
         if let Err(error) = socket.emit(event, data) {
             // What one message is missing from is no conversation any more.

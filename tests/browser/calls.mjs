@@ -24,7 +24,7 @@ export const calls = {
   async relay() {
     const [anna, bo] = await pair("relay", { relay: true });
     const told = await seeEachOther(anna, bo);
-    areRelayed(told, "udp");
+    areRelayed(told);
     await anna.screenshot("relayed");
   },
 
@@ -85,8 +85,13 @@ export const calls = {
     await Promise.all([anna, bo].map((one) => one.page.evaluate(() => (globalThis.before = globalThis.rtcctl.peer) && 0)));
 
 
+    // It may be gone again before the order has been carried out.
+    await Promise.all([anna, bo].map((one) => one.page.evaluate(() => {
+      const notice = document.getElementById("notice");
+      new MutationObserver(() => (globalThis.wasNoticed ||= !notice.hidden)).observe(notice, { attributes: true });
+    })));
     rtcctl("restart", "signaling");
-    await Promise.all([anna, bo].map((one) => one.page.waitForFunction(() => document.getElementById("notice").hidden === false)));
+    await Promise.all([anna, bo].map((one) => one.page.waitForFunction(() => globalThis.wasNoticed)));
     await Promise.all([anna, bo].map((one) => one.page.waitForFunction(() => document.getElementById("notice").hidden)));
     await Promise.all([anna, bo].map(async (one) => one.sees((await frames(one)) + 20)));
     check("a call outlives a restart of signaling", (await isSame(anna)) && (await isSame(bo)));

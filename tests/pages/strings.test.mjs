@@ -52,7 +52,8 @@ test("every key that the pages ask for exists", () => {
 
 test("the pages have no words of their own", () => {
   for (const [name, source] of sources) {
-    if (name.endsWith(".html")) {
+    // A device that does not trust the service yet is shown both languages at once, without a script.
+    if (name.endsWith(".html") && name !== "trust.html") {
       const bare = source.replace(/<(title|!--)[\s\S]*?<\/title>/g, "").replace(/<[^>]*>/g, " ");
       assert.deepEqual(bare.split(/\s+/).filter((word) => word && !["rtcctl"].includes(word)), [], name);
     }
