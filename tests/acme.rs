@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use self::common::{free_tcp_port, free_udp_port, has_program, skip};
+use self::common::ports::free_port;
+use self::common::{has_program, skip};
 use self::pebble::{Manners, Pebble};
 
 /// Half of all nonces are refused, and it looks after up to three seconds.
@@ -44,7 +45,7 @@ impl Scene {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let (web, http, turn) = (free_tcp_port(), free_tcp_port(), free_udp_port());
+        let (web, http, turn) = (free_port(), free_port(), free_port());
         let pebble = Pebble::start(http, web, manners);
         Some(Self { home: dir.path().join("home"), _dir: dir, web, http, turn, pebble })
     }
@@ -173,7 +174,7 @@ fn an_address_gets_a_certificate_of_six_days_and_advice_when_to_renew_it() {
 fn where_one_challenge_fails_the_other_is_taken_by_itself() {
     let Some(mut scene) = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() }) else { return };
     // Nobody answers where the authority looks for HTTP-01: the service has another port for that.
-    scene.http = free_tcp_port();
+    scene.http = free_port();
     scene.init(&["call.rtc.test"], &[]);
     scene.start();
     scene.wait_for("the other challenge was not taken", is_issued);

@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
+#[path = "common/ports.rs"]
+mod ports;
+
 use std::fs::Permissions;
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin_cmd;
+use ports::free_port;
 
 /// A home that does not exist yet, with ports that are free.
 struct Scene {
@@ -22,7 +26,7 @@ impl Scene {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
-        Self { home, dir, web_port: free_tcp().to_string(), turn_port: free_udp().to_string() }
+        Self { home, dir, web_port: free_port().to_string(), turn_port: free_port().to_string() }
     }
 
     fn rtcctl(&self, args: &[&str]) -> Command {
@@ -44,20 +48,6 @@ impl Scene {
 
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.home.join(name)).unwrap()
-    }
-}
-
-fn free_tcp() -> u16 {
-    TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Free for UDP and for TCP, and outside the range of relay ports.
-fn free_udp() -> u16 {
-    loop {
-        let port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        if !(49160..=51159).contains(&port) && TcpListener::bind(("::", port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rtcctl::sys::ports::{Transport, holder};
 use serde_json::Value;
 use service::Undertaker;
+use service::ports::free_port;
 
 /// A home with free ports of its own. Dropping it stops what runs.
 struct Scene {
@@ -37,7 +38,7 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join(name);
         let _undertaker = Undertaker::of(&home);
-        let scene = Self { home, _dir: dir, _undertaker, web: free_tcp(), http: free_tcp(), turn: free_udp() };
+        let scene = Self { home, _dir: dir, _undertaker, web: free_port(), http: free_port(), turn: free_port() };
         let [web, http, turn] = [scene.web, scene.http, scene.turn].map(|port| port.to_string());
         let ports = ["--web-port", &web, "--http-port", &http, "--turn-port", &turn];
         let flags = ["init", "--yes", "--reach", "lan", "--host", "127.0.0.1", "--relay-ip", "127.0.0.1"];
@@ -98,20 +99,6 @@ impl Drop for Scene {
     fn drop(&mut self) {
         // A home whose configuration a test has spoiled is stopped all the same.
         let _ = self.run(&["stop"]);
-    }
-}
-
-fn free_tcp() -> u16 {
-    TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Free for UDP and for TCP, and outside the range of relay ports.
-fn free_udp() -> u16 {
-    loop {
-        let port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        if !(49160..=51159).contains(&port) && TcpListener::bind(("::", port)).is_ok() {
-            return port;
-        }
     }
 }
 

@@ -86,7 +86,7 @@ fn eventually(what: &str, is_so: impl Fn() -> bool) {
 }
 
 fn free_port() -> u16 {
-    let mut ports = std::iter::repeat_with(common::free_udp_port);
+    let mut ports = std::iter::repeat_with(common::ports::free_port);
     ports.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).unwrap()
 }
 

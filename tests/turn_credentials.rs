@@ -19,7 +19,7 @@ fn rtcctl(home: &Path, args: &[&str]) -> Output {
 
 /// Sets a home up, and gives its TURN port and its HTTPS port.
 fn init(home: &Path) -> (u16, u16) {
-    let (turn, web) = (common::free_udp_port(), common::free_tcp_port());
+    let (turn, web) = (common::ports::free_port(), common::ports::free_port());
     let (web_text, turn_text) = (web.to_string(), turn.to_string());
     let ports = ["--web-port", &web_text, "--turn-port", &turn_text, "--http-port", "off"];
     let flags = ["init", "--yes", "--firewall", "skip", "--host", "call.example.org"];

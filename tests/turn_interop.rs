@@ -97,7 +97,7 @@ fn coturns_client_relays_without_loss_with_what_the_command_line_prints() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let (web, turn) = (common::free_tcp_port().to_string(), common::free_udp_port().to_string());
+    let (web, turn) = (common::ports::free_port().to_string(), common::ports::free_port().to_string());
     let ports = ["--web-port", &web, "--turn-port", &turn, "--http-port", "off"];
     rtcctl(&[&["init", "--yes", "--firewall", "skip", "--host", "127.0.0.1"][..], &ports].concat());
     let (_, secrets) = config::load(&Home::under(&home)).unwrap();

@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin_cmd;
-use common::{free_tcp_port, free_udp_port, has_program, skip};
+use common::ports::free_port;
+use common::{has_program, skip};
 use rtcctl::certs::local_ca::LocalCa;
 use rtcctl::sys::clock;
 use serde_json::Value;
@@ -136,7 +137,7 @@ fn a_relay_for_everybody_fails_at_the_challenge() {
 #[test]
 fn a_dead_port_fails_at_the_connection() {
     let dir = tempfile::tempdir().unwrap();
-    let (udp, tcp) = (free_udp_port(), free_tcp_port());
+    let (udp, tcp) = (free_port(), free_port());
     for url in [format!("turn:127.0.0.1:{udp}"), format!("turns:127.0.0.1:{tcp}")] {
         let (told, code) = ended(&rtcctl(dir.path(), &["turn", "test", &url]).output().unwrap());
         assert_eq!(code, 1, "{told}");
@@ -241,7 +242,7 @@ impl Coturn {
         write("ca.pem", &ca.certificate_pem);
         let certificate = write("leaf.pem", &format!("{}{}", issued.certificate_pem, ca.certificate_pem));
         let key = write("leaf.key", &issued.key_pem);
-        let (port, tls_port) = (free_udp_port(), free_tcp_port());
+        let (port, tls_port) = (free_port(), free_port());
         let path = |name: &str| dir.path().join(name).display().to_string();
         let mut args: Vec<String> = ["-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--no-cli", "--no-dtls"]
             .map(str::to_owned)

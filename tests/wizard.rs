@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
-use std::net::{TcpListener, UdpSocket};
+#[path = "common/ports.rs"]
+mod ports;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use expectrl::session::OsSession;
 use expectrl::{Eof, Expect as _, Regex, Session};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ports::free_port;
 
 const CTRL_C: &str = "\x03";
 const ENTER: &str = "\r";
@@ -63,32 +66,18 @@ impl Wizard {
     }
 }
 
-fn free_tcp() -> u16 {
-    TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Free for UDP and for TCP, and outside the range of relay ports.
-fn free_udp() -> u16 {
-    loop {
-        let port = UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
-        if !(49160..=51159).contains(&port) && TcpListener::bind(("::", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// A home that does not exist yet, and flags for ports nobody asks about.
 fn scene() -> (tempfile::TempDir, std::path::PathBuf, String) {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
-    (dir, home, free_udp().to_string())
+    (dir, home, free_port().to_string())
 }
 
 #[test]
 fn answers_at_a_terminal_set_a_home_up_and_a_second_run_changes_nothing() {
     let (_dir, home, turn_port) = scene();
     let flags = ["--http-port", "off", "--turn-port", turn_port.as_str()];
-    let web_port = free_tcp().to_string();
+    let web_port = free_port().to_string();
     let mut wizard = Wizard::start(&home, &flags);
     wizard.sees(REACH);
     wizard.types(ENTER);
@@ -125,7 +114,7 @@ fn ctrl_c_at_each_question_gives_the_cursor_back_and_leaves_nothing() {
     let steps = [(REACH, ENTER), (HOST, ENTER), (WEB_PORT, ENTER), (CONFIRM, "")];
     for left_at in 0..steps.len() {
         let (dir, home, turn_port) = scene();
-        let web_port = free_tcp().to_string();
+        let web_port = free_port().to_string();
         let mut wizard = Wizard::start(&home, &["--http-port", "off", "--turn-port", turn_port.as_str()]);
         for (index, (question, answer)) in steps.iter().take(left_at + 1).enumerate() {
             wizard.sees(question);
@@ -166,7 +155,7 @@ fn an_interrupt_while_a_question_is_shown_waits_for_no_key() {
 #[test]
 fn ctrl_c_at_the_question_for_the_public_address_leaves_nothing() {
     let (dir, home, turn_port) = scene();
-    let web_port = free_tcp().to_string();
+    let web_port = free_port().to_string();
     let flags = ["--reach", "domain", "--http-port", "off", "--turn-port", turn_port.as_str(), "--web-port", &web_port];
     let mut wizard = Wizard::start(&home, &flags);
     wizard.sees("Domain name");
@@ -195,7 +184,7 @@ fn a_bad_answer_is_told_and_asked_again() {
 #[test]
 fn a_declined_plan_changes_nothing() {
     let (dir, home, turn_port) = scene();
-    let web_port = free_tcp().to_string();
+    let web_port = free_port().to_string();
     let flags = ["--reach", "lan", "--host", "a.example", "--http-port", "off", "--turn-port", turn_port.as_str()];
     let mut wizard = Wizard::start(&home, &[&flags[..], &["--web-port", web_port.as_str()]].concat());
     wizard.sees(CONFIRM);

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[allow(clippy::duplicate_mod, reason = "tests that use `service` besides have it twice")]
+pub(crate) mod ports;
+
 use std::io::Write as _;
 
 /// Says why a test does not run, and writes it down where `RTCCTL_SKIP_LOG` names a file, so that skips are counted.
@@ -43,17 +46,4 @@ pub(crate) fn npm_ci(folder: &std::path::Path) -> bool {
         skip(&format!("`npm ci` failed in {}: {}", folder.display(), String::from_utf8_lossy(&output.stderr)));
     }
     output.status.success()
-}
-
-/// A TCP port that nothing listens on now.
-pub(crate) fn free_tcp_port() -> u16 {
-    std::net::TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A port that nothing listens on now by UDP or TCP, outside the default range of relay ports.
-pub(crate) fn free_udp_port() -> u16 {
-    let mut ports =
-        std::iter::repeat_with(|| std::net::UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port());
-    let is_free = |port: u16| std::net::TcpListener::bind(("::", port)).is_ok();
-    ports.find(|port| !(49_160..=51_159).contains(port) && is_free(*port)).unwrap()
 }

@@ -1,12 +1,17 @@
 //! A real service in a home of its own, on ports that are free; stopped when it goes out of scope.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+#[allow(clippy::duplicate_mod, reason = "tests that use `common` besides have it twice")]
+#[path = "ports.rs"]
+pub(crate) mod ports;
+
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin_cmd;
+
+use self::ports::free_port;
 
 /// `start` and `stop` have deadlines of their own; this one is beyond them.
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
@@ -27,10 +32,10 @@ impl Service {
 
     /// As [`Service::start`], by this command.
     pub(crate) fn start_by(settings: &[(&str, &str)], start: &[&str]) -> Self {
-        let [web_port, http_port] = free_tcp();
+        let [web_port, http_port] = [free_port(), free_port()];
         let dir = tempfile::tempdir().unwrap();
         let undertaker = Undertaker::of(&dir.path().join("home"));
-        let service = Self { dir, web_port, http_port, turn_port: free_udp(), _undertaker: undertaker };
+        let service = Self { dir, web_port, http_port, turn_port: free_port(), _undertaker: undertaker };
         let (web, http, turn) = (web_port.to_string(), http_port.to_string(), service.turn_port.to_string());
         service.run(&[
             "init",
@@ -120,21 +125,5 @@ impl Drop for Undertaker {
     fn drop(&mut self) {
         let _ = self.waiting.kill();
         let _ = self.waiting.wait();
-    }
-}
-
-/// Two at once, so that they differ.
-fn free_tcp() -> [u16; 2] {
-    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
-}
-
-/// Free for UDP and for TCP, and outside the range of relay ports.
-fn free_udp() -> u16 {
-    loop {
-        let port = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
-        if !(49160..=51159).contains(&port) && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
-            return port;
-        }
     }
 }
