@@ -119,7 +119,18 @@ export class Signaling extends EventTarget {
   #join() {
     const room = this.#room;
     this.#note("out", "join", room);
-    const timer = setTimeout(() => room === this.#room && this.#problem("unavailable"), OPENED_WITHIN);
+    const { id } = this.#socket;
+    const timer = setTimeout(() => {
+      if (room !== this.#room) {
+        return;
+      }
+      this.#problem("unavailable");
+      if (this.#socket.connected && this.#socket.id === id) {
+        // Whatever has become of the question, another connection asks it again.
+        this.#note("own", "reconnect");
+        this.#socket.reconnect?.();
+      }
+    }, OPENED_WITHIN);
     this.#socket.emit("join", room, (answer) => {
       clearTimeout(timer);
       if (room !== this.#room) {
