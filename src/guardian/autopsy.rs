@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::sys::threads::Activity;
+
 /// Threads that are written down at most.
 const MAX_THREADS: usize = 64;
 
@@ -27,10 +29,8 @@ pub(super) fn threads(pid: u32) -> Vec<String> {
 
 /// A thread in words, from four files below its folder.
 fn line(number: u32, name: &str, stat: &str, wait: &str, call: &str) -> String {
-    // The name in brackets may contain anything.
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-    let state = match fields.first().copied().unwrap_or_default() {
+    let Activity { state, ticks, place, call } = Activity::read(stat, wait, call);
+    let state = match state.as_str() {
         "R" => "running",
         "S" => "sleeping",
         "D" => "waiting for a device",
@@ -39,17 +39,12 @@ fn line(number: u32, name: &str, stat: &str, wait: &str, call: &str) -> String {
         "Z" => "ended",
         _ => "in an unknown state",
     };
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
-    let wait = wait.trim().trim_start_matches('0');
-    // The rest of that line are addresses, which are nobody's business.
-    let call = call.split_whitespace().next().filter(|call| call.parse::<u32>().is_ok());
     let mut line = format!("thread {number} `{}` is {state}", name.trim());
-    if !wait.is_empty() {
-        line.push_str(&format!(" in {wait}"));
+    if !place.is_empty() {
+        line.push_str(&format!(" in {place}"));
     }
     line.extend(call.map(|call| format!(", system call {call}")));
-    // Fields 14 and 15 of proc_pid_stat(5); the first one here is field 3.
-    line.push_str(&format!(", processor time {} + {} ticks", ticks(11), ticks(12)));
+    line.push_str(&format!(", processor time {} + {} ticks", ticks[0], ticks[1]));
     line
 }
 

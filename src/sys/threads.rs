@@ -17,25 +17,51 @@ pub fn count() -> usize {
     fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
-/// What a thread is at: its name, its state (`R` runs, `S` and `D` wait), the processor time it has had, where in the
-/// kernel it waits, and in which system call. `None` if there is no such thread any more.
+/// What a thread is at, as the files of its folder in `/proc` say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// As proc_pid_stat(5) has it: `R` runs, `S` and `D` wait.
+    pub state: String,
+    /// Ticks of processor time in user mode and in the kernel.
+    pub ticks: [u64; 2],
+    /// Where in the kernel it waits; empty if it does not, or may not be told.
+    pub place: String,
+    /// The number of its system call.
+    pub call: Option<u32>,
+}
+
+impl Activity {
+    /// Reads what the files `stat`, `wchan` and `syscall` say; what is not there is left out.
+    #[must_use]
+    pub fn read(stat: &str, wait: &str, call: &str) -> Self {
+        // The name is in brackets and may have some itself. Fields are counted from the third one on.
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse().ok()).unwrap_or_default();
+        Self {
+            state: fields.first().copied().unwrap_or_default().to_owned(),
+            ticks: [ticks(11), ticks(12)],
+            place: wait.trim().trim_start_matches('0').to_owned(),
+            // The rest of that line are addresses, which are nobody's business.
+            call: call.split_whitespace().next().and_then(|call| call.parse().ok()),
+        }
+    }
+}
+
+/// What a thread of this process is at, in words. `None` if there is no such thread any more.
 #[must_use]
 pub fn describe(thread: i32) -> Option<String> {
     let read = |name: &str| fs::read_to_string(format!("/proc/self/task/{thread}/{name}")).ok();
     let stat = read("stat")?;
-    // The name is in brackets and may have some itself.
-    let (head, rest) = stat.rsplit_once(')')?;
-    let name = head.split_once('(').map_or("", |(_, name)| name);
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let state = fields.first()?;
-    let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
-    let mut told = format!("{name} (thread {thread}): {state}, {} ms of processor time", ticks * 10);
-    if let Some(place) = read("wchan").filter(|place| !place.is_empty() && place != "0") {
+    let name = stat.rsplit_once(')')?.0.split_once('(').map_or("", |(_, name)| name);
+    let optional = |name: &str| read(name).unwrap_or_default();
+    let Activity { state, ticks, place, call } = Activity::read(&stat, &optional("wchan"), &optional("syscall"));
+    let milliseconds = ticks.iter().sum::<u64>() * 10;
+    let mut told = format!("{name} (thread {thread}): {state}, {milliseconds} ms of processor time");
+    if !place.is_empty() {
         told.push_str(&format!(", waits in {place}"));
     }
-    if let Some(call) = read("syscall").and_then(|call| call.split(' ').next()?.trim().parse::<u32>().ok()) {
-        told.push_str(&format!(", system call {call}"));
-    }
+    told.extend(call.map(|call| format!(", system call {call}")));
     Some(told)
 }
 
