@@ -10,6 +10,7 @@
 //! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
 //! | [`supervisor`] | keeps tasks alive | `policy`, `fleet` | `driver`, `watchdog` |
 //! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |
+//! | [`access`] | who may call | `limiter`, `session`, `shown` | |
 //! | [`turn`] | STUN and TURN | `server`, `credentials`, `framer`, `peers` | `plane`, `sockets` |
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
 //! | [`edge`] | accepts every TCP connection | `demux`, `redirect` | `accept`, `arrival`, `connection` |
@@ -31,6 +32,7 @@
 #[cfg(all(feature = "faults", not(debug_assertions)))]
 compile_error!("the feature `faults` is for tests: a release must have no requests that plant faults");
 
+pub mod access;
 pub mod certs;
 pub mod cli;
 pub mod config;

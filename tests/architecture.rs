@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// What each folder (or top-level file) may use besides itself. `error` and `home` are open to all but `sys`.
 const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &["cli"]),
+    ("access", &["config", "sys"]),
     (
         "cli",
         &[
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
+            "access",
             "certs",
             "config",
             "control",
@@ -58,8 +60,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hooks", &["config", "error", "sys"]),
     ("probe", &["error", "sys"]),
     ("edge", &["certs", "config", "error", "supervisor", "sys"]),
-    ("web", &["config", "error", "home", "supervisor", "sys", "turn"]),
-    ("signaling", &["config", "error", "supervisor", "sys", "turn"]),
+    ("web", &["access", "config", "error", "home", "supervisor", "sys", "turn"]),
+    ("signaling", &["access", "config", "error", "supervisor", "sys", "turn"]),
     ("turn", &["config", "error", "supervisor", "sys"]),
     ("home", &[]),
     ("error", &[]),
@@ -68,6 +70,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Files and folders that decide: plain data in, plain data out.
 const PURE: &[&str] = &[
+    "access/limiter.rs",
+    "access/session.rs",
+    "access/shown.rs",
     "certs/leaf.rs",
     "certs/moment.rs",
     "certs/pair.rs",

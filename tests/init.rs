@@ -157,10 +157,10 @@ fn flags_win_over_variables_and_these_over_the_answers_file() {
 #[test]
 fn what_this_version_cannot_do_is_refused_all_at_once() {
     let scene = Scene::new();
-    let flags = ["--yes", "--access", "key", "--firewall", "apply", "--boot", "service"];
+    let flags = ["--yes", "--firewall", "apply", "--boot", "service"];
     let (_, err, code) = told(&mut scene.init(&flags));
     assert_eq!(code, 2);
-    for refused in ["--access key", "--firewall apply", "--boot service"] {
+    for refused in ["--firewall apply", "--boot service"] {
         assert!(err.contains(&format!("{refused} is not supported by this version")), "{err}");
     }
     assert!(is_empty(scene.dir.path()));

@@ -186,6 +186,7 @@ fn secrets() -> Secrets {
         turn_users: BTreeMap::new(),
         acme_bindings: BTreeMap::new(),
         metrics_token: None,
+        access_key: None,
     }
 }
 

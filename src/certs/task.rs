@@ -390,7 +390,13 @@ mod tests {
     }
 
     fn secrets() -> Secrets {
-        Secrets { turn: Vec::new(), turn_users: BTreeMap::new(), acme_bindings: BTreeMap::new(), metrics_token: None }
+        Secrets {
+            turn: Vec::new(),
+            turn_users: BTreeMap::new(),
+            acme_bindings: BTreeMap::new(),
+            metrics_token: None,
+            access_key: None,
+        }
     }
 
     type Joined = std::thread::JoinHandle<Result<()>>;

@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 
 use super::Frame;
+use super::invite::invite_link;
 use super::prompt::Terminal;
 use super::qr::qr_code;
+use crate::config::{self, Access};
 use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
 use crate::setup::answers::{Answers, Draft, Given, Key, Origin};
 use crate::setup::apply::apply;
 use crate::setup::describe::{as_json, describe};
@@ -63,7 +66,7 @@ pub(super) struct Args {
     /// The key of that chain in PEM
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
-    /// Who may call: open
+    /// Who may call: open, or key for who has an invite link (from the internet key, on a LAN open)
     #[arg(long, value_name = "WHO")]
     access: Option<String>,
     /// The port of the HTTPS page (as root 443, otherwise 8443)
@@ -185,11 +188,19 @@ fn finish(frame: &Frame, plan: &Plan, changes: usize) {
         frame.print(&format!("\n{} made", count(changes)));
     }
     frame.print(&format!("\nThe same without questions:\n  {}", plan.one_liner));
-    frame.print(&format!("\nOnce it is started, callers open:\n  {}", plan.url));
-    if let Some(code) = qr_code(&plan.url) {
+    // The key is in the link from the start: it is what the operator sends to others.
+    let url = invitation(&frame.home).unwrap_or_else(|| plan.url.clone());
+    frame.print(&format!("\nOnce it is started, callers open:\n  {url}"));
+    if let Some(code) = qr_code(&url) {
         frame.say(&code);
     }
     frame.print(&format!("Next:\n  {}", plan.next));
+}
+
+/// The invite link, where callers need one.
+fn invitation(home: &Home) -> Option<String> {
+    let (config, secrets) = config::load(home).ok()?;
+    (config.access == Access::Key).then(|| invite_link(&config, secrets.access_key.as_ref(), None))
 }
 
 fn count(changes: usize) -> String {

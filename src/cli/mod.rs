@@ -10,6 +10,7 @@ mod follow;
 mod frame;
 mod guardian;
 mod init;
+mod invite;
 mod logs;
 mod prompt;
 mod qr;
@@ -62,6 +63,12 @@ enum Command {
     Status(status::Args),
     /// Show the tasks, a line each
     List,
+    /// Print the link that invites to a call, with its QR code
+    ///
+    /// Where `access` is key, the link has the key in it, behind the `#`, which browsers send to no server; the page
+    /// exchanges it for a cookie that lasts 30 days. Whoever has the link can call, so send it as you would send a
+    /// password. Where `access` is open, the link is the address of the page. Nothing needs to run.
+    Invite(invite::Args),
     /// Show everything, drawn anew every second
     Top(top::Args),
     /// Show what the service has logged
@@ -114,6 +121,7 @@ impl Command {
             Self::Restart(args) => stop::restart(frame, &args),
             Self::Status(args) => status::run(frame, &args),
             Self::Reload => reload::run(frame),
+            Self::Invite(args) => invite::run(frame, &args),
             Self::List => status::list(frame),
             Self::Top(args) => top::run(frame, &args),
             Self::Logs(args) => logs::run(frame, &args),

@@ -12,7 +12,7 @@ use super::words::{bytes, columns_of_output, count, fitted, span};
 use super::{Frame, findings, guardian};
 use crate::control::client::ask;
 use crate::control::protocol::{
-    Pending, RenewalStatus, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus,
+    AccessStatus, Pending, RenewalStatus, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus,
 };
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
@@ -211,6 +211,16 @@ fn turned_away(connections: &BTreeMap<String, u64>) -> Option<String> {
     Some(format!("connections  {times} turned away for lack of room"))
 }
 
+/// Who may call, and who was turned away; an older daemon does not say.
+fn access(access: &AccessStatus) -> Option<String> {
+    let told = [("sessions", "sessions opened"), ("wrong", "wrong keys"), ("limited", "slowed down")];
+    let seen = told.iter().filter_map(|(outcome, words)| {
+        let times = access.outcomes.get(*outcome).filter(|times| **times > 0)?;
+        Some(format!(", {times} {words}"))
+    });
+    (!access.mode.is_empty()).then(|| format!("access       {}{}", access.mode, seen.collect::<String>()))
+}
+
 /// How the renewal by an authority stands.
 fn renewal(renewal: &RenewalStatus) -> String {
     let next = renewal.next_at.as_deref().unwrap_or("-");
@@ -230,6 +240,7 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
             count(status.calls.peers, "person", "people")
         ),
     ];
+    lines.extend(access(&status.access));
     lines.extend(relay(&status.turn));
     lines.extend(turned_away(&status.connections));
     if let Some(certificate) = &status.certificate {
@@ -312,6 +323,7 @@ pub(super) mod tests {
             ],
             urls: Urls { web: "https://call.example/".to_owned(), ice: Vec::new() },
             calls: Calls { rooms: 1, peers: 2 },
+            access: AccessStatus { mode: "open".to_owned(), outcomes: BTreeMap::new() },
             turn: TurnStatus {
                 allocations: 3,
                 relayed_bytes: 2_500,
@@ -372,6 +384,15 @@ web         backoff             -         9          -      1.5s  it broke";
         assert_eq!(code(&status), of(Kind::Degraded));
         (status.state, status.findings[0].severity) = (State::Ready, Severity::Info);
         assert_eq!(code(&status), format!("{:?}", ExitCode::SUCCESS));
+    }
+
+    #[test]
+    fn who_may_call_is_told_with_what_an_operator_should_know() {
+        let outcomes = [("granted", 9), ("limited", 0), ("sessions", 2), ("wrong", 3)];
+        let outcomes = outcomes.map(|(word, times)| (word.to_owned(), times)).into();
+        let told = access(&AccessStatus { mode: "key".to_owned(), outcomes });
+        assert_eq!(told.unwrap(), "access       key, 2 sessions opened, 3 wrong keys");
+        assert_eq!(access(&AccessStatus::default()), None);
     }
 
     #[test]

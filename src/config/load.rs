@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::lines::Complaint;
 use super::resolve::{HostFacts, Resolved, resolve};
-use super::{Config, Secrets, secrets};
+use super::{Access, Config, Secrets, secrets};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::net::{Family, default_source, local_addresses};
@@ -56,6 +56,20 @@ pub fn load_resolved(home: &Home) -> Result<(Resolved, Secrets)> {
     let config = config.map_err(|complaints| problems.add(&config_file, &complaints)).ok();
     let secrets = secrets::resolve(&secrets_text).map_err(|complaints| problems.add(&secrets_file, &complaints)).ok();
     problems.add_mode(&secrets_file)?;
+    if let (Some(config), Some(secrets)) = (&config, &secrets)
+        && config.config.access == Access::Key
+        && secrets.access_key.is_none()
+    {
+        problems.add(
+            &secrets_file,
+            &[Complaint {
+                line: 0,
+                path: "access_key".to_owned(),
+                text: "is missing; callers need one where `access` is key".to_owned(),
+            }],
+        );
+        problems.hints.push(format!("run `rtcctl{} invite --new-key`, or set `access` to open", home.flag()));
+    }
     match (config, secrets) {
         (Some(config), Some(secrets)) if problems.complaints.is_empty() => Ok((config, secrets)),
         _ => Err(problems.into_failure(home)),
@@ -76,19 +90,20 @@ pub fn load_config(home: &Home) -> Result<Resolved> {
     })
 }
 
-/// Checks `secrets.yaml` alone.
+/// Loads `secrets.yaml` alone.
 ///
 /// # Errors
 /// As [`load`].
-pub fn check_secrets(home: &Home) -> Result<()> {
+pub fn load_secrets(home: &Home) -> Result<Secrets> {
     let file = home.secrets_file();
     let text = read_limited(&file, home)?;
     let mut problems = Problems::default();
-    if let Err(complaints) = secrets::resolve(&text) {
-        problems.add(&file, &complaints);
-    }
+    let secrets = secrets::resolve(&text).map_err(|complaints| problems.add(&file, &complaints)).ok();
     problems.add_mode(&file)?;
-    if problems.complaints.is_empty() { Ok(()) } else { Err(problems.into_failure(home)) }
+    match secrets {
+        Some(secrets) if problems.complaints.is_empty() => Ok(secrets),
+        _ => Err(problems.into_failure(home)),
+    }
 }
 
 /// What the file alone cannot tell: whether the folders it names are there.

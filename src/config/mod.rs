@@ -25,10 +25,10 @@ pub use certificate::default_directory;
 pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
-pub use load::{check_secrets, host_facts, load, load_config, load_resolved};
+pub use load::{host_facts, load, load_config, load_resolved, load_secrets};
 pub use notify::{NotifyConfig, WebUrl};
-pub use resolve::{HostFacts, Resolved, default_peers, resolve};
-pub use secrets::render_secrets;
+pub use resolve::{HostFacts, Resolved, default_access, default_peers, resolve};
+pub use secrets::{new_access_key, render_secrets, with_access_key};
 pub use show::effective;
 pub use template::render_config;
 
@@ -61,7 +61,10 @@ impl std::fmt::Display for Host {
 /// Who may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// Whoever reaches the page.
     Open,
+    /// Who has the key of an invite link.
+    Key,
 }
 
 /// Where certificates come from.
@@ -144,6 +147,18 @@ pub struct Config {
     pub turn: TurnConfig,
     pub log: LogConfig,
     pub notify: NotifyConfig,
+}
+
+impl Config {
+    /// The address of the page, as callers type it.
+    #[must_use]
+    pub fn page_url(&self) -> String {
+        let host = self.hosts.first().map(ToString::to_string).unwrap_or_default();
+        match self.web.port {
+            443 => format!("https://{host}/"),
+            port => format!("https://{host}:{port}/"),
+        }
+    }
 }
 
 /// The HTTPS page and the redirect beside it.
@@ -263,7 +278,7 @@ impl Default for TurnConfig {
             allow_peers: Vec::new(),
             realm: "rtcctl".to_owned(),
             workers: 1,
-            user_quota: 12,
+            user_quota: 32,
             total_quota: 2000,
             credential_ttl: 3600,
             tcp: true,
@@ -300,6 +315,22 @@ pub struct Secrets {
     pub acme_bindings: BTreeMap<String, (String, Secret)>,
     /// What a collector from elsewhere shows to read the counters; `None`: only this host may.
     pub metrics_token: Option<Secret>,
+    /// What invite links have in them; `None` only where nobody needs one.
+    pub access_key: Option<Secret>,
+}
+
+impl Secrets {
+    /// With nothing but these.
+    #[must_use]
+    pub fn of_turn(turn: Vec<Secret>) -> Self {
+        Self {
+            turn,
+            turn_users: BTreeMap::new(),
+            acme_bindings: BTreeMap::new(),
+            metrics_token: None,
+            access_key: None,
+        }
+    }
 }
 
 /// Bytes that never show in `Debug` output.

@@ -24,7 +24,8 @@ const DEFAULT_RELAY_PORTS: RangeInclusive<u16> = 49160..=51159;
 const DEFAULT_TURN_PORT: u16 = 3478;
 const DEFAULT_WEB_PORT: u16 = 443;
 const DEFAULT_HTTP_PORT: u16 = 80;
-const DEFAULT_USER_QUOTA: u32 = 12;
+/// A browser with two networks allocates eight for four URLs, twice that while ICE restarts, and has a second tab.
+const DEFAULT_USER_QUOTA: u32 = 32;
 /// An hour: a page asks anew before each call, and a leaked pair is soon worthless.
 const DEFAULT_CREDENTIAL_TTL: u64 = 3600;
 const DEFAULT_REALM: &str = "rtcctl";
@@ -51,6 +52,7 @@ pub struct Resolved {
 }
 
 pub(super) const REACHES: &[(&str, Reach)] = &[("lan", Reach::Lan), ("ip", Reach::Ip), ("domain", Reach::Domain)];
+pub(super) const ACCESSES: &[(&str, Access)] = &[("open", Access::Open), ("key", Access::Key)];
 pub(super) const PEER_MODES: &[(&str, PeerMode)] =
     &[("self", PeerMode::Itself), ("public", PeerMode::Public), ("lan", PeerMode::Lan), ("custom", PeerMode::Custom)];
 pub(super) const LOG_LEVELS: &[(&str, LogLevel)] = &[
@@ -71,6 +73,15 @@ pub fn default_peers(reach: Reach) -> PeerMode {
     match reach {
         Reach::Lan => PeerMode::Lan,
         Reach::Ip | Reach::Domain => PeerMode::Public,
+    }
+}
+
+/// Who may call where nobody says: whoever is on the LAN, but not the whole internet.
+#[must_use]
+pub fn default_access(reach: Reach) -> Access {
+    match reach {
+        Reach::Lan => Access::Open,
+        Reach::Ip | Reach::Domain => Access::Key,
     }
 }
 
@@ -95,8 +106,8 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
     let hosts = read_hosts(&mut reader, &mut root);
     let access = reader
         .field(&mut root, "access")
-        .and_then(|field| reader.choice(&field, &[("open", Access::Open)]))
-        .unwrap_or(Access::Open);
+        .and_then(|field| reader.choice(&field, ACCESSES))
+        .unwrap_or_else(|| default_access(reach));
     let certificate = read_certificate(&mut reader, &mut root);
     let web = read_web(&mut reader, &mut root);
     let signaling = read_signaling(&mut reader, &mut root);

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::edit::set_value;
 use super::lines::{self, Complaint};
 use super::raw::{Reader, Section};
 use super::{Secret, Secrets};
+use crate::error::Failure;
 
 /// Hexadecimal digits of 128 bits.
 const MIN_HEX_DIGITS: usize = 32;
@@ -17,7 +19,16 @@ const MIN_PASSWORD: usize = 8;
 /// Bytes of a user's name and of its password; a STUN name may have 508, see RFC 8489, section 14.3.
 const MAX_USER: usize = 128;
 /// The keys of the file, which alone are named in complaints.
-const KEYS: [&str; 4] = ["turn_secrets", "turn_users", "acme_eab", "metrics_token"];
+const KEYS: [&str; 5] = ["turn_secrets", "turn_users", "acme_eab", "metrics_token", "access_key"];
+/// Five bits of an access key each: what people can read out and type, and no link escapes.
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// Characters of an access key: 130 bits.
+const ACCESS_KEY: usize = 26;
+/// What is written above the key in the file.
+const ACCESS_KEY_WORDS: &str = "\
+# The key in invite links, for callers where `access` is key. `rtcctl invite` shows the link, and with --new-key it
+# makes another one, which ends every session of the old one.
+";
 
 /// Resolves the text of `secrets.yaml`. The characters of a secret are its bytes, as coturn has it.
 ///
@@ -57,9 +68,16 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
         }
         Some(Secret::new(token.as_bytes().to_vec()))
     });
+    let access_key = reader.field(&mut root, "access_key").and_then(|field| {
+        let key = reader.text(&field)?;
+        if let Some(fault) = weakness(key).or_else(|| access_key_fault(key)) {
+            reader.complain(field.line, "access_key", fault);
+        }
+        Some(Secret::new(key.as_bytes().to_vec()))
+    });
     reader.close(root);
     if reader.complaints.is_empty() {
-        return Ok(Secrets { turn, turn_users, acme_bindings, metrics_token });
+        return Ok(Secrets { turn, turn_users, acme_bindings, metrics_token, access_key });
     }
     for complaint in &mut reader.complaints {
         // A value of the wrong type is described by quoting it, which is right anywhere else.
@@ -153,6 +171,47 @@ fn weakness(secret: &str) -> Option<String> {
     }
 }
 
+/// It stands in links as it is.
+fn access_key_fault(key: &str) -> Option<String> {
+    let fits = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '-' | '.' | '_' | '~');
+    (key.len() > MAX_USER || !key.chars().all(fits)).then(|| {
+        format!("an access key has at most {MAX_USER} characters, of A-Z a-z 0-9 - . _ ~; make one by `rtcctl invite --new-key`")
+    })
+}
+
+/// A key of 130 bits from the operating system.
+///
+/// # Errors
+/// If it gives none.
+pub fn new_access_key() -> Result<Secret, Failure> {
+    let mut bytes = [0_u8; ACCESS_KEY];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::operator("the operating system gives no random numbers"))?;
+    Ok(Secret::new(bytes.iter().map(|byte| ALPHABET[usize::from(byte % 32)]).collect()))
+}
+
+/// The text of a `secrets.yaml` with another access key; everything else stays as it is written.
+///
+/// `None` if the file is written in a form in which that is not possible.
+#[must_use]
+pub fn with_access_key(text: &str, key: &Secret) -> Option<String> {
+    let before = resolve(text).ok()?;
+    let word = String::from_utf8_lossy(key.expose());
+    let changed = match before.access_key {
+        Some(_) => set_value(text, "access_key", &format!("{word:?}"))?,
+        None => {
+            // What `init` writes where there is none.
+            let text = text.replace(&format!("{ACCESS_KEY_WORDS}#access_key:\n"), "");
+            format!("{}\n{ACCESS_KEY_WORDS}access_key: {word:?}\n", text.trim_end_matches('\n'))
+        }
+    };
+    let after = resolve(&changed).ok()?;
+    let is_rest_the_same = after.turn == before.turn
+        && after.turn_users == before.turn_users
+        && after.acme_bindings == before.acme_bindings
+        && after.metrics_token == before.metrics_token;
+    (is_rest_the_same && after.access_key.as_ref() == Some(key)).then_some(changed)
+}
+
 /// The text of a `secrets.yaml` with these secrets.
 #[must_use]
 pub fn render_secrets(secrets: &Secrets) -> String {
@@ -171,6 +230,10 @@ pub fn render_secrets(secrets: &Secrets) -> String {
     #[derive(Serialize)]
     struct Metrics {
         metrics_token: String,
+    }
+    #[derive(Serialize)]
+    struct Key {
+        access_key: String,
     }
     let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
     let turn = yaml(&Turn { turn_secrets: secrets.turn.iter().map(text).collect() });
@@ -192,6 +255,10 @@ pub fn render_secrets(secrets: &Secrets) -> String {
         None => "#metrics_token:\n".to_owned(),
         Some(token) => yaml(&Metrics { metrics_token: text(token) }),
     };
+    let access = match &secrets.access_key {
+        None => "#access_key:\n".to_owned(),
+        Some(key) => yaml(&Key { access_key: text(key) }),
+    };
     format!(
         "# Secrets of this rtcctl. Readable by its own user alone; never print, copy or commit it.\n\
          \n\
@@ -205,7 +272,8 @@ pub fn render_secrets(secrets: &Secrets) -> String {
          # Authorities for certificates that want an account elsewhere: what they call key id and HMAC key (EAB).\n\
          {bindings}\n\
          # A token by which a collector on another host may read /metrics; without one only this host may.\n\
-         {metrics}"
+         {metrics}\n\
+         {ACCESS_KEY_WORDS}{access}"
     )
 }
 
@@ -249,13 +317,9 @@ mod tests {
                     ("kid-1".to_owned(), secret()),
                 )]),
                 metrics_token: Some(secret()),
+                access_key: Some(new_access_key().unwrap()),
             };
-            let bare = Secrets {
-                turn: vec![secret()],
-                turn_users: BTreeMap::new(),
-                acme_bindings: BTreeMap::new(),
-                metrics_token: None,
-            };
+            let bare = Secrets::of_turn(vec![secret()]);
             for secrets in [all, bare] {
                 let text = render_secrets(&secrets);
                 let read = resolve(&text).unwrap_or_else(|complaints| panic!("{complaints:?}\n{text}"));
@@ -263,6 +327,7 @@ mod tests {
                 assert_eq!(read.turn_users, secrets.turn_users);
                 assert_eq!(read.acme_bindings, secrets.acme_bindings);
                 assert_eq!(read.metrics_token, secrets.metrics_token);
+                assert_eq!(read.access_key, secrets.access_key);
             }
         }
     }
@@ -299,8 +364,42 @@ mod tests {
     }
 
     #[test]
+    fn an_access_key_is_added_or_replaced_and_nothing_else_changes() {
+        let (first, second) = (new_access_key().unwrap(), new_access_key().unwrap());
+        assert!(first != second && first.expose().len() == 26);
+        let written = render_secrets(&Secrets::of_turn(vec![Secret::new(GOOD.as_bytes().to_vec())]));
+        let own = format!("# mine\nturn_secrets:\n  - {GOOD} # first\nturn_users: {{a: long enough}}");
+        for text in [written, own] {
+            let with = with_access_key(&text, &first).unwrap();
+            assert_eq!(resolve(&with).unwrap().access_key.as_ref(), Some(&first));
+            assert!(with.matches("access_key").count() == 1, "{with}");
+            let replaced = with_access_key(&with, &second).unwrap();
+            let word = |key: &Secret| String::from_utf8_lossy(key.expose()).into_owned();
+            assert_eq!(replaced, with.replace(&word(&first), &word(&second)));
+        }
+        assert_eq!(with_access_key("turn_secrets: [short]\n", &first), None);
+        assert_eq!(with_access_key(&format!("{{turn_secrets: [{GOOD}]}}\n"), &first), None);
+    }
+
+    #[test]
+    fn an_access_key_fits_into_a_link() {
+        let told = |key: &str| complaints(&format!("turn_secrets: [{GOOD}]\naccess_key: {key}\n"));
+        assert_eq!(
+            told("short"),
+            [
+                "line 2: access_key: a secret has fewer than 128 bits: write at least 22 characters, best `openssl rand -hex 32`"
+            ]
+        );
+        for odd in ["abcdefghijklmnopqrstuvwxyz&x", "abcdefghijklmnopqrstuvwxyzé", &"x".repeat(129)] {
+            assert!(told(odd)[0].contains("an access key has at most 128 characters, of A-Z"), "{odd}");
+        }
+    }
+
+    #[test]
     fn a_complaint_never_quotes_a_secret() {
         for text in [
+            "access_key: hunter2\n",
+            "access_key: [hunter2]\n",
             "turn_secrets: [hunter2]\n",
             "turn_secrets: {hunter2: hunter2}\n",
             "turn_secrets: ['hunter2\n",

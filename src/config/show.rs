@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::certificate::{CERT_SOURCES, CHALLENGES};
-use super::resolve::{LATENCIES, LOG_FORMATS, LOG_LEVELS, PEER_MODES, REACHES};
-use super::{Access, CertificateConfig, Config, Host};
+use super::resolve::{ACCESSES, LATENCIES, LOG_FORMATS, LOG_LEVELS, PEER_MODES, REACHES};
+use super::{CertificateConfig, Config, Host};
 
 /// Every key path with its effective value, in the order of the template.
 #[must_use]
@@ -13,6 +13,7 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         |words: &[(&'static str, _)], wanted| words.iter().find(|(_, value)| *value == wanted).map(|(word, _)| *word);
     let peers = PEER_MODES.iter().find(|(_, mode)| *mode == config.turn.peers).map(|(word, _)| *word);
     let latency = LATENCIES.iter().find(|(_, latency)| *latency == config.turn.latency).map(|(word, _)| *word);
+    let access = ACCESSES.iter().find(|(_, access)| *access == config.access).map(|(word, _)| *word);
     let hosts: Vec<String> = config
         .hosts
         .iter()
@@ -29,12 +30,7 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("version", json!(1)),
         ("reach", json!(word(REACHES, config.reach))),
         ("hosts", json!(hosts)),
-        (
-            "access",
-            match config.access {
-                Access::Open => json!("open"),
-            },
-        ),
+        ("access", json!(access)),
     ];
     shown.extend(certificate(&config.certificate));
     shown.extend([

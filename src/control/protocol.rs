@@ -148,6 +148,9 @@ pub struct Status {
     pub tasks: Vec<TaskStatus>,
     pub urls: Urls,
     pub calls: Calls,
+    /// Who may call, and what became of those who wanted to.
+    #[serde(default)]
+    pub access: AccessStatus,
     pub turn: TurnStatus,
     /// TCP connections since the start, by what was made of them; every class is there.
     #[serde(default)]
@@ -257,6 +260,13 @@ pub struct Urls {
 pub struct Calls {
     pub rooms: u64,
     pub peers: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessStatus {
+    /// `open` or `key`.
+    pub mode: String,
+    pub outcomes: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,6 +41,7 @@ pub(super) fn changes(old: (&Config, &Secrets), new: (&Config, &Secrets)) -> Vec
         ("turn_users", old.1.turn_users != new.1.turn_users),
         ("acme_eab", old.1.acme_bindings != new.1.acme_bindings),
         ("metrics_token", old.1.metrics_token != new.1.metrics_token),
+        ("access_key", old.1.access_key != new.1.access_key),
     ];
     let secret = |key| Change { key, from: Value::Null, to: Value::Null, how: How::Live };
     changes.extend(secrets.iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| secret(key)));
@@ -65,7 +66,7 @@ impl Change {
     pub(super) fn task(&self) -> Option<TaskName> {
         match self.key.split_once('.').map_or(self.key, |(section, _)| section) {
             "hosts" | "certificate" | "acme_eab" => Some(TaskName::Certs),
-            "access" | "web" | "metrics_token" => Some(TaskName::Web),
+            "access" | "access_key" | "web" | "metrics_token" => Some(TaskName::Web),
             "signaling" => Some(TaskName::Signaling),
             "turn" | "turn_secrets" | "turn_users" => Some(TaskName::Turn),
             _ => None,
@@ -84,6 +85,8 @@ impl Change {
             (_, How::Listeners) => "connections stay",
             ("signaling.max_rate", _) => "for sockets that connect from now on",
             ("turn_secrets", _) => "allocations stay; credentials of a secret that is gone are worthless",
+            ("access_key", _) => "who is in a room stays; who comes needs the new invite link",
+            ("access", _) => "who is in a room stays",
             ("hosts", _) => "a new certificate in new handshakes; connections stay",
             (_, How::Live | How::TurnListeners) => return None,
         };
@@ -109,6 +112,7 @@ mod tests {
             turn_users: BTreeMap::new(),
             acme_bindings: BTreeMap::new(),
             metrics_token: None,
+            access_key: None,
         }
     }
 
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_running_tasks_can_take_up_is_applied_while_they_run() {
-        let text = "reach: ip\nweb: {root: /srv}\nsignaling: {max_rooms: 7, max_sockets: 8, max_rate: 9}\n\
+        let text = "reach: ip\naccess: open\nweb: {root: /srv}\nsignaling: {max_rooms: 7, max_sockets: 8, max_rate: 9}\n\
                     turn: {peers: self, public_ips: [203.0.113.1], user_quota: 3, drain: 1, icmp: off}\n\
                     log: {level: warn, keep: 1}\n";
         let hows = hows("", text);

@@ -25,6 +25,9 @@ pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
     let connections = status.connections.iter().map(|(class, count)| (class.as_str(), *count));
     let help = "TCP connections by what was made of them.";
     page.many("rtcctl_connections_total", "counter", help, "class", connections);
+    let outcomes = status.access.outcomes.iter().map(|(outcome, count)| (outcome.as_str(), *count));
+    let help = "Those who wanted to call or be told ICE servers, by what became of it.";
+    page.many("rtcctl_access_total", "counter", help, "outcome", outcomes);
     page.one("rtcctl_signaling_rooms", "gauge", "Rooms with somebody in them.", status.calls.rooms);
     page.one("rtcctl_signaling_peers", "gauge", "People in rooms.", status.calls.peers);
     if let Some(not_after) = not_after {
@@ -68,7 +71,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{Calls, SCHEMA_VERSION, TaskStatus, TurnStatus, Urls};
+    use crate::control::protocol::{AccessStatus, Calls, SCHEMA_VERSION, TaskStatus, TurnStatus, Urls};
     use crate::supervisor::service::TaskName;
 
     #[test]
@@ -105,6 +108,7 @@ mod tests {
             tasks: vec![task(TaskName::Turn, State::Ready), task(TaskName::Web, State::Held)],
             urls: Urls { web: String::new(), ice: Vec::new() },
             calls: Calls { rooms: 1, peers: 2 },
+            access: AccessStatus { mode: "key".to_owned(), outcomes: [("wrong".to_owned(), 4)].into() },
             turn,
             connections: [("turned_away".to_owned(), 0), ("web".to_owned(), 7)].into(),
             certificate: None,
@@ -133,6 +137,9 @@ rtcctl_turn_allocations_total{outcome=\"granted\"} 5
 # TYPE rtcctl_connections_total counter
 rtcctl_connections_total{class=\"turned_away\"} 0
 rtcctl_connections_total{class=\"web\"} 7
+# HELP rtcctl_access_total Those who wanted to call or be told ICE servers, by what became of it.
+# TYPE rtcctl_access_total counter
+rtcctl_access_total{outcome=\"wrong\"} 4
 # HELP rtcctl_signaling_rooms Rooms with somebody in them.
 # TYPE rtcctl_signaling_rooms gauge
 rtcctl_signaling_rooms 1

@@ -38,6 +38,7 @@ use self::probing::Probes;
 use self::reload::{Controls, InForce, Reloader};
 use self::status::{Outside, Sources, host_name};
 use self::watching::{GoesBy, Sights, Watch};
+use crate::access::Gate;
 use crate::certs::files::load_files;
 use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
@@ -191,6 +192,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
 
     let board = Board::default();
     let ice = LiveIce::new(IceIssuer::new(&config, &secrets));
+    let gate = Gate::new(&config, &secrets);
     let certificate = CertHandle::default();
     let doors = Doors::default();
     let turn_counters = Arc::new(turn::Counters::default());
@@ -218,6 +220,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         started_at: clock::now().mono,
         board: board.clone(),
         ice: ice.clone(),
+        gate: gate.clone(),
         certificate: certificate.clone(),
         outside: Arc::new(ArcSwap::from_pointee(Outside::new(&config, &turn_counters, &targets.udp, &streams))),
         turn_counters,
@@ -229,9 +232,10 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     let metered = sources.clone();
     let metrics = Metrics::new(move || status::metrics(&metered, clock::now()), secrets.metrics_token.clone());
     let certs = Certs::new(&config, &secrets, home, certificate);
-    let signaling = Signaling::new(&config, doors.signaling, ice.clone(), call_counters);
-    let web = Web::new(&config, home, doors.web, ice, board.clone(), metrics);
+    let signaling = Signaling::new(&config, doors.signaling, (ice.clone(), gate.clone()), call_counters);
+    let web = Web::new(&config, home, doors.web, (ice, gate.clone()), board.clone(), metrics);
     let controls = Controls {
+        access: gate,
         certs: certs.control(),
         edge: edge.control(),
         log,

@@ -218,8 +218,13 @@ mod tests {
                 ..TurnConfig::default()
             };
             let turn = vec![Secret::new(vec![7; 32])];
-            let secrets =
-                Secrets { turn, turn_users: BTreeMap::new(), acme_bindings: BTreeMap::new(), metrics_token: None };
+            let secrets = Secrets {
+                turn,
+                turn_users: BTreeMap::new(),
+                acme_bindings: BTreeMap::new(),
+                metrics_token: None,
+                access_key: None,
+            };
             let sockets = turn::bind(&config).unwrap();
             let targets = Targets { udp: sockets.addresses(), ..Targets::default() };
             let counters = Arc::new(Counters::default());

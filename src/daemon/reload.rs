@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::changes::{Change, How, changes};
 use super::edited;
 use super::status::{Sources, rfc3339};
+use crate::access::Gate;
 use crate::config::{self, Config, Secrets};
 use crate::control::protocol::{Effect, Pending, Reload, ReloadChange, ReloadTask, SCHEMA_VERSION};
 use crate::error::{Failure, Result};
@@ -43,6 +44,7 @@ struct Loaded {
 /// Changes everything that can be changed while it runs.
 #[derive(Clone)]
 pub(super) struct Controls {
+    pub(super) access: Gate,
     pub(super) certs: certs::Control,
     pub(super) edge: edge::Control,
     pub(super) log: log::Control,
@@ -239,6 +241,7 @@ impl Reloader {
                 Some(moving) => controls.turn.move_to(&config.turn, secrets, moving),
                 None => controls.turn.apply(&config.turn, secrets),
             }
+            controls.access.apply(config, secrets);
             controls.edge.apply(config, ready.tcp);
             // After the listeners: nobody is sent to a port that is not served yet.
             self.sources.ice.replace(IceIssuer::new(config, secrets));

@@ -15,12 +15,13 @@ use super::relay::Relay;
 use super::reload::InForce;
 use super::watching::{GoesBy, Watch};
 use super::{edited, metrics, probe_metrics};
+use crate::access::Gate;
 use crate::certs::renewal::Alarm;
 use crate::certs::{CertHandle, RenewalView, Served};
 use crate::config::{Config, Host};
 use crate::control::protocol::{
-    AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus, RenewalStatus,
-    SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
+    AccessStatus, AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus,
+    RenewalStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
 use crate::findings::facts::Kind;
@@ -44,6 +45,7 @@ pub(super) struct Sources {
     pub(super) started_at: Instant,
     pub(super) board: Board,
     pub(super) ice: LiveIce,
+    pub(super) gate: Gate,
     pub(super) certificate: CertHandle,
     pub(super) outside: Arc<ArcSwap<Outside>>,
     pub(super) turn_counters: Arc<Counters>,
@@ -63,7 +65,10 @@ pub(super) struct Outside {
 impl Outside {
     pub(super) fn new(config: &Config, counters: &Arc<Counters>, udp: &[SocketAddr], streams: &[SocketAddr]) -> Self {
         // Each listener of streams takes both kinds, told apart by the first bytes.
-        Self { relay: Relay::new(&config.turn, Arc::clone(counters), udp, streams, streams), web_url: web_url(config) }
+        Self {
+            relay: Relay::new(&config.turn, Arc::clone(counters), udp, streams, streams),
+            web_url: config.page_url(),
+        }
     }
 }
 
@@ -73,14 +78,6 @@ pub(super) fn host_name(config: &Config) -> Option<String> {
         Host::Name(name) => Some(name.clone()),
         Host::Address(_) => None,
     })
-}
-
-pub(super) fn web_url(config: &Config) -> String {
-    let host = config.hosts.first().map(ToString::to_string).unwrap_or_default();
-    match config.web.port {
-        443 => format!("https://{host}/"),
-        port => format!("https://{host}:{port}/"),
-    }
 }
 
 impl Sources {
@@ -117,6 +114,10 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         tasks: tasks.iter().map(|task| task_status(task, &probes, &threads, now)).collect(),
         urls: Urls { web: outside.web_url.clone(), ice: sources.ice.current().urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
+        access: AccessStatus {
+            mode: if sources.gate.is_open() { "open" } else { "key" }.to_owned(),
+            outcomes: sources.gate.counters().all().map(|(word, count)| (word.to_owned(), count)).collect(),
+        },
         turn: outside.relay.status(),
         connections: edge::Class::ALL
             .iter()

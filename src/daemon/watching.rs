@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::edited::Loaded;
 use super::probing::Probes;
-use super::status::{rfc3339, web_url};
+use super::status::rfc3339;
 use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::control::protocol::{Finding, SCHEMA_VERSION, Severity};
@@ -71,7 +71,7 @@ impl GoesBy {
     /// `udp`: where TURN is listened for.
     pub(super) fn new(config: &Config, udp: &[SocketAddr], loaded: Loaded) -> Self {
         let turn_ports = udp.iter().map(SocketAddr::port).collect();
-        Self { total_quota: config.turn.total_quota, turn_ports, loaded, name: web_url(config) }
+        Self { total_quota: config.turn.total_quota, turn_ports, loaded, name: config.page_url() }
     }
 }
 

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use super::certificate::{CertificateDraft, Place};
 use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
 use super::wanted::Wanted;
-use crate::config::{CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_peers, parse_port_range};
+use crate::config::{
+    Access, CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_access, default_peers,
+    parse_port_range,
+};
 
 /// Something `init` can be told. In the order in which the plan shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,6 +172,7 @@ pub struct Draft {
     pub hosts: Option<Vec<Host>>,
     pub public_ips: Option<Vec<IpAddr>>,
     pub certificate: CertificateDraft,
+    pub access: Option<Access>,
     pub web_port: Option<u16>,
     pub http_port: Option<Option<u16>>,
     pub web_root: Option<PathBuf>,
@@ -263,11 +267,13 @@ impl Draft {
             }
             Key::CertFile => self.certificate.cert_file = Some(working_dir.join(one()?)),
             Key::KeyFile => self.certificate.key_file = Some(working_dir.join(one()?)),
-            Key::Access => match one()? {
-                "open" => {}
-                "key" => return Err(later("key")),
-                other => return Err(format!("{flag} {other}: must be open")),
-            },
+            Key::Access => {
+                self.access = Some(match one()? {
+                    "open" => Access::Open,
+                    "key" => Access::Key,
+                    other => return Err(format!("{flag} {other}: must be open or key")),
+                });
+            }
             Key::WebPort => self.web_port = Some(port(one()?)?),
             Key::HttpPort => {
                 self.http_port = Some(match one()? {
@@ -326,7 +332,6 @@ impl Draft {
         });
         // A configuration for another reach tells nothing about this one.
         let same = existing.filter(|existing| existing.reach == reach);
-        let or = |own: Option<_>, default| own.map_or((default, Origin::Default), |own| (own, Origin::Config));
         let public_ips = self.public_ips.unwrap_or_else(|| {
             let suggestion = suggest_public_ips(reach, &hosts, same, surroundings);
             note(&mut origins, Key::PublicIp, suggestion)
@@ -341,6 +346,9 @@ impl Draft {
         });
         let place = Place { reach, hosts: &hosts, web_port, http_port };
         let certificate = self.certificate.settle(existing, &place, &mut origins);
+        let access = self.access.unwrap_or_else(|| {
+            note(&mut origins, Key::Access, own_or(same.map(|existing| existing.access), default_access(reach)))
+        });
         let web_root = self.web_root.map(Some).unwrap_or_else(|| {
             let own = existing.and_then(|existing| existing.web_root.clone());
             let origin = if own.is_some() { Origin::Config } else { Origin::Default };
@@ -363,13 +371,13 @@ impl Draft {
             note(&mut origins, Key::RelayIp, own.map_or((Vec::new(), Origin::Default), |own| (own, Origin::Config)))
         });
         let peers = self.peers.unwrap_or_else(|| {
-            note(&mut origins, Key::Peers, or(same.map(|existing| existing.peers), default_peers(reach)))
+            note(&mut origins, Key::Peers, own_or(same.map(|existing| existing.peers), default_peers(reach)))
         });
         let allow_peers = self.allow_peers.unwrap_or_else(|| {
             let own = existing.map(|existing| existing.allow_peers.clone());
             note(&mut origins, Key::AllowPeer, own.map_or((Vec::new(), Origin::Default), |own| (own, Origin::Config)))
         });
-        for key in [Key::Access, Key::Firewall, Key::Boot] {
+        for key in [Key::Firewall, Key::Boot] {
             origins.entry(key).or_insert(Origin::Default);
         }
         if !missing.is_empty() {
@@ -380,6 +388,7 @@ impl Draft {
             hosts,
             public_ips,
             certificate,
+            access,
             web_port,
             http_port,
             web_root,
@@ -393,6 +402,11 @@ impl Draft {
         };
         Ok(Answers { wanted, show_firewall: self.show_firewall.unwrap_or(true), origins })
     }
+}
+
+/// What the configuration says, or else what is usual.
+fn own_or<T>(own: Option<T>, usual: T) -> (T, Origin) {
+    own.map_or((usual, Origin::Default), |own| (own, Origin::Config))
 }
 
 fn note<T>(origins: &mut BTreeMap<Key, Origin>, key: Key, (value, origin): (T, Origin)) -> T {
@@ -436,7 +450,7 @@ mod tests {
     fn a_host_with_private_addresses_serves_its_lan() {
         let answers = settle(&[], None);
         assert_eq!(answers.wanted.reach, Reach::Lan);
-        assert_eq!(answers.wanted.peers, PeerMode::Lan);
+        assert_eq!((answers.wanted.peers, answers.wanted.access), (PeerMode::Lan, Access::Open));
         assert_eq!(answers.origins[&Key::Reach], Origin::Detected);
         assert_eq!((answers.wanted.web_port, answers.wanted.http_port), (8443, Some(8080)));
         let root = Surroundings { is_root: true, ..nat() };
@@ -448,7 +462,7 @@ mod tests {
     fn an_address_on_no_interface_is_taken_for_the_public_one() {
         let answers = settle(&[(Key::Reach, "ip"), (Key::Host, "198.51.100.7")], None);
         assert_eq!(answers.wanted.public_ips, ["198.51.100.7".parse::<IpAddr>().unwrap()]);
-        assert_eq!(answers.wanted.peers, PeerMode::Public);
+        assert_eq!((answers.wanted.peers, answers.wanted.access), (PeerMode::Public, Access::Key));
         let answers = settle(&[(Key::Reach, "ip"), (Key::Host, "10.0.0.7")], None);
         assert_eq!(answers.wanted.public_ips, Vec::<IpAddr>::new());
     }
@@ -469,9 +483,11 @@ mod tests {
         assert_eq!(again.origins[&Key::WebPort], Origin::Config);
         let changed = settle(&[(Key::TurnPort, "3479")], Some(&first)).wanted;
         assert_eq!(changed, Wanted { turn_port: 3479, ..first.clone() });
-        // Another reach has other hosts and other peers.
+        let opened = settle(&[(Key::Access, "key")], Some(&first)).wanted;
+        assert_eq!(settle(&[], Some(&opened)).wanted.access, Access::Key);
+        // Another reach has other hosts, other peers and other callers.
         let moved = settle(&[(Key::Reach, "ip"), (Key::Host, "198.51.100.7")], Some(&first)).wanted;
-        assert_eq!(moved.peers, PeerMode::Public);
+        assert_eq!((moved.peers, moved.access), (PeerMode::Public, Access::Key));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Carries a plan out: do and verify, and take everything back if a step fails or Ctrl-C comes.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,11 +7,11 @@ use super::plan::{Action, Plan, Step, Subject};
 use crate::certs::leaf;
 use crate::certs::store::inspect;
 use crate::certs::{Served, load_or_issue};
-use crate::config::{Secret, Secrets, load, load_config, render_secrets};
+use crate::config::{Secret, Secrets, load, load_config, new_access_key, render_secrets, with_access_key};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::clock;
-use crate::sys::fs::{create_private_dir, write_atomic};
+use crate::sys::fs::{create_private_dir, read_to_string, write_atomic};
 use crate::sys::interrupt::interrupted;
 
 /// A TURN secret has this many random bytes.
@@ -60,13 +59,20 @@ fn carry_out(step: &Step, plan: &Plan, home: &Home) -> Result<()> {
         Subject::Folder => create_private_dir(&step.path),
         Subject::Config => write_atomic(&step.path, plan.config_text.as_bytes(), step.mode),
         Subject::Secrets => {
-            let secrets = Secrets {
-                turn: vec![new_secret()?],
-                turn_users: BTreeMap::new(),
-                acme_bindings: BTreeMap::new(),
-                metrics_token: None,
+            let key = new_access_key()?;
+            let text = if step.action == Action::Change {
+                let text = read_to_string(&step.path)?;
+                with_access_key(&text, &key).ok_or_else(|| {
+                    Failure::operator(format!(
+                        "no access key can be added to `{}` as it is written",
+                        step.path.display()
+                    ))
+                    .hinted("give each of its keys a line of its own")
+                })?
+            } else {
+                render_secrets(&Secrets { access_key: Some(key), ..Secrets::of_turn(vec![new_secret()?]) })
             };
-            write_atomic(&step.path, render_secrets(&secrets).as_bytes(), step.mode)
+            write_atomic(&step.path, text.as_bytes(), step.mode)
         }
         // All four are made at once, after the last of them was remembered.
         Subject::Certificates if is_last_certificate(step, plan) => {

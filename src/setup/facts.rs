@@ -14,7 +14,7 @@ use super::wanted::Wanted;
 use crate::certs::files::check_files;
 use crate::certs::leaf::Step;
 use crate::certs::store::{Files, inspect};
-use crate::config::{CertSource, check_secrets, host_facts, load_config};
+use crate::config::{CertSource, host_facts, load_config, load_secrets};
 use crate::error::Result;
 use crate::home::Home;
 use crate::sys::clock;
@@ -51,9 +51,7 @@ pub fn existing(home: &Home) -> Result<Option<Existing>> {
 /// If secrets or certificates are there and cannot be read.
 pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surroundings: &Surroundings) -> Result<Facts> {
     let has_secrets = home.secrets_file().exists();
-    if has_secrets {
-        check_secrets(home)?;
-    }
+    let lacks_access_key = has_secrets && load_secrets(home)?.access_key.is_none();
     let mut unwritable: Vec<(PathBuf, String)> = Vec::new();
     let mut missing_folders = Vec::new();
     for folder in folders(home) {
@@ -75,6 +73,7 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         taken: taken(wanted, existing.as_ref().map(|existing| &existing.wanted)),
         existing,
         has_secrets,
+        lacks_access_key,
         certificates,
         missing_folders: unique(missing_folders),
         unwritable,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::answers::Key;
 use super::plan::Facts;
 use super::suggest::defaults;
-use super::wanted::{Wanted, challenge_word, host_text, peers_word, reach_word, source_word};
+use super::wanted::{Wanted, access_word, challenge_word, host_text, peers_word, reach_word, source_word};
 
 /// The command that gives the same answers without a question.
 pub(super) fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
@@ -44,6 +44,7 @@ pub(super) fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
             add(key, values);
         }
     }
+    add(Key::Access, vec![access_word(wanted.access).to_owned()]);
     add(Key::WebPort, vec![wanted.web_port.to_string()]);
     add(Key::HttpPort, vec![wanted.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())]);
     add(Key::WebRoot, wanted.web_root.iter().map(|root| root.to_string_lossy().into_owned()).collect());

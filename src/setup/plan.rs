@@ -11,7 +11,7 @@ use super::one_liner::one_liner;
 use super::settings::{Setting, settings};
 use super::suggest::Surroundings;
 use super::wanted::Wanted;
-use crate::config::{CertSource, Host, HostFacts, render_config, resolve, set_value};
+use crate::config::{Access, CertSource, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
 use crate::sys::ports::Transport;
 
@@ -23,6 +23,8 @@ pub struct Facts {
     pub host: HostFacts,
     pub existing: Option<Existing>,
     pub has_secrets: bool,
+    /// Secrets are there without the key of invite links.
+    pub lacks_access_key: bool,
     pub certificates: Certificates,
     /// Folders of the home that are not there yet, outermost first.
     pub missing_folders: Vec<PathBuf>,
@@ -168,7 +170,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         Vec::new()
     };
     let before = facts.existing.as_ref().map(|existing| existing.text.as_str());
-    let steps = steps(facts, &config_text);
+    let steps = steps(facts, &config_text, wanted.access);
     let changes_anything = steps.iter().any(|step| step.action != Action::Keep);
     let next = match (facts.is_running, changes_anything) {
         (false, _) => "start",
@@ -260,7 +262,7 @@ fn objection_to(path: &str, text: &str) -> Objection {
     Objection { what: format!("{path}: {text}"), hint: format!("give another value by `{flag}`") }
 }
 
-fn steps(facts: &Facts, config_text: &str) -> Vec<Step> {
+fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
     let home = &facts.home;
     let folder = |path: &PathBuf| Step {
         action: Action::Create,
@@ -277,8 +279,12 @@ fn steps(facts: &Facts, config_text: &str) -> Vec<Step> {
     };
     let file = |action, path, mode, subject, note: &str| Step { action, path, mode, subject, note: note.to_owned() };
     steps.push(file(config, home.config_file(), 0o644, Subject::Config, "every key documented"));
-    let secrets = if facts.has_secrets { Action::Keep } else { Action::Create };
-    steps.push(file(secrets, home.secrets_file(), 0o600, Subject::Secrets, "TURN secret, 256 random bits"));
+    let (secrets, note) = match (facts.has_secrets, access) {
+        (false, _) => (Action::Create, "TURN secret, 256 random bits, and the key of invite links"),
+        (true, Access::Key) if facts.lacks_access_key => (Action::Change, "the key of invite links is added"),
+        (true, _) => (Action::Keep, "TURN secret, 256 random bits, and the key of invite links"),
+    };
+    steps.push(file(secrets, home.secrets_file(), 0o600, Subject::Secrets, note));
     let dir = home.certs_dir();
     let certificates = &facts.certificates;
     for (name, mode, why, what) in [
@@ -388,6 +394,7 @@ pub(super) mod tests {
             host: HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 2 },
             existing: None,
             has_secrets: false,
+            lacks_access_key: false,
             certificates: Certificates {
                 new_ca: Some("there is none yet".to_owned()),
                 new_leaf: Some("there is none yet".to_owned()),

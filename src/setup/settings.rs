@@ -1,7 +1,7 @@
 //! The answers as the plan shows them: each value with where it comes from and why.
 
 use super::answers::{Answers, Key, Origin};
-use crate::config::{CertSource, Host, PeerMode, Reach};
+use crate::config::{Access, CertSource, Host, PeerMode, Reach};
 
 /// One value with its origin and, where it is not obvious, its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,10 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
         },
         Key::AcmeChallenge => "how the authority is shown that the names are ours",
         Key::AcmeCaRoot if wanted.certificate.ca_root.is_none() => "the roots that this system trusts",
-        Key::Access => "whoever reaches the page may call",
+        Key::Access => match wanted.access {
+            Access::Open => "whoever reaches the page may call",
+            Access::Key => "who has an invite link may call",
+        },
         Key::WebPort if origin == Origin::Default && wanted.web_port != 443 => "ports below 1024 need root",
         Key::HttpPort if wanted.http_port.is_some() => "redirects to HTTPS",
         Key::Peers => match (wanted.peers, wanted.reach) {

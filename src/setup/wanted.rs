@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::answers::Key;
 use crate::config::{
-    CertSource, ChallengeChoice, Config, Directory, Host, Network, PeerMode, Reach, Resolved, default_directory,
+    Access, CertSource, ChallengeChoice, Config, Directory, Host, Network, PeerMode, Reach, Resolved, default_directory,
 };
 
 /// What `config.yaml` should say.
@@ -16,6 +16,7 @@ pub struct Wanted {
     pub hosts: Vec<Host>,
     pub public_ips: Vec<IpAddr>,
     pub certificate: WantedCertificate,
+    pub access: Access,
     pub web_port: u16,
     pub http_port: Option<u16>,
     pub web_root: Option<PathBuf>,
@@ -85,7 +86,7 @@ impl Wanted {
     /// What an existing configuration says.
     #[must_use]
     pub fn of(resolved: &Resolved) -> Self {
-        let Config { reach, hosts, web, turn, certificate, .. } = resolved.config.clone();
+        let Config { reach, hosts, access, web, turn, certificate, .. } = resolved.config.clone();
         Self {
             reach,
             hosts,
@@ -98,6 +99,7 @@ impl Wanted {
                 cert_file: certificate.cert_file,
                 key_file: certificate.key_file,
             },
+            access,
             web_port: web.port,
             http_port: web.http_port,
             web_root: web.root,
@@ -131,7 +133,7 @@ impl Wanted {
             (Key::AcmeChallenge, challenge_word(self.certificate.challenge).to_owned()),
             (Key::CertFile, yaml_path(self.certificate.cert_file.as_ref())),
             (Key::KeyFile, yaml_path(self.certificate.key_file.as_ref())),
-            (Key::Access, "open".to_owned()),
+            (Key::Access, access_word(self.access).to_owned()),
             (Key::WebPort, self.web_port.to_string()),
             (Key::HttpPort, self.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string())),
             (Key::WebRoot, yaml_path(self.web_root.as_ref())),
@@ -161,6 +163,14 @@ pub fn reach_word(reach: Reach) -> &'static str {
         Reach::Lan => "lan",
         Reach::Ip => "ip",
         Reach::Domain => "domain",
+    }
+}
+
+#[must_use]
+pub fn access_word(access: Access) -> &'static str {
+    match access {
+        Access::Open => "open",
+        Access::Key => "key",
     }
 }
 

@@ -73,6 +73,11 @@ pub(super) fn session(auth: Option<&Value>) -> Option<String> {
     SESSION.contains(&session.len()).then(|| session.to_owned())
 }
 
+/// The key of an invite link in the `auth` of a connecting client.
+pub(super) fn key(auth: Option<&Value>) -> Option<&str> {
+    auth?.get("key")?.as_str()
+}
+
 /// Lets a socket send so many events a second on average, and four times that at once.
 #[derive(Debug)]
 pub(super) struct Bucket {

@@ -82,6 +82,11 @@ impl Rooms {
         self.rooms_by_socket.len()
     }
 
+    /// Whether somebody with this session is in a room, or has a place kept.
+    pub(super) fn knows(&self, session: &str) -> bool {
+        self.members_by_room.values().flatten().any(|member| member.session.as_deref() == Some(session))
+    }
+
     /// The others in `room`, if `socket` is in it. A lost one hears nothing.
     pub(super) fn others(&self, socket: &str, room: &str) -> Option<Vec<SocketId>> {
         let members = self.members_by_room.get(room)?;

@@ -3,6 +3,7 @@
 //! Everything runs on one thread, and no handler waits for anything: so the messages of one socket keep their order,
 //! although the library runs every handler as a task of its own.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,14 +12,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::handler::ConnectHandler as _;
 use socketioxide::socket::{DisconnectReason, Sid};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::Counters;
-use super::message::{Arguments, Bucket, session};
+use super::message::{Arguments, Bucket, key, session};
 use super::rooms::{Joined, Rooms, Told};
 use super::task::LiveConfig;
+use crate::access::{Gate, Refusal, Shown, User};
 use crate::supervisor::handover::OwnRequest;
 use crate::sys::clock;
 use crate::turn::ice::LiveIce;
@@ -29,12 +32,17 @@ const MAX_PROBE_ROOMS: usize = 8;
 const GONE_WITHIN: Duration = Duration::from_millis(500);
 const LOOKED_EVERY: Duration = Duration::from_millis(2);
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client(pub(super) SocketAddr);
+
 /// What all handlers share. They hold it weakly: it holds the library's tables, which hold the handlers, and the ring
 /// would outlive the instance with everything in it, the runtime included.
 pub(super) struct Hub {
     io: SocketIo,
     config: LiveConfig,
     ice: LiveIce,
+    gate: Gate,
     counters: Arc<Counters>,
     rooms: Mutex<Rooms>,
     /// Those of this process's own probes: whatever users call theirs, nobody meets a probe and no probe is counted.
@@ -46,25 +54,47 @@ pub(super) struct Hub {
 struct Caller {
     /// A probe of this process.
     is_probe: bool,
+    /// Whose relays are counted.
+    user: User,
     session: Option<String>,
     bucket: Mutex<Bucket>,
 }
 
 impl Hub {
-    pub(super) fn new(io: SocketIo, config: LiveConfig, ice: LiveIce, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(io: SocketIo, config: LiveConfig, (ice, gate): (LiveIce, Gate), counters: Arc<Counters>) -> Self {
         let rooms = Mutex::new(Rooms::new(config.load().max_rooms));
         let probe_rooms = Mutex::new(Rooms::new(MAX_PROBE_ROOMS));
-        Self { io, config, ice, counters, rooms, probe_rooms, sockets: AtomicUsize::new(0) }
+        Self { io, config, ice, gate, counters, rooms, probe_rooms, sockets: AtomicUsize::new(0) }
     }
 
     /// Answers every socket that connects from now on.
     pub(super) fn open(self: &Arc<Self>) {
-        let hub = Arc::downgrade(self);
+        let (hub, door) = (Arc::downgrade(self), Arc::downgrade(self));
+        let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
+            let user = door.upgrade().map_or(Err(Refusal::Missing), |hub| hub.let_in(&socket, auth.ok().as_ref()));
+            std::future::ready(user.map(|user| socket.extensions.insert(user)).map(drop))
+        };
         // Not in a future, which would be run a moment later: what a client says right away would find no handler.
-        self.io.ns("/", move |socket: SocketRef, TryData(auth): TryData<Value>| {
+        let connected = move |socket: SocketRef, TryData(auth): TryData<Value>| {
             hub.upgrade().inspect(|hub| hub.connected(&socket, auth.ok()));
             std::future::ready(())
-        });
+        };
+        self.io.ns("/", connected.with(admit));
+    }
+
+    /// Who connects, if they may. The client is told by `connect_error` why not.
+    fn let_in(&self, socket: &SocketRef, auth: Option<&Value>) -> Result<User, Refusal> {
+        let parts = socket.req_parts();
+        let client = parts.extensions.get::<Client>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0.ip());
+        if parts.extensions.get::<OwnRequest>().is_some() {
+            return Ok(self.gate.user_from(client));
+        }
+        let shown = Shown::of(&parts.headers, &parts.uri).with_key(key(auth));
+        self.gate.admit(&shown, client, clock::now()).or_else(|refusal| {
+            // Who was let in stays in: an interruption is no reason to ask somebody in a call for the new key.
+            let has_place = session(auth).is_some_and(|session| self.rooms(false).knows(&session));
+            if has_place { Ok(self.gate.user_from(client)) } else { Err(refusal) }
+        })
     }
 
     /// Tells every page that the server goes away for a moment, then closes all sockets, which have so long to hear it.
@@ -103,7 +133,8 @@ impl Hub {
         let count = if is_probe { 0 } else { self.sockets.fetch_add(1, Ordering::Relaxed) };
         let config = self.config.load();
         let bucket = Mutex::new(Bucket::new(config.max_rate, clock::now().mono));
-        let caller = Arc::new(Caller { is_probe, session: session(auth.as_ref()), bucket });
+        let user = socket.extensions.get::<User>().expect("nobody is connected who was not let in");
+        let caller = Arc::new(Caller { is_probe, user, session: session(auth.as_ref()), bucket });
         let hub = Arc::downgrade(self);
         socket.on_disconnect(async move |socket: SocketRef, reason: DisconnectReason| {
             hub.upgrade().inspect(|hub| hub.lost(&socket, is_probe, reason));
@@ -152,7 +183,7 @@ impl Hub {
                 let host = socket.req_parts().headers.get(http::header::HOST);
                 let authority = host.and_then(|host| host.to_str().ok()?.parse::<http::uri::Authority>().ok());
                 let via = authority.as_ref().map(http::uri::Authority::host);
-                let ice = self.ice.current().configuration(&format!("room-{id}"), via, clock::now());
+                let ice = self.ice.current().configuration(caller.user.as_str(), via, clock::now());
                 json!({ "ok": true, "id": id, "peers": others, "iceServers": ice.ice_servers, "ttl": ice.ttl })
             }
             Joined::Full => json!({ "ok": false, "id": id, "error": "full" }),

@@ -19,7 +19,8 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
 use super::Counters;
-use super::socket::Hub;
+use super::socket::{Client, Hub};
+use crate::access::Gate;
 use crate::config::{Config, SignalingConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, HttpJob};
@@ -78,14 +79,15 @@ pub struct Signaling {
     config: LiveConfig,
     door: Door<HttpJob>,
     ice: LiveIce,
+    gate: Gate,
     counters: Arc<Counters>,
 }
 
 impl Signaling {
     #[must_use]
-    pub fn new(config: &Config, door: Door<HttpJob>, ice: LiveIce, counters: Arc<Counters>) -> Self {
+    pub fn new(config: &Config, door: Door<HttpJob>, (ice, gate): (LiveIce, Gate), counters: Arc<Counters>) -> Self {
         let config = Arc::new(ArcSwap::from_pointee(config.signaling.clone()));
-        Self { config, door, ice, counters }
+        Self { config, door, ice, gate, counters }
     }
 
     /// Changes the bounds of the running instance.
@@ -108,7 +110,12 @@ impl Signaling {
             .ws_max_message_size(limit)
             .ws_max_frame_size(limit)
             .build_svc();
-        let hub = Arc::new(Hub::new(io, Arc::clone(&self.config), self.ice.clone(), Arc::clone(&self.counters)));
+        let hub = Arc::new(Hub::new(
+            io,
+            Arc::clone(&self.config),
+            (self.ice.clone(), self.gate.clone()),
+            Arc::clone(&self.counters),
+        ));
         hub.open();
         let mut jobs = self.door.open();
         let mut began_at = None;
@@ -191,7 +198,8 @@ where
     B: hyper::body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    let HttpJob { request, reply, .. } = job;
+    let HttpJob { mut request, client, reply } = job;
+    request.extensions_mut().insert(Client(client));
     let origin = request.headers().get(ORIGIN).cloned();
     let response = if request.method() == Method::OPTIONS {
         let mut response = Response::new(Body::empty());
@@ -211,8 +219,8 @@ where
     let _ = reply.send(allow(response, origin));
 }
 
-/// Lets pages of any origin use the service, as the servers do that it replaces. There is nothing to steal by it: no
-/// cookie says who somebody is.
+/// Lets pages of any origin use the service, as the servers do that it replaces. There is nothing to steal by it: the
+/// cookie of a session counts for pages of this origin alone, see [`crate::access`].
 fn allow(mut response: Response<Body>, origin: Option<HeaderValue>) -> Response<Body> {
     if let Some(origin) = origin {
         let headers: &mut HeaderMap = response.headers_mut();

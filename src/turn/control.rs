@@ -310,6 +310,7 @@ mod tests {
             turn_users: BTreeMap::new(),
             acme_bindings: BTreeMap::new(),
             metrics_token: None,
+            access_key: None,
         }
     }
 

@@ -110,6 +110,27 @@ pub(super) async fn ice_test(headers: HeaderMap) -> Response<Body> {
     serve("ice-test.html", &headers, false)
 }
 
+/// Takes the key of an invite link, and then leads to the page in whose place it stands.
+pub(super) fn asks_for_key(headers: &HeaderMap) -> Response<Body> {
+    let mut headers = headers.clone();
+    headers.remove(header::IF_NONE_MATCH);
+    let mut response = serve("key.html", &headers, false);
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().remove(header::ETAG);
+    response
+}
+
+/// Whether somebody opens a page, rather than a page its parts.
+pub(super) fn is_for_reading(request: &Request<Body>) -> bool {
+    let says = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+    match says(header::HeaderName::from_static("sec-fetch-dest")) {
+        Some(destination) => matches!(destination, "document" | "iframe" | "frame"),
+        None => says(header::ACCEPT).is_some_and(|wanted| wanted.contains("text/html")),
+    }
+}
+
 /// How a device comes to trust the local CA.
 pub(super) async fn trust(headers: HeaderMap) -> Response<Body> {
     serve("trust.html", &headers, false)

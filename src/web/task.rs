@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
@@ -20,12 +20,14 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::files::Files;
 use super::metrics::{Metrics, metrics};
 use super::{api, page, trust};
+use crate::access::{Gate, Shown};
 use crate::config::{Config, Secret, WebConfig};
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::supervisor::board::Board;
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
+use crate::sys::clock;
 use crate::turn::ice::LiveIce;
 
 /// Bytes of a request's body; nothing here takes one.
@@ -38,6 +40,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 /// What the handlers work with.
 pub(super) struct Shared {
     pub(super) ice: LiveIce,
+    pub(super) gate: Gate,
     pub(super) board: Board,
     /// The local CA's certificate, for devices that do not trust it yet.
     pub(super) ca_file: PathBuf,
@@ -88,12 +91,12 @@ impl Web {
         config: &Config,
         home: &Home,
         door: Door<HttpJob>,
-        ice: LiveIce,
+        (ice, gate): (LiveIce, Gate),
         board: Board,
         metrics: Metrics,
     ) -> Self {
         let ca_file = home.certs_dir().join("ca.pem");
-        let shared = Arc::new(Shared { ice, board, ca_file, metrics, files: ArcSwapOption::empty() });
+        let shared = Arc::new(Shared { ice, gate, board, ca_file, metrics, files: ArcSwapOption::empty() });
         let root = config.web.root.clone().map(Arc::new);
         Self { door, shared, root: Arc::new(ArcSwapOption::new(root)) }
     }
@@ -111,6 +114,7 @@ impl Web {
         let shared = Arc::clone(&self.shared);
         let router = Router::new()
             .route("/api/ice", get(api::ice))
+            .route("/api/session", post(api::session))
             .route("/healthz", get(api::health))
             .route("/ca.crt", get(api::ca))
             .route("/trust", get(page::trust))
@@ -194,6 +198,13 @@ async fn answer(router: Router, job: HttpJob) {
 
 async fn fallback(shared: Arc<Shared>, request: Request<Body>) -> Response<Body> {
     match shared.files.load_full() {
+        // A page of others knows nothing of keys: who has none yet gets one that does, and comes back.
+        Some(_)
+            if page::is_for_reading(&request)
+                && !shared.gate.knows(&Shown::of(request.headers(), request.uri()), clock::now()) =>
+        {
+            page::asks_for_key(request.headers())
+        }
         Some(files) => Files::clone(&files).answer(request).await,
         None => page::fallback(request).await,
     }

@@ -25,6 +25,11 @@ impl Socket {
     }
 
     pub(crate) fn try_connect(port: u16) -> Result<Self> {
+        Self::connect_with(port, "")
+    }
+
+    /// With this `auth`; an error, if it is refused.
+    pub(crate) fn connect_with(port: u16, auth: &str) -> Result<Self> {
         let mut stream = connect_tls(port, &["http/1.1"]);
         stream.write_all(
             b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -41,8 +46,12 @@ impl Socket {
         }
         let mut socket = Self { stream, room: String::new() };
         assert!(socket.read_text()?.starts_with('0'));
-        socket.write_text("40")?;
-        assert!(socket.read_text()?.starts_with("40"));
+        socket.write_text(&format!("40{auth}"))?;
+        let answer = socket.read_text()?;
+        if answer.starts_with("44") {
+            return Err(Error::other(answer));
+        }
+        assert!(answer.starts_with("40"), "{answer}");
         Ok(socket)
     }
 

@@ -1,0 +1,152 @@
+//! `rtcctl invite`: the link by which others come to call, and another key for it.
+
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::Frame;
+use super::qr::qr_code;
+use crate::config::{self, Access, Config, Secret, load_config, load_secrets, new_access_key, with_access_key};
+use crate::control::client::ask;
+use crate::control::protocol::{Request, SCHEMA_VERSION};
+use crate::daemon::ANSWERED_WITHIN;
+use crate::error::{Failure, Kind, Result};
+use crate::sys::fs::{read_to_string, write_atomic};
+
+/// Bytes that a room's name may have; see signaling.
+const MAX_ROOM: usize = 256;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// The room that the link leads into; without it, the page suggests one
+    #[arg(long, value_name = "ROOM")]
+    room: Option<String>,
+    /// Make another key first, for when a link went astray: links and sessions of the old key are worthless at once
+    ///
+    /// A running service takes it up by a reload. Who is in a room stays there; who comes needs the new link. TURN
+    /// credentials that were issued before work until they expire, after `turn.credential_ttl`.
+    #[arg(long)]
+    new_key: bool,
+}
+
+pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    if let Some(room) = args.room.as_ref().filter(|room| !(1..=MAX_ROOM).contains(&room.len())) {
+        let failure = Failure::new(Kind::Usage, format!("a room's name has 1 to {MAX_ROOM} bytes, not {}", room.len()));
+        return Err(failure.hinted("give a shorter one by `--room`"));
+    }
+    let is_applied = if args.new_key { Some(change_key(frame)?) } else { None };
+    let (config, secrets) = config::load(&frame.home)?;
+    let link = invite_link(&config, secrets.access_key.as_ref(), args.room.as_deref());
+    let is_key = config.access == Access::Key;
+    if frame.json {
+        frame.print_json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "access": if is_key { "key" } else { "open" },
+            "room": args.room,
+            "link": link,
+            "new_key": args.new_key,
+            "applied": is_applied,
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    frame.print(&link);
+    if let Some(code) = qr_code(&link) {
+        frame.say(&code);
+    }
+    frame.say(match (is_key, is_applied) {
+        (true, Some(true)) => "The key is another one from now on: older links and sessions are worthless.",
+        (true, Some(false)) => "The key is another one once the service is started.",
+        (true, None) => "Whoever has this link can call: its end is the key.",
+        (false, None) => "Access is open: whoever reaches the page can call, no key is needed.",
+        (false, Some(_)) => "The key is another one, but access is open: no key is needed until `access` is key.",
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The address that leads to the page, into the room, and past the gate.
+pub(super) fn invite_link(config: &Config, key: Option<&Secret>, room: Option<&str>) -> String {
+    let mut link = config.page_url();
+    if let Some(room) = room {
+        link.push_str(&format!("?room={}", escaped(room)));
+    }
+    if let Some(key) = key.filter(|_| config.access == Access::Key) {
+        // Its characters stand for themselves.
+        link.push_str(&format!("#key={}", String::from_utf8_lossy(key.expose())));
+    }
+    link
+}
+
+/// As a value in a query.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Writes another key and has a running service take it up; tells whether one has. Nothing stays changed if it refuses.
+fn change_key(frame: &Frame) -> Result<bool> {
+    // One after the other: taking a key back must not take back that of somebody else.
+    let folder = std::fs::File::open(frame.home.config_dir()).and_then(|folder| folder.lock().map(|()| folder));
+    let _locked = folder.map_err(|error| {
+        Failure::operator(format!("cannot lock `{}`", frame.home.config_dir().display())).caused_by(error)
+    })?;
+    // What a reload would refuse is told before anything is changed; that the key is missing is about to be mended.
+    load_config(&frame.home)?;
+    load_secrets(&frame.home)?;
+    let path = frame.home.secrets_file();
+    let before = read_to_string(&path)?;
+    let after = with_access_key(&before, &new_access_key()?).ok_or_else(|| {
+        Failure::operator(format!("no access key can be put into `{}` as it is written", path.display()))
+            .hinted("give each of its keys a line of its own")
+    })?;
+    replace(&path, &after)?;
+    match ask(&frame.home, &Request::Reload, ANSWERED_WITHIN) {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.kind() == Kind::NotRunning => Ok(false),
+        Err(failure) => {
+            replace(&path, &before)?;
+            Err(failure.hinted("the key is the one from before"))
+        }
+    }
+}
+
+/// Keeps the file its owner's: root may do this for another user's home.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let failed = |error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error);
+    let before = std::fs::metadata(path).map_err(failed)?;
+    write_atomic(path, text.as_bytes(), 0o600)?;
+    let after = std::fs::metadata(path).map_err(failed)?;
+    if (before.uid(), before.gid()) == (after.uid(), after.gid()) {
+        return Ok(());
+    }
+    chown(path, Some(before.uid()), Some(before.gid())).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HostFacts, resolve};
+
+    #[test]
+    fn a_link_has_the_room_in_the_query_and_the_key_where_no_server_sees_it() {
+        let facts = HostFacts { relay_ips: vec!["192.0.2.1".parse().unwrap()], cores: 1 };
+        let config = |text: &str| resolve(text, &facts).unwrap().config;
+        let key = Secret::new(b"abc-123".to_vec());
+        let link = |text: &str, room| invite_link(&config(text), Some(&key), room);
+        assert_eq!(link("hosts: [a.example]\naccess: key\n", None), "https://a.example/#key=abc-123");
+        assert_eq!(
+            link("hosts: ['2001:db8::1']\nweb: {port: 8443}\naccess: key\n", Some("会议 1&#")),
+            "https://[2001:db8::1]:8443/?room=%E4%BC%9A%E8%AE%AE%201%26%23#key=abc-123"
+        );
+        assert_eq!(link("hosts: [a.example]\naccess: open\n", Some("a")), "https://a.example/?room=a");
+    }
+}
