@@ -30,6 +30,11 @@ struct World {
 
 impl World {
     fn new(name: &str, host: &'static str) -> Self {
+        Self::with(name, host, &[])
+    }
+
+    /// Set up by these flags besides.
+    fn with(name: &str, host: &'static str, flags: &[&str]) -> Self {
         let world = Self { name: format!("rb{}{name}", std::process::id()), host, home: tempfile::tempdir().unwrap() };
         let server = world.server();
         must("ip", &["netns", "add", &server]);
@@ -66,7 +71,9 @@ impl World {
             rtcctl::sys::fs::write_atomic(&folder.join("hosts"), hosts.as_bytes(), 0o644).unwrap();
         }
         let init = ["init", "--yes", "--host", host, "--reach", "lan", "--relay-ip", SERVER];
-        world.rtcctl(&[&init[..], &["--web-port", WEB_PORT, "--http-port", "8080", "--turn-port", "3478"]].concat());
+        world.rtcctl(
+            &[&init[..], &["--web-port", WEB_PORT, "--http-port", "8080", "--turn-port", "3478"], flags].concat(),
+        );
         world.rtcctl(&["start"]);
         world
     }
@@ -272,6 +279,21 @@ fn a_direct_call_outlives_kills_of_the_daemon_and_of_its_guardian() {
 #[test]
 fn pages_of_the_tutorial_call_our_page_and_are_called_by_it() {
     play("old");
+}
+
+#[test]
+fn where_a_key_is_needed_an_invite_link_leads_into_a_call_and_nothing_else_does() {
+    if is_possible() {
+        World::with("ke", SERVER, &["--access", "key"]).play("key");
+    }
+}
+
+#[test]
+fn pages_that_know_nothing_of_keys_call_behind_one() {
+    if is_possible() {
+        let site = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/site");
+        World::with("kd", SERVER, &["--access", "key", "--web-root", site.to_str().unwrap()]).play("keyed");
+    }
 }
 
 #[test]

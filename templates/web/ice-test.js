@@ -2,10 +2,11 @@
 //
 // For tests: document.documentElement.dataset.verdict is the key of the verdict.
 
+import { takeKey } from "./access.js";
 import { priorityParts } from "./candidates.js";
 import { icon } from "./icons.js";
 import { loopback } from "./loopback.js";
-import { iceProblem } from "./problems.js";
+import { iceProblem, refusalProblem } from "./problems.js";
 import { dress, element, languageListeners, make, notice, number, say, startShell, text } from "./shell.js";
 import { judge, overall } from "./verdicts.js";
 
@@ -28,7 +29,8 @@ function servers() {
 async function useOwn() {
   const response = await fetch("/api/ice", { cache: "no-store" });
   if (!response.ok) {
-    return notice(response.status === 401 ? "keyMissing" : "unavailable");
+    const problem = refusalProblem((await response.json().catch(() => null))?.error) ?? "unavailable";
+    return notice(problem, { act: problem.startsWith("key") ? { key: "keyEnter", run: () => location.assign("/") } : null });
   }
   const { iceServers } = await response.json();
   const relay = iceServers.find((server) => server.username);
@@ -229,4 +231,4 @@ element("form").addEventListener("submit", (event) => {
 element("own").addEventListener("click", () => useOwn().catch(() => notice("unavailable")));
 element("loop").addEventListener("click", loop);
 element("copy-report").addEventListener("click", copyReport);
-useOwn().catch(() => notice("unavailable"));
+takeKey().then(useOwn).catch(() => notice("unavailable"));

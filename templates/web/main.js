@@ -5,8 +5,9 @@
 
 import { Call } from "./call.js";
 import { Chat } from "./chat.js";
-import { knownKey, takeKey } from "./access.js";
+import { knownKey, roomIn, takeKey } from "./access.js";
 import { Journal } from "./journal.js";
+import { askForKey } from "./keyform.js";
 import { Lobby, suggestion } from "./lobby.js";
 import { Media } from "./media.js";
 import { route } from "./route.js";
@@ -21,7 +22,9 @@ import { Transfers } from "./transfer.js";
 /** Milliseconds between two readings of the figures. */
 const MEASURED_EVERY = 1000;
 /** What ends a call, and what can be done about it on this page. */
-const ENDS = { full: "tryAgain", kicked: "joinAgain", serverFull: "tryAgain", tooMany: "tryAgain", roomRefused: null, keyMissing: null, keyWrong: null };
+const ENDS = { full: "tryAgain", kicked: "joinAgain", serverFull: "tryAgain", tooMany: "tryAgain", roomRefused: null };
+/** What only another key mends. */
+const KEY_PROBLEMS = ["keyMissing", "keyEnded", "keyWrong", "keyLimited"];
 /** Problems that pass by themselves. */
 const PASSING = ["signalingLost", "serverRestarting", "mediaLost", "otherLeft", "unavailable"];
 
@@ -31,6 +34,8 @@ const media = new Media();
 const times = { opened: 0 };
 let [call, journal, transfers, history, learn, lastReport] = [null, new Journal(now), null, new History(), null, null];
 let [lobby, stage, chat, signaling] = [];
+/** What was wrong with the key in the address. */
+let linkProblem = null;
 
 globalThis.rtcctl = {
   times,
@@ -107,7 +112,7 @@ function join() {
   const current = call;
   const on = (event, act) => call.addEventListener(event, ({ detail }) => call === current && act(detail));
   on("state", (state) => {
-    if (state === "left" || state in ENDS) {
+    if (state === "left" || state in ENDS || KEY_PROBLEMS.includes(state)) {
       ended(state);
     } else {
       show(state);
@@ -123,11 +128,31 @@ function ended(state) {
   call = null;
   show(state === "left" ? "lobby" : state);
   document.title = "rtcctl";
-  if (state === "left") {
+  if (KEY_PROBLEMS.includes(state)) {
+    refused(state, true);
+  } else if (state === "left") {
     notice(null);
   } else {
     notice(state, { act: ENDS[state] && { key: ENDS[state], run: join } });
   }
+}
+
+/** Asks for a key, and goes on with what needed it. */
+function refused(problem, wasJoining) {
+  const words = linkProblem ?? problem;
+  linkProblem = null;
+  notice(null);
+  show(words);
+  element("form").hidden = true;
+  askForKey(words, (typed) => {
+    element("room").value = roomIn(typed) ?? element("room").value;
+    element("form").hidden = false;
+    show("lobby");
+    signaling.open();
+    if (wasJoining) {
+      join();
+    }
+  });
 }
 
 async function measure() {
@@ -205,17 +230,15 @@ async function start() {
   element("way").value = WAYS.includes(way) ? way : "any";
   element("screen-instead").disabled = !media.canShare;
   show("lobby");
-  const key = await takeKey();
+  linkProblem = (await takeKey()) ?? null;
   signaling = new Signaling();
+  signaling.addEventListener("refused", ({ detail }) => call ?? (KEY_PROBLEMS.includes(detail) && refused(detail, false)));
   const isAtOnce = query.get("join") === "1" || (query.has("room") && element("at-once").checked);
   // Joining needs no camera: its tracks are added when they come.
-  if (isAtOnce && key !== "keyWrong") {
+  if (isAtOnce) {
     join();
   }
   await lobby.open();
-  if (key === "keyWrong") {
-    notice(key);
-  }
   clearOld();
 }
 

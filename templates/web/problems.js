@@ -37,6 +37,17 @@ export function iceProblem({ errorCode: code, errorText: words = "", url = "" })
   return known[code] ?? (code >= 700 ? "ice701udp" : "iceOther");
 }
 
+/** Why the server lets nobody in by what was shown: its word for it, or its sentence. Null if it is about something else. */
+export function refusalProblem(words) {
+  const known = [
+    [/^key_missing$|a key is needed/, "keyMissing"],
+    [/^session_ended$|session has ended/, "keyEnded"],
+    [/^key_wrong$|key is wrong/, "keyWrong"],
+    [/^too_many_tries$|too many tries/, "keyLimited"],
+  ];
+  return known.find(([pattern]) => pattern.test(words ?? ""))?.[1] ?? null;
+}
+
 /** What the answer to a `join` that was refused means; null if it was not refused. */
 export function joinProblem(answer) {
   if (!answer || answer.ok) {
@@ -45,9 +56,6 @@ export function joinProblem(answer) {
   const words = String(answer.error ?? "");
   if (words === "full") {
     return "full";
-  }
-  if (/key/i.test(words)) {
-    return "keyWrong";
   }
   return /too many/i.test(words) ? "tooMany" : "roomRefused";
 }

@@ -2,7 +2,8 @@
 //
 // The socket is opened before somebody joins, so that joining is one message. Its events are told to the journal.
 
-import { joinProblem } from "./problems.js";
+import { knownKey } from "./access.js";
+import { joinProblem, refusalProblem } from "./problems.js";
 
 /** Milliseconds that the server may take to answer before the connection is taken for dead. */
 const ANSWERED_WITHIN = 1200;
@@ -25,7 +26,8 @@ export class Signaling extends EventTarget {
 
   constructor() {
     super();
-    this.#socket = io({ auth: { session: PAGE } });
+    // The key, too: some browsers keep no cookies.
+    this.#socket = io({ auth: (say) => say({ session: PAGE, key: knownKey() ?? undefined }) });
     const socket = this.#socket;
     socket.on("connect", () => {
       this.#note("own", "connect", socket.id);
@@ -53,6 +55,13 @@ export class Signaling extends EventTarget {
     this.#hear("leaved", () => {});
     this.#hear("full", () => this.#over("full"));
     this.#hear("message", (data) => this.#tell("message", data));
+  }
+
+  /** Connects once more, after it was refused. */
+  open() {
+    if (!this.#socket.connected) {
+      this.#socket.connect();
+    }
   }
 
   /** Enters a room, and comes back into it after each interruption until `leave`. */
@@ -159,20 +168,16 @@ export class Signaling extends EventTarget {
     this.#problem(this.#isRestarting ? "serverRestarting" : "signalingLost");
   }
 
-  async #notConnected(error) {
-    if (this.#room === null) {
+  #notConnected(error) {
+    const refusal = refusalProblem(error?.message);
+    if (refusal === null && this.#room === null) {
       return;
     }
     this.#note("own", "connect_error", error?.message ?? error);
-    if (/key|unauthori[sz]ed|forbidden/i.test(`${error?.message} ${error?.data?.code ?? ""}`)) {
-      return this.#over("keyWrong");
+    if (refusal !== null) {
+      return this.#over(refusal);
     }
     this.#problem(this.#isRestarting ? "serverRestarting" : this.#isLost ? "signalingLost" : "unavailable");
-    // A refused handshake looks like any other failure; asked by HTTP, the server says why.
-    const answer = await fetch("/api/ice", { cache: "no-store" }).catch(() => null);
-    if (answer?.status === 401 && this.#room !== null) {
-      this.#over("keyMissing");
-    }
   }
 
   #over(key) {

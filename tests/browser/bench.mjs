@@ -1,4 +1,4 @@
-// How soon people see each other: run by `scripts/bench page`, with URL, CA, NETWORKS and RUNS in the environment.
+// How soon people see each other: run by `scripts/bench page`, with URL, CA, NETWORKS, RUNS and LINK in the environment.
 //
 // "join": from the second one's click to the first frame that both show of the other. "link": from opening an invite
 // link, in a browser that remembers its devices, to the answer that one is in the room.
@@ -61,6 +61,8 @@ function print(name, what, times, target) {
 
 try {
   const [anna, bo] = [await person(0, "red"), await person(1, "blue")];
+  // Past the gate, if there is one: what follows is measured with the session of the link.
+  await Promise.all([anna, bo].map((one) => one.page.goto(process.env.LINK).then(() => one.becomes("lobby"))));
   print("join", "from the second join to the first frame on both sides", await timesOfJoining(anna, bo), 500);
   print("link", "from opening a link with remembered devices to being in the room", await timesOfOpening(anna), 700);
   const complaints = people.flatMap((one) => one.complaints);

@@ -4,7 +4,7 @@ set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd -- "$here/../.." && pwd)
-rtcctl='' runs=15
+rtcctl='' runs=15 access=open
 
 usage() {
     cat <<USAGE
@@ -15,6 +15,7 @@ second join to the first frame on both sides, and from opening an invite link in
 to being in the room, each as \`median [min-max]\` with its target. Needs root, Chromium, certutil, Node.js and npm.
 
   --runs N        how often each is done (15)
+  --key           the same where one needs an invite link
   --rtcctl FILE   measure this rtcctl instead of building one
 USAGE
 }
@@ -30,6 +31,7 @@ while (($#)); do
             usage
             exit 0
             ;;
+        --key) access=key ;;
         --runs | --rtcctl)
             (($# > 1)) || fail 2 "\`$1\` needs a value" "see: scripts/bench page --help"
             if [[ $1 == --runs ]]; then runs=$2; else rtcctl=$(realpath -- "$2"); fi
@@ -59,7 +61,7 @@ trap 'rm -rf "$scratch"' EXIT
 # Chromium gathers no candidate where there is no interface with a default route.
 # shellcheck disable=SC2016 # it is the inner shell that expands
 unshare --net -- bash -euo pipefail -c '
-    rtcctl=$1 home=$2/home runs=$3 bench=$4
+    rtcctl=$1 home=$2/home runs=$3 bench=$4 access=$5
     trap "\"$rtcctl\" --home \"$home\" stop >/dev/null 2>&1 || true" EXIT
     ip link set lo up
     ip link add eth0 type veth peer name far
@@ -67,7 +69,8 @@ unshare --net -- bash -euo pipefail -c '
     ip link set eth0 up
     ip link set far up
     ip route add default via 10.96.0.2
-    "$rtcctl" --home "$home" init --yes --host 10.96.0.1 --reach lan --relay-ip 10.96.0.1 --web-port 8443 --http-port 8080 --turn-port 3478 >"$2/log" 2>&1
+    "$rtcctl" --home "$home" init --yes --host 10.96.0.1 --reach lan --access "$access" --relay-ip 10.96.0.1 --web-port 8443 --http-port 8080 --turn-port 3478 >"$2/log" 2>&1
     "$rtcctl" --home "$home" start >>"$2/log" 2>&1 || { cat "$2/log"; exit 1; }
-    URL=https://10.96.0.1:8443 CA=$home/certs/ca.pem NETWORKS=, RUNS=$runs node "$bench"
-' _ "$rtcctl" "$scratch" "$runs" "$here/bench.mjs"
+    link=$("$rtcctl" --home "$home" --quiet invite)
+    LINK=$link URL=https://10.96.0.1:8443 CA=$home/certs/ca.pem NETWORKS=, RUNS=$runs node "$bench"
+' _ "$rtcctl" "$scratch" "$runs" "$here/bench.mjs" "$access"

@@ -4,6 +4,7 @@ import { setTimeout as after } from "node:timers/promises";
 
 import { calls } from "./calls.mjs";
 import { check, people } from "./cast.mjs";
+import { keys } from "./key.mjs";
 import { old } from "./old.mjs";
 import { pages } from "./pages.mjs";
 import { PATIENCE } from "./person.mjs";
@@ -12,7 +13,7 @@ import { looks } from "./shots.mjs";
 import { talk } from "./talk.mjs";
 import { trouble } from "./trouble.mjs";
 
-const scenarios = { ...calls, ...old, ...pages, ...looks, ...service, ...talk, ...trouble };
+const scenarios = { ...calls, ...keys, ...old, ...pages, ...looks, ...service, ...talk, ...trouble };
 
 async function run(name) {
   await scenarios[name]();

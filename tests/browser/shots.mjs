@@ -36,6 +36,9 @@ const overflow = (page) =>
     return [...out.map((node) => `sticks out: ${node.outerHTML.slice(0, 100)}`), ...cut.map((node) => `cut off: ${node.outerHTML.slice(0, 100)}`)];
   });
 
+/** What is wrong with the page as it is. */
+export const faultsOf = async (page) => [...(await overflow(page)), ...(await violations(page))];
+
 export const looks = {
   async looks() {
     const bo = await person(1, "blue");
@@ -46,7 +49,7 @@ export const looks = {
         const name = `${state}-${size}-${locale.slice(0, 2)}-${scheme}`;
         await anna.page.mouse.move(1, 1);
         await anna.screenshot(name);
-        const found = [...(await overflow(anna.page)), ...(await violations(anna.page))];
+        const found = await faultsOf(anna.page);
         faults.push(...found.map((fault) => `${name}: ${fault}`));
       };
       await walk(anna, bo, `looks ${size} ${locale} ${scheme}`, look);

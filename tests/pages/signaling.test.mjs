@@ -123,7 +123,10 @@ test("each way to be turned away has its own reason", () => {
     [(socket) => socket.goesDown("io server disconnect"), "kicked"],
     [(socket) => [socket.hear("error", "the server is full"), socket.goesDown("io server disconnect")], "serverFull"],
     [(socket) => socket.answer({ ok: false, error: "too many rooms" }), "tooMany"],
-    [(socket) => socket.hear("connect_error", new Error("the key is wrong")), "keyWrong"],
+    [(socket) => socket.hear("connect_error", new Error("the key is wrong: ask for a new invite link")), "keyWrong"],
+    [(socket) => socket.hear("connect_error", new Error("a key is needed: open the invite link")), "keyMissing"],
+    [(socket) => socket.hear("connect_error", new Error("the session has ended: open the invite link again")), "keyEnded"],
+    [(socket) => socket.hear("connect_error", new Error("too many tries with a key or a session: wait")), "keyLimited"],
   ];
   for (const [act, reason] of cases) {
     const { signaling, socket, told } = start();
@@ -133,6 +136,16 @@ test("each way to be turned away has its own reason", () => {
     assert.deepEqual(told.filter(([event]) => event === "refused"), [["refused", reason]]);
     assert.equal(socket.connected, false);
   }
+});
+
+test("who is refused before a room is chosen is told so, and can try again", () => {
+  const { signaling, socket, names } = start();
+  socket.hear("connect_error", new Error("transport error"));
+  assert.deepEqual(names(), []);
+  socket.hear("connect_error", new Error("a key is needed: open the invite link"));
+  assert.deepEqual(names(), ["refused keyMissing"]);
+  signaling.open();
+  assert.equal(socket.connections, 1);
 });
 
 test("a connection that does not answer is replaced, one that does is kept", () => {

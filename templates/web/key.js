@@ -1,0 +1,13 @@
+// Stands in the place of a page that needs a key and does not know it; gives way to it once the key is right.
+
+import { takeKey } from "./access.js";
+import { askForKey } from "./keyform.js";
+import { startShell } from "./shell.js";
+
+startShell();
+const problem = await takeKey();
+if (problem === null) {
+  location.reload();
+} else {
+  askForKey(problem ?? "keyMissing", () => location.reload());
+}
