@@ -55,6 +55,7 @@ impl Scene {
         let [web, http, turn] = [self.web, self.http, self.turn].map(|port| port.to_string());
         let (directory, root) = (self.pebble.directory(), self.pebble.root());
         let mut args = vec!["init", "--yes", "--reach", "domain", "--cert", "acme", "--relay-ip", "127.0.0.1"];
+        args.extend(["--access", "open"]);
         args.extend(["--acme-directory", &directory, "--acme-ca-root", root.to_str().unwrap()]);
         args.extend(["--web-port", &web, "--http-port", &http, "--turn-port", &turn]);
         args.extend(hosts.iter().flat_map(|host| ["--host", host]));
