@@ -147,6 +147,12 @@ impl Home {
         self.state_dir.join("daemon.lock")
     }
 
+    /// The journal of what `init` has changed, with what was there before.
+    #[must_use]
+    pub fn setup_dir(&self) -> PathBuf {
+        self.state_dir.join("setup")
+    }
+
     /// The journal of what happened; one that was put aside lies beside it.
     #[must_use]
     pub fn events_file(&self) -> PathBuf {
@@ -169,6 +175,7 @@ mod tests {
             home.control_socket(),
             home.lock_file(),
             home.events_file(),
+            home.setup_dir(),
             home.guardian_socket(),
             home.notify_socket(),
             home.guardian_lock_file(),

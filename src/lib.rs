@@ -6,7 +6,7 @@
 //!
 //! | folder | subject | decides (pure) | acts |
 //! |---|---|---|---|
-//! | [`setup`] | what `init` does to the machine | `plan`, `answers` | `facts`, `apply` |
+//! | [`setup`] | what `init` does to the machine, and how it is taken back | `plan`, `answers`, `journal::record` | `facts`, `apply`, `undo` |
 //! | [`config`] | YAML text to a typed [`config::Config`] | `resolve`, `lines` | `load` |
 //! | [`supervisor`] | keeps tasks alive | `policy`, `fleet` | `driver`, `watchdog` |
 //! | [`certs`] | what every TLS listener serves now | `leaf` | `local_ca`, `store`, `task` |

@@ -67,7 +67,7 @@ fn yes_sets_a_home_up_with_private_files_and_a_second_run_changes_nothing() {
     let scene = Scene::new();
     let (out, err, code) = told(&mut scene.init(&["--yes", "--reach", "lan", "--host", "call.example"]));
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("10 changes made"), "{out}");
+    assert!(out.contains("11 changes made"), "{out}");
     assert!(out.contains(&format!("https://call.example:{}/", scene.web_port)), "{out}");
     for (name, mode) in [
         ("", 0o700),
@@ -221,7 +221,7 @@ fn a_hand_edited_configuration_is_kept_and_changes_are_shown() {
     assert_eq!(told(&mut scene.init(&flags)).2, 0);
     let edited = scene
         .read("config.yaml")
-        .replace("#user_quota: 12", "user_quota: 3   # few")
+        .replace("#user_quota: 32", "user_quota: 3   # few")
         .replace("hosts: [\"a.example\"]", "hosts:\n  - a.example # ours\n");
     let file = data("config.yaml", &edited);
     std::fs::copy(file.path(), scene.home.join("config.yaml")).unwrap();
@@ -272,7 +272,7 @@ fn the_plan_as_json_tells_what_was_done() {
     let plan: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(plan["schema_version"], 1);
     assert_eq!(plan["applied"], true);
-    assert_eq!(plan["changes"], 10);
+    assert_eq!(plan["changes"], 11);
     assert_eq!(plan["settings"]["reach"]["origin"], "flag");
     assert_eq!(plan["url"], format!("https://a.example:{}/", scene.web_port));
 }

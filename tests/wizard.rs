@@ -90,7 +90,7 @@ fn answers_at_a_terminal_set_a_home_up_and_a_second_run_changes_nothing() {
     wizard.types("y");
     let (shown, code) = wizard.ends();
     assert_eq!(code, 0, "{shown}");
-    assert!(shown.contains("10 changes made"), "{shown}");
+    assert!(shown.contains("11 changes made"), "{shown}");
     assert!(shown.contains("--yes --reach"), "{shown}");
     assert!(shown.contains(&format!(":{web_port}/")), "{shown}");
     assert!(shown.contains('\u{2580}'), "a QR code: {shown}");

@@ -6,8 +6,6 @@
 
 pub mod acme;
 pub mod challenge;
-pub mod dns;
-pub mod dns01;
 pub mod files;
 mod handle;
 pub mod keeper;
@@ -25,5 +23,6 @@ pub mod trust;
 mod work;
 
 pub use handle::{CertHandle, LastAttempt, RenewalState, RenewalView, Served, Source};
+pub use local_ca::sha256_hex;
 pub use store::load_or_issue;
 pub use task::{Certs, Control, Issued};

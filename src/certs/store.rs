@@ -110,15 +110,40 @@ pub fn reissue(config: &Config, home: &Home, now: Now) -> Result<Served> {
     issue(inspection.ca, &inspection.wanted, &Reason::Wished, home, now)
 }
 
-fn issue(
+/// A file that is to be written.
+pub struct NewFile {
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+    pub mode: u32,
+}
+
+/// What [`load_or_issue`] would write for `hosts`, in the order in which it is best written; nothing is written.
+///
+/// # Errors
+/// If what is there cannot be read, or the host gives no randomness.
+pub fn draft(hosts: &[Host], home: &Home, now: Now) -> Result<Vec<NewFile>> {
+    let inspection = inspect(hosts, home, now)?;
+    match inspection.step {
+        Step::Keep => Ok(Vec::new()),
+        Step::Renew(_) => make(inspection.ca, &inspection.wanted, home, now).map(|made| made.files),
+    }
+}
+
+/// A leaf, with a CA if there was none, and the files both are written to.
+struct Made {
+    files: Vec<NewFile>,
+    served: Served,
+}
+
+fn make(
     ca: std::result::Result<LocalCa, Option<String>>,
     wanted: &BTreeSet<String>,
-    reason: &Reason,
     home: &Home,
     now: Now,
-) -> Result<Served> {
-    let files = Files::of(home);
-    create_private_dir(&home.certs_dir())?;
+) -> Result<Made> {
+    let paths = Files::of(home);
+    let mut files = Vec::new();
+    let mut add = |path, text: &str, mode| files.push(NewFile { path, bytes: text.as_bytes().to_vec(), mode });
     let ca = match ca {
         Ok(ca) => ca,
         Err(why) => {
@@ -127,17 +152,33 @@ fn issue(
             }
             let (ca, key) = LocalCa::create(now.wall)?;
             // The key first: a CA without its key is noticed, a key without its CA is as well.
-            write_atomic(&files.ca_key, key.as_bytes(), 0o600)?;
-            write_atomic(&files.ca, ca.certificate_pem.as_bytes(), 0o644)?;
+            add(paths.ca_key, &key, 0o600);
+            add(paths.ca, &ca.certificate_pem, 0o644);
             ca
         }
     };
     let issued = ca.issue(wanted, now.wall)?;
     let chain = format!("{}{}", issued.certificate_pem, ca.certificate_pem);
-    write_atomic(&files.leaf_key, issued.key_pem.as_bytes(), 0o600)?;
-    write_atomic(&files.leaf, chain.as_bytes(), 0o644)?;
+    add(paths.leaf_key, &issued.key_pem, 0o600);
+    add(paths.leaf, &chain, 0o644);
+    let (_, served) = read_pair(&chain, &issued.key_pem, Some(&ca)).map_err(Failure::bug)?;
+    Ok(Made { files, served })
+}
+
+fn issue(
+    ca: std::result::Result<LocalCa, Option<String>>,
+    wanted: &BTreeSet<String>,
+    reason: &Reason,
+    home: &Home,
+    now: Now,
+) -> Result<Served> {
+    create_private_dir(&home.certs_dir())?;
+    let made = make(ca, wanted, home, now)?;
+    for file in &made.files {
+        write_atomic(&file.path, &file.bytes, file.mode)?;
+    }
     info!(%reason, "issued a certificate by the local CA");
-    read_pair(&chain, &issued.key_pem, Some(&ca)).map(|(_, served)| served).map_err(Failure::bug)
+    Ok(made.served)
 }
 
 /// Takes keys back that others may read, as far as this user may.

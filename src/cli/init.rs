@@ -16,11 +16,14 @@ use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::setup::answers::{Answers, Draft, Given, Key, Origin};
 use crate::setup::apply::apply;
-use crate::setup::describe::{as_json, describe};
+use crate::setup::describe::{as_json, describe, objections_as_json};
 use crate::setup::facts;
+use crate::setup::journal::Journal;
+use crate::setup::outside::Outside;
 use crate::setup::plan::{Existing, Objection, Plan, plan};
 use crate::setup::questions::{Prompter as _, ask, open_questions};
 use crate::setup::suggest::Surroundings;
+use crate::setup::undo::{Verb, recover};
 use crate::sys::interrupt;
 
 /// Flags of `init`. Their values are read in one place, together with variables and the answers file.
@@ -39,6 +42,9 @@ pub(super) struct Args {
     /// Read answers from a YAML file
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
+    /// Keep the answers in a file, for --answers
+    #[arg(long, value_name = "FILE")]
+    save_answers: Option<PathBuf>,
     /// Where callers come from: lan, ip or domain
     #[arg(long, value_name = "REACH")]
     reach: Option<String>,
@@ -57,15 +63,9 @@ pub(super) struct Args {
     /// The root certificate of a private authority's own HTTPS
     #[arg(long, value_name = "FILE")]
     acme_ca_root: Option<String>,
-    /// How the authority is shown that the names are ours: auto, http-01, tls-alpn-01 or dns-01
+    /// How the authority is shown that the names are ours: auto, http-01 or tls-alpn-01
     #[arg(long, value_name = "KIND")]
     acme_challenge: Option<String>,
-    /// The program that adds records to the DNS for dns-01; again for each of its arguments
-    #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
-    acme_dns_command: Vec<String>,
-    /// A name for the certificate besides the hosts, like '*.example.org'; repeatable
-    #[arg(long, value_name = "NAME")]
-    acme_name: Vec<String>,
     /// Your own certificate chain in PEM, for files
     #[arg(long, value_name = "FILE")]
     cert_file: Option<String>,
@@ -115,6 +115,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
         let failure = Failure::new(Kind::Usage, "an answer cannot be used");
         complaints.into_iter().fold(failure, Failure::because).hinted("see `rtcctl init --help`")
     })?;
+    look_back(frame, args.dry_run)?;
     let existing = facts::existing(&frame.home)?;
     let surroundings = facts::surroundings();
     let mut terminal = if args.yes { None } else { Terminal::open(frame.colour) };
@@ -132,7 +133,8 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let answers = draft
         .settle(existing.as_ref().map(|existing| &existing.wanted), &surroundings)
         .map_err(|missing| missing_answer(&missing))?;
-    let plan = make_plan(frame, &answers, existing, &surroundings)?;
+    let save_answers = args.save_answers.map(|file| working_dir.join(file));
+    let plan = make_plan(frame, &answers, existing, &surroundings, save_answers)?;
     let changes = plan.changes();
     let shows = !frame.json && (changes > 0 || args.dry_run);
     if shows {
@@ -158,7 +160,28 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     interrupt::catch();
     apply(&plan, &frame.home)?;
     finish(frame, &plan, changes);
-    Ok(ExitCode::SUCCESS)
+    // What is merely unknown is no reason to stop a script.
+    let is_proven = plan.outside.iter().any(|outside| outside.is_proven);
+    Ok(if is_proven { ExitCode::from(Kind::OutsideHost.exit_code()) } else { ExitCode::SUCCESS })
+}
+
+/// What a killed run has left is taken back before anything is looked at.
+fn look_back(frame: &Frame, is_dry: bool) -> Result<()> {
+    if is_dry {
+        if Journal::read(&frame.home)?.is_some_and(|ledger| ledger.cut_off().is_some()) {
+            frame.say(
+                "note: an earlier `init` was cut off; without --dry-run, what it has changed is taken back first\n",
+            );
+        }
+        return Ok(());
+    }
+    let Some(report) = recover(&frame.home)? else { return Ok(()) };
+    frame.say("An earlier `init` was cut off; what it had changed has been taken back.");
+    for deed in report.of(Verb::Leave) {
+        frame.say(&format!("  `{}` stays: {}", deed.path.display(), deed.why));
+    }
+    frame.say("");
+    Ok(())
 }
 
 fn make_plan(
@@ -166,9 +189,17 @@ fn make_plan(
     answers: &Answers,
     existing: Option<Existing>,
     surroundings: &Surroundings,
+    save_answers: Option<PathBuf>,
 ) -> Result<Plan> {
-    let facts = facts::gather(&frame.home, &answers.wanted, existing, surroundings)?;
-    plan(answers, &facts).map_err(|objections| match <[Objection; 1]>::try_from(objections) {
+    let mut facts = facts::gather(&frame.home, &answers.wanted, existing, surroundings)?;
+    if let Some(file) = save_answers {
+        facts::look_at_answers_file(&mut facts, file);
+    }
+    let planned = plan(answers, &facts);
+    if let (Err(objections), true) = (&planned, frame.json) {
+        frame.print_json(&objections_as_json(objections));
+    }
+    planned.map_err(|objections| match <[Objection; 1]>::try_from(objections) {
         Ok([only]) => Failure::operator(only.what).hinted(only.hint),
         Err(several) => {
             let mut failure = Failure::operator(format!("{} things are in the way", several.len()));
@@ -194,6 +225,15 @@ fn finish(frame: &Frame, plan: &Plan, changes: usize) {
         frame.print(&format!("\n{} made", count(changes)));
     }
     frame.print(&format!("\nThe same without questions:\n  {}", plan.one_liner));
+    frame.print("\nThe same as an answers file (`--save-answers FILE` keeps it):");
+    plan.answers.lines().filter(|line| !line.starts_with('#')).for_each(|line| frame.print(&format!("  {line}")));
+    if !plan.outside.is_empty() {
+        frame.print("\nOutside this host:");
+        for Outside { what, hint, is_proven } in &plan.outside {
+            let word = if *is_proven { "must" } else { "check" };
+            frame.print(&format!("  {word:<5} {what}\n        {hint}"));
+        }
+    }
     // The key is in the link from the start: it is what the operator sends to others.
     let url = invitation(&frame.home).unwrap_or_else(|| plan.url.clone());
     frame.print(&format!("\nOnce it is started, callers open:\n  {url}"));
@@ -274,8 +314,6 @@ fn flag_values(args: &Args, key: Key) -> Vec<String> {
         Key::AcmeDirectory => one(&args.acme_directory),
         Key::AcmeCaRoot => one(&args.acme_ca_root),
         Key::AcmeChallenge => one(&args.acme_challenge),
-        Key::AcmeDnsCommand => args.acme_dns_command.clone(),
-        Key::AcmeName => args.acme_name.clone(),
         Key::CertFile => one(&args.cert_file),
         Key::KeyFile => one(&args.key_file),
         Key::Access => one(&args.access),

@@ -22,6 +22,7 @@ mod stop;
 mod top;
 mod turn;
 mod turn_test;
+mod undo;
 mod words;
 
 use std::process::ExitCode;
@@ -84,6 +85,10 @@ enum Command {
     /// The relay: credentials for it, and a test of this or any other
     #[command(subcommand)]
     Turn(turn::Args),
+    /// Take back what the last `init` did
+    Undo(undo::UndoArgs),
+    /// Take back every `init`, and what the service has written
+    Uninstall(undo::UninstallArgs),
     /// Plant a fault in the running service
     #[cfg(feature = "faults")]
     #[command(hide = true)]
@@ -129,6 +134,8 @@ impl Command {
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Turn(args) => turn::run(frame, args),
+            Self::Undo(args) => undo::undo(frame, &args),
+            Self::Uninstall(args) => undo::uninstall(frame, &args),
             #[cfg(feature = "faults")]
             Self::Fault(args) => fault::run(frame, &args),
             Self::Version => {

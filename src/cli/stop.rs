@@ -74,7 +74,7 @@ fn done(frame: &Frame, state: &str, text: &str) -> Result<ExitCode> {
 }
 
 /// What there was to be stopped.
-enum Stopped {
+pub(super) enum Stopped {
     Daemon(Watched),
     /// The daemon had died and waited for its next start.
     GuardianAlone,
@@ -82,7 +82,7 @@ enum Stopped {
 }
 
 /// Stops the daemon and its guardian, and waits until both processes have ended.
-fn stop(frame: &Frame) -> Result<Stopped> {
+pub(super) fn stop(frame: &Frame) -> Result<Stopped> {
     let mut stopped = Stopped::Nothing;
     // One of them may start the other anew while that one ends.
     for _ in 0..ROUNDS {

@@ -1,91 +1,207 @@
-//! Carries a plan out: do and verify, and take everything back if a step fails or Ctrl-C comes.
+//! Carries a plan out, a step at a time: check, note in the journal, do, verify. A step that fails, or Ctrl-C, takes
+//! everything back; what a killed run leaves is taken back by the next one.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::journal::Journal;
+use super::journal::image::{draft_of, keep, look, print, sync_parent};
+use super::journal::record::{Effect, Now, Record};
 use super::plan::{Action, Plan, Step, Subject};
+use super::undo::{Extent, Report, rolled_back, take_back};
 use crate::certs::leaf;
-use crate::certs::store::inspect;
+use crate::certs::store::{draft, inspect};
 use crate::certs::{Served, load_or_issue};
-use crate::config::{Secret, Secrets, load, load_config, new_access_key, render_secrets, with_access_key};
+use crate::config::{Secret, Secrets, load, new_access_key, render_secrets, with_access_key};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::clock;
-use crate::sys::fs::{create_private_dir, read_to_string, write_atomic};
+use crate::sys::fault;
+use crate::sys::fs::{read_to_string, write_atomic_by};
 use crate::sys::interrupt::interrupted;
 
 /// A TURN secret has this many random bytes.
 const SECRET_BYTES: usize = 32;
 
-/// What a path was before it was touched.
-#[derive(Debug)]
-enum Before {
-    Absent,
-    File { bytes: Vec<u8>, mode: u32 },
+/// What a file is to hold.
+struct Content {
+    bytes: Vec<u8>,
+    /// What it must hold until then.
+    base: Option<String>,
 }
 
-/// What was touched, in order.
-#[derive(Debug, Default)]
-struct Journal {
-    entries: Vec<(PathBuf, Before)>,
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self { bytes: text.into_bytes(), base: None }
+    }
 }
 
 /// Carries the plan out, step by step, and gives the certificate that will be served.
 ///
 /// # Errors
 /// The step's own failure if nothing was changed yet; `Kind::RolledBack` if what was changed has been taken back;
-/// `Kind::Interrupted` after Ctrl-C, with everything taken back.
+/// `Kind::Interrupted` after Ctrl-C, with everything taken back; `Kind::Locked` if another run is at work.
 pub fn apply(plan: &Plan, home: &Home) -> Result<Served> {
-    let mut journal = Journal::default();
-    let done = plan
-        .steps
-        .iter()
-        .filter(|step| step.action != Action::Keep)
-        .try_for_each(|step| {
-            stop_if_interrupted()?;
-            journal.remember(&step.path)?;
-            carry_out(step, plan, home)
-        })
-        .and_then(|()| verify(plan, home));
-    done.map_err(|failure| journal.take_back(failure))
+    if plan.changes() == 0 {
+        return verify(plan, home);
+    }
+    // Everything that is to be written is known before the first change.
+    let contents = contents(plan, home)?;
+    stop_if_interrupted()?;
+    let mut journal = Journal::create(home)?;
+    match carry_out(plan, home, &contents, &mut journal) {
+        Ok(served) => Ok(served),
+        Err(failure) => {
+            let report = take_back(home, journal, Extent::CutOff).unwrap_or_else(|why| {
+                // What is left of it is taken back by the next run.
+                Report { deeds: vec![super::undo::stuck(home, &why)] }
+            });
+            Err(rolled_back(failure, &report))
+        }
+    }
+}
+
+fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, journal: &mut Journal) -> Result<Served> {
+    if journal.ledger().cut_off().is_some() {
+        return Err(changed_meanwhile("another `init` was cut off since this plan was made"));
+    }
+    let run = journal.ledger().next_run();
+    let at = OffsetDateTime::from(clock::now().wall).truncate_to_second().format(&Rfc3339).unwrap_or_default();
+    journal.write(Record::Began { run, at, what: plan.one_liner.clone() })?;
+    for step in plan.steps.iter().filter(|step| step.action != Action::Keep) {
+        stop_if_interrupted()?;
+        match step.subject {
+            Subject::Folder => make_folder(step, run, journal)?,
+            Subject::Config | Subject::Secrets | Subject::Certificates | Subject::Answers => {
+                let content = contents
+                    .get(&step.path)
+                    .ok_or_else(|| changed_meanwhile(&format!("`{}` needs no change any more", step.path.display())))?;
+                write_file(step, content, run, journal)?;
+            }
+        }
+    }
+    let served = verify(plan, home)?;
+    journal.write(Record::Finished { run })?;
+    Ok(served)
+}
+
+fn make_folder(step: &Step, run: u32, journal: &mut Journal) -> Result<()> {
+    if journal.ledger().folders.contains(&step.path) && step.path.is_dir() {
+        return Ok(());
+    }
+    if step.path.symlink_metadata().is_ok() {
+        return Err(changed_meanwhile(&format!("`{}` is there by now", step.path.display())));
+    }
+    journal.will(run, Effect::Folder { path: step.path.clone() })?;
+    let failed =
+        |error| Failure::operator(format!("cannot create the folder `{}`", step.path.display())).caused_by(error);
+    DirBuilder::new().mode(step.mode).create(&step.path).map_err(failed)?;
+    sync_parent(&step.path);
+    fault::moment("setup");
+    verify_mode(step)
+}
+
+fn write_file(step: &Step, content: &Content, run: u32, journal: &mut Journal) -> Result<()> {
+    let path = behind_links(&step.path)?;
+    let now = look(&path)?;
+    match (step.action, &now) {
+        (Action::Create, Now::Absent) | (Action::Change, Now::File(_)) => {}
+        (_, Now::Absent) => return Err(changed_meanwhile(&format!("`{}` is gone by now", path.display()))),
+        (_, Now::File(_)) => return Err(changed_meanwhile(&format!("`{}` is there by now", path.display()))),
+        (_, Now::Other) => {
+            return Err(Failure::operator(format!("`{}` is no plain file", path.display()))
+                .hinted("move it away, or choose another home by `--home DIR`"));
+        }
+    }
+    if let (Some(text), Now::File(now)) = (&content.base, &now)
+        && *now.sha256 != print(text.as_bytes(), 0).sha256
+    {
+        return Err(changed_meanwhile(&format!("`{}` was edited meanwhile", path.display())));
+    }
+    let name = format!("before-{run}-{}", journal.next_step(run));
+    let before = keep(&path, journal.folder(), &name)?;
+    fault::moment("setup");
+    let owner = path.metadata().ok().map(|found| (found.uid(), found.gid()));
+    let after = print(&content.bytes, step.mode);
+    let is_ours = step.subject == Subject::Certificates;
+    journal.will(run, Effect::File { path: path.clone(), before, after: after.clone(), is_ours })?;
+    write_atomic_by(&draft_of(&path), &path, &content.bytes, step.mode)?;
+    fault::moment("setup");
+    if let Some((user, group)) = owner {
+        // It stays whose it was, as far as this user may say so.
+        let _ = chown(&path, Some(user), Some(group));
+    }
+    match look(&path)? {
+        Now::File(found) if found == after => Ok(()),
+        Now::File(found) if found.sha256 == after.sha256 => verify_mode(step),
+        Now::Absent | Now::File(_) | Now::Other => {
+            Err(Failure::operator(format!("`{}` is not what was written", path.display()))
+                .hinted("look for another program that writes it, and for the health of the disk"))
+        }
+    }
+}
+
+/// Where a link leads: it stays, and what it leads to is changed.
+fn behind_links(path: &Path) -> Result<PathBuf> {
+    if !path.is_symlink() {
+        return Ok(path.to_path_buf());
+    }
+    std::fs::canonicalize(path).map_err(|error| {
+        let what = format!("`{}` is a link that leads nowhere", path.display());
+        let failure = Failure::operator(what).hinted("remove it, or make what it should lead to");
+        if error.kind() == ErrorKind::NotFound { failure } else { failure.caused_by(error) }
+    })
+}
+
+fn changed_meanwhile(what: &str) -> Failure {
+    Failure::operator("the host is not as it was when this plan was made")
+        .because(what)
+        .hinted("run `rtcctl init` again")
 }
 
 fn stop_if_interrupted() -> Result<()> {
     if interrupted() { Err(Failure::new(Kind::Interrupted, "interrupted")) } else { Ok(()) }
 }
 
-fn carry_out(step: &Step, plan: &Plan, home: &Home) -> Result<()> {
-    match step.subject {
-        Subject::Folder => create_private_dir(&step.path),
-        Subject::Config => write_atomic(&step.path, plan.config_text.as_bytes(), step.mode),
-        Subject::Secrets => {
-            let key = new_access_key()?;
-            let text = if step.action == Action::Change {
-                let text = read_to_string(&step.path)?;
-                with_access_key(&text, &key).ok_or_else(|| {
-                    Failure::operator(format!(
-                        "no access key can be added to `{}` as it is written",
-                        step.path.display()
-                    ))
-                    .hinted("give each of its keys a line of its own")
-                })?
-            } else {
-                render_secrets(&Secrets { access_key: Some(key), ..Secrets::of_turn(vec![new_secret()?]) })
-            };
-            write_atomic(&step.path, text.as_bytes(), step.mode)
-        }
-        // All four are made at once, after the last of them was remembered.
-        Subject::Certificates if is_last_certificate(step, plan) => {
-            let config = load_config(home)?.config;
-            load_or_issue(&config, home, clock::now()).map(drop)
-        }
-        Subject::Certificates => Ok(()),
+/// The bytes of every file that changes.
+fn contents(plan: &Plan, home: &Home) -> Result<BTreeMap<PathBuf, Content>> {
+    let mut contents = BTreeMap::new();
+    let changing =
+        |subject| plan.steps.iter().filter(move |step| step.subject == subject && step.action != Action::Keep);
+    for step in changing(Subject::Config) {
+        let base = plan.config_before.clone();
+        contents.insert(step.path.clone(), Content { bytes: plan.config_text.clone().into_bytes(), base });
     }
-}
-
-fn is_last_certificate(step: &Step, plan: &Plan) -> bool {
-    let changing = |other: &&Step| other.subject == Subject::Certificates && other.action != Action::Keep;
-    plan.steps.iter().rfind(changing).is_some_and(|last| last.path == step.path)
+    for step in changing(Subject::Answers) {
+        contents.insert(step.path.clone(), plan.answers.clone().into());
+    }
+    for step in changing(Subject::Secrets) {
+        let key = new_access_key()?;
+        let content = if step.action == Action::Change {
+            let text = read_to_string(&step.path)?;
+            let bytes = with_access_key(&text, &key).ok_or_else(|| {
+                let path = step.path.display();
+                Failure::operator(format!("no access key can be added to `{path}` as it is written"))
+                    .hinted("give each of its keys a line of its own")
+            })?;
+            Content { bytes: bytes.into_bytes(), base: Some(text) }
+        } else {
+            let secrets = Secrets { access_key: Some(key), ..Secrets::of_turn(vec![new_secret()?]) };
+            render_secrets(&secrets).into()
+        };
+        contents.insert(step.path.clone(), content);
+    }
+    if changing(Subject::Certificates).next().is_some() {
+        let files = draft(&plan.hosts, home, clock::now())?.into_iter();
+        contents.extend(files.map(|file| (file.path, Content { bytes: file.bytes, base: None })));
+    }
+    Ok(contents)
 }
 
 /// 256 bits from the operating system, in hexadecimal.
@@ -104,72 +220,20 @@ fn verify(plan: &Plan, home: &Home) -> Result<Served> {
     if inspection.step != leaf::Step::Keep {
         return Err(Failure::operator("the certificate that was made is not the one that is wanted"));
     }
-    for step in plan.steps.iter().filter(|step| step.action != Action::Keep) {
-        let metadata = std::fs::metadata(&step.path)
-            .map_err(|error| Failure::operator(format!("cannot find `{}`", step.path.display())).caused_by(error))?;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode != step.mode {
-            let path = step.path.display();
-            return Err(Failure::operator(format!("`{path}` has the mode {mode:04o} instead of {:04o}", step.mode))
-                .hinted("choose a home on a file system that keeps permissions"));
-        }
-    }
+    plan.steps.iter().filter(|step| step.action != Action::Keep).try_for_each(verify_mode)?;
     load_or_issue(&config, home, clock::now())
 }
 
-impl Journal {
-    fn remember(&mut self, path: &Path) -> Result<()> {
-        let cannot = |error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error);
-        let before = match std::fs::symlink_metadata(path) {
-            Err(_) => Before::Absent,
-            Ok(metadata) if metadata.is_dir() => return Ok(()),
-            Ok(metadata) => {
-                let bytes = std::fs::read(path).map_err(cannot)?;
-                Before::File { bytes, mode: metadata.permissions().mode() & 0o777 }
-            }
-        };
-        self.entries.push((path.to_path_buf(), before));
-        Ok(())
+fn verify_mode(step: &Step) -> Result<()> {
+    let path = step.path.display();
+    let metadata = std::fs::metadata(&step.path)
+        .map_err(|error| Failure::operator(format!("cannot find `{path}`")).caused_by(error))?;
+    let mode = metadata.mode() & 0o777;
+    if mode == step.mode {
+        return Ok(());
     }
-
-    /// Restores what was touched, newest first, and says so.
-    fn take_back(self, failure: Failure) -> Failure {
-        let mut touched = false;
-        let mut left: Vec<String> = Vec::new();
-        for (path, before) in self.entries.iter().rev() {
-            let restored = match before {
-                Before::Absent => match std::fs::symlink_metadata(path) {
-                    Err(_) => continue,
-                    Ok(metadata) if metadata.is_dir() => std::fs::remove_dir(path).is_ok(),
-                    Ok(_) => std::fs::remove_file(path).is_ok(),
-                },
-                Before::File { bytes, .. } if std::fs::read(path).is_ok_and(|now| now == *bytes) => continue,
-                Before::File { bytes, mode } => write_atomic(path, bytes, *mode).is_ok(),
-            };
-            touched = true;
-            if !restored {
-                left.push(format!("`{}`", path.display()));
-            }
-        }
-        if !touched && failure.kind() == Kind::Interrupted {
-            return Failure::new(Kind::Interrupted, format!("{}; nothing was changed", failure.message()));
-        }
-        if !touched {
-            return failure;
-        }
-        let kind = if failure.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::RolledBack };
-        let mut whole = Failure::new(kind, format!("{}; what was changed has been taken back", failure.message()));
-        if !left.is_empty() {
-            whole = whole.because(format!("this could not be taken back: {}", left.join(", ")));
-        }
-        for cause in failure.causes() {
-            whole = whole.because(cause.as_str());
-        }
-        for hint in failure.hints() {
-            whole = whole.hinted(hint.as_str());
-        }
-        whole
-    }
+    Err(Failure::operator(format!("`{path}` has the mode {mode:04o} instead of {:04o}", step.mode))
+        .hinted("choose a home on a file system that keeps permissions"))
 }
 
 #[cfg(test)]
@@ -179,58 +243,70 @@ mod tests {
     use crate::setup::facts::gather;
     use crate::setup::plan::plan;
     use crate::setup::suggest::Surroundings;
+    use crate::sys::fs::{create_private_dir, write_atomic};
 
-    #[test]
-    fn what_was_touched_is_as_it_was_after_taking_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, new, old) = (dir.path().join("d"), dir.path().join("d/new"), dir.path().join("old"));
-        write_atomic(&old, b"before", 0o640).unwrap();
-        let mut journal = Journal::default();
-        for path in [&folder, &new, &old] {
-            journal.remember(path).unwrap();
-        }
-        create_private_dir(&folder).unwrap();
-        write_atomic(&new, b"x", 0o600).unwrap();
-        write_atomic(&old, b"after", 0o600).unwrap();
-        let failure = journal.take_back(Failure::operator("disk full").hinted("free some space"));
-        assert_eq!(failure.kind(), Kind::RolledBack);
-        assert_eq!(failure.hints(), ["free some space"]);
-        assert!(!folder.exists());
-        assert_eq!(std::fs::read(&old).unwrap(), b"before");
-        assert_eq!(old.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    fn planned(home: &Home, pairs: &[(Key, &str)]) -> Plan {
+        let given = |value: &str| Given { origin: Origin::Flag, values: vec![value.to_owned()] };
+        let given = pairs.iter().map(|(key, value)| (*key, given(value))).collect();
+        let existing = super::super::facts::existing(home).unwrap();
+        let wanted = existing.as_ref().map(|existing| &existing.wanted);
+        let answers = Draft::read(&given, Path::new("/")).unwrap().settle(wanted, &Surroundings::default()).unwrap();
+        let mut facts = gather(home, &answers.wanted, existing, &Surroundings::default()).unwrap();
+        // Whether this machine's ports are free is not the question.
+        facts.taken.clear();
+        plan(&answers, &facts).unwrap()
     }
 
     #[test]
     fn a_step_that_fails_halfway_leaves_the_home_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::under(&dir.path().join("home"));
-        let reach = (Key::Reach, Given { origin: Origin::Flag, values: vec!["lan".to_owned()] });
-        let answers =
-            Draft::read(&[reach].into(), Path::new("/")).unwrap().settle(None, &Surroundings::default()).unwrap();
-        let mut facts = gather(&home, &answers.wanted, None, &Surroundings::default()).unwrap();
-        // Whether this machine's ports are free is not the question.
-        facts.taken.clear();
-        let plan = plan(&answers, &facts).unwrap();
+        let plan = planned(&home, &[(Key::Reach, "lan")]);
         // The draft of the leaf's key cannot be made, after the configuration, secrets and the CA were written.
-        let obstacle = home.certs_dir().join(format!(".leaf.key.{}.new", std::process::id()));
-        create_private_dir(&obstacle).unwrap();
+        let obstacle = draft_of(&home.certs_dir().join("leaf.key"));
+        create_private_dir(&home.certs_dir()).unwrap();
+        let failure = apply(&plan, &home).unwrap_err();
+        assert!(failure.to_string().contains("is there by now"), "{failure}");
+        create_private_dir(&obstacle.join("full")).unwrap();
+        let plan = planned(&home, &[(Key::Reach, "lan")]);
         let failure = apply(&plan, &home).unwrap_err();
         assert_eq!(failure.kind(), Kind::RolledBack, "{failure}");
-        std::fs::remove_dir(&obstacle).unwrap();
         let left: Vec<_> =
             std::fs::read_dir(home.config_dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["certs"], "what was there before stays, nothing else");
+        std::fs::remove_dir_all(&obstacle).unwrap();
         assert_eq!(std::fs::read_dir(home.certs_dir()).unwrap().count(), 0);
         apply(&plan, &home).unwrap();
     }
 
     #[test]
-    fn a_failure_before_any_change_stays_what_it_is() {
+    fn a_plan_that_has_been_overtaken_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::default();
-        journal.remember(&dir.path().join("absent")).unwrap();
-        let failure = Failure::operator("cannot create");
-        assert_eq!(journal.take_back(failure.clone()), failure);
+        let home = Home::under(&dir.path().join("home"));
+        apply(&planned(&home, &[(Key::Reach, "lan")]), &home).unwrap();
+        let change = planned(&home, &[(Key::WebPort, "9443")]);
+        let edited = change.config_before.clone().unwrap() + "# mine\n";
+        write_atomic(&home.config_file(), edited.as_bytes(), 0o644).unwrap();
+        let failure = apply(&change, &home).unwrap_err();
+        assert!(failure.to_string().contains("was edited meanwhile"), "{failure}");
+        assert_eq!(std::fs::read_to_string(home.config_file()).unwrap(), edited);
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_changed_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::under(&dir.path().join("home"));
+        apply(&planned(&home, &[(Key::Reach, "lan")]), &home).unwrap();
+        let real = dir.path().join("real.yaml");
+        std::fs::rename(home.config_file(), &real).unwrap();
+        std::os::unix::fs::symlink(&real, home.config_file()).unwrap();
+        let before = std::fs::read(&real).unwrap();
+        apply(&planned(&home, &[(Key::WebPort, "9443")]), &home).unwrap();
+        assert!(home.config_file().is_symlink() && std::fs::read(&real).unwrap() != before);
+        let journal = Journal::open(&home).unwrap().unwrap();
+        let report = take_back(&home, journal, Extent::Last).unwrap();
+        assert_eq!(report.deeds.len(), 1, "{report:?}");
+        assert_eq!(std::fs::read(&real).unwrap(), before);
     }
 
     #[test]

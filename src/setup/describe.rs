@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::plan::{Action, Plan, Step, Subject};
+use super::plan::{Action, Objection, Plan, Step, Subject};
 
 impl Action {
     fn word(self) -> &'static str {
@@ -59,12 +59,20 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
     let settings: serde_json::Map<String, Value> = plan
         .settings
         .iter()
-        .map(|setting| (setting.key.answer(), json!({ "value": setting.value, "origin": setting.origin.to_string() })))
+        .map(|setting| {
+            (setting.key.answer(), {
+                let origin = setting.origin.to_string();
+                json!({ "value": setting.value, "origin": origin, "why": setting.why })
+            })
+        })
         .collect();
     let steps: Vec<Value> = plan
         .steps
         .iter()
-        .map(|step| json!({ "action": step.action.word(), "path": step.path, "mode": format!("{:04o}", step.mode) }))
+        .map(|step| {
+            let mode = format!("{:04o}", step.mode);
+            json!({ "action": step.action.word(), "path": step.path, "mode": mode, "note": step.note })
+        })
         .collect();
     let ports: Vec<Value> = plan
         .ports
@@ -73,17 +81,36 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
             json!({ "transport": port.transport.to_string(), "first": port.ports.start(), "last": port.ports.end(), "why": port.why })
         })
         .collect();
+    let firewall: serde_json::Map<String, Value> =
+        plan.firewall.iter().map(|(tool, commands)| (tool.program().to_owned(), json!(commands))).collect();
+    let outside: Vec<Value> = plan
+        .outside
+        .iter()
+        .map(|outside| json!({ "what": outside.what, "hint": outside.hint, "proven": outside.is_proven }))
+        .collect();
     json!({
         "schema_version": 1,
         "applied": applied,
         "changes": plan.changes(),
         "settings": settings,
         "files": steps,
+        "difference": plan.difference,
         "ports": ports,
+        "firewall": firewall,
         "url": plan.url,
         "one_liner": plan.one_liner,
+        "answers": plan.answers,
+        "outside": outside,
         "next": plan.next,
     })
+}
+
+/// Why there is no plan, as data.
+#[must_use]
+pub fn objections_as_json(objections: &[Objection]) -> Value {
+    let objections: Vec<Value> =
+        objections.iter().map(|objection| json!({ "what": objection.what, "hint": objection.hint })).collect();
+    json!({ "schema_version": 1, "applied": false, "objections": objections })
 }
 
 fn shown(step: &Step) -> String {

@@ -2,24 +2,32 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
 use super::answers::Key;
 use super::firewall::Tool;
-use super::plan::{Certificates, Existing, Facts, Taken, folders};
+use super::plan::{Certificates, Existing, Facts, NameFault, Taken, folders};
 use super::suggest::Surroundings;
 use super::wanted::Wanted;
 use crate::certs::files::check_files;
 use crate::certs::leaf::Step;
+use crate::certs::preflight::{Objection, look};
 use crate::certs::store::{Files, inspect};
-use crate::config::{CertSource, host_facts, load_config, load_secrets};
+use crate::config::{CertSource, Reach, host_facts, is_public_host, load_config, load_secrets};
 use crate::error::Result;
 use crate::home::Home;
 use crate::sys::clock;
 use crate::sys::net::{Family, default_source, local_addresses};
 use crate::sys::ports::{Transport, holder};
+
+/// How long the DNS may take to say something against a name.
+const NAMES_WITHIN: Duration = Duration::from_secs(3);
 
 /// What defaults depend on.
 #[must_use]
@@ -42,7 +50,8 @@ pub fn existing(home: &Home) -> Result<Option<Existing>> {
     }
     let resolved = load_config(home)?;
     let text = crate::sys::fs::read_to_string(&home.config_file())?;
-    Ok(Some(Existing { text, wanted: Wanted::of(&resolved) }))
+    let mode = home.config_file().metadata().map_or(0o644, |found| found.mode() & 0o777);
+    Ok(Some(Existing { text, wanted: Wanted::of(&resolved), mode }))
 }
 
 /// What the plan depends on, once it is known what is wanted.
@@ -80,8 +89,36 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         lacks_web_root: wanted.web_root.as_ref().is_some_and(|root| !root.is_dir()),
         certificate_fault: certificate_fault(wanted),
         is_running: home.control_socket().exists(),
+        answers_file: None,
+        lacks_answers_folder: false,
+        names: names(wanted),
         firewalls: Tool::ALL.into_iter().filter(|tool| is_installed(tool.program())).collect(),
     })
+}
+
+/// Adds what is known of the file that the answers are to be kept in.
+pub fn look_at_answers_file(facts: &mut Facts, file: PathBuf) {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    facts.lacks_answers_folder = file.is_dir() || access(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_err();
+    let before = std::fs::read(&file).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    facts.answers_file = Some((file, before));
+}
+
+/// What the DNS says against the names, as far as it answers in time. Names that no authority certifies are not asked for.
+fn names(wanted: &Wanted) -> Vec<NameFault> {
+    if wanted.reach != Reach::Domain {
+        return Vec::new();
+    }
+    let hosts = wanted.hosts.iter().filter(|host| is_public_host(host)).cloned().collect();
+    let own = wanted.public_ips.clone();
+    let (sender, receiver) = mpsc::channel();
+    let asking = thread::Builder::new().name("names".to_owned()).spawn(move || {
+        // Whoever waited may have gone on.
+        let _ = sender.send(look(&hosts, &own, None));
+    });
+    let found = asking.ok().and_then(|_| receiver.recv_timeout(NAMES_WITHIN).ok()).unwrap_or_default();
+    let fault = |found: Objection| NameFault { what: found.what, hint: found.hint, is_proven: found.is_certain };
+    found.into_iter().map(fault).collect()
 }
 
 /// Why the operator's own pair, or the root of a private authority, cannot be used.
@@ -90,9 +127,6 @@ fn certificate_fault(wanted: &Wanted) -> Option<String> {
     match certificate.source {
         CertSource::SelfSigned => None,
         CertSource::Acme => {
-            if let Some(fault) = crate::certs::dns01::objection(&certificate.dns_command) {
-                return Some(fault);
-            }
             let root = certificate.ca_root.as_ref()?;
             let read = crate::sys::fs::read_to_string(root);
             match read {
@@ -168,13 +202,14 @@ fn taken(wanted: &Wanted, existing: Option<&Wanted>) -> Vec<Taken> {
         .chain(turn_tcp)
         .filter_map(|(key, transport, port, old)| {
             let port = port.filter(|port| Some(*port) != old)?;
-            let why = problem(transport, port)?;
-            Some(Taken { key, what: format!("cannot use port {port}/{transport}"), why })
+            let (why, holder) = problem(transport, port)?;
+            Some(Taken { key, what: format!("cannot use port {port}/{transport}"), why, holder })
         })
         .collect()
 }
 
-fn problem(transport: Transport, port: u16) -> Option<String> {
+/// Why the port cannot be had, and the name of the process that has it.
+fn problem(transport: Transport, port: u16) -> Option<(String, Option<String>)> {
     for address in [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)] {
         let address = SocketAddr::new(address, port);
         let tried = match transport {
@@ -185,12 +220,12 @@ fn problem(transport: Transport, port: u16) -> Option<String> {
         let kind = error.kind();
         if kind == ErrorKind::AddrInUse {
             return Some(match holder(transport, port) {
-                Some(holder) => format!("`{holder}` listens there"),
-                None => "another process, hidden from this user, listens there".to_owned(),
+                Some(holder) => (format!("`{holder}` listens there"), Some(holder.name)),
+                None => ("another process, hidden from this user, listens there".to_owned(), None),
             });
         }
         if kind == ErrorKind::PermissionDenied {
-            return Some("ports below 1024 need root".to_owned());
+            return Some(("ports below 1024 need root".to_owned(), None));
         }
         // Anything else is a family that this host does not have.
     }

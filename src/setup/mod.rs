@@ -2,13 +2,18 @@
 
 pub mod answers;
 pub mod apply;
+pub mod blockers;
+pub mod by_product;
 pub mod certificate;
 pub mod describe;
 pub mod facts;
 pub mod firewall;
+pub mod journal;
 mod one_liner;
+pub mod outside;
 pub mod plan;
 pub mod questions;
 pub mod settings;
 pub mod suggest;
+pub mod undo;
 pub mod wanted;

@@ -6,8 +6,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, Key};
+use super::blockers::taken_hint;
 use super::firewall::Tool;
-use super::one_liner::one_liner;
+use super::one_liner::{answers_file, one_liner};
+use super::outside::{Outside, outside};
 use super::settings::{Setting, settings};
 use super::suggest::Surroundings;
 use super::wanted::Wanted;
@@ -39,6 +41,20 @@ pub struct Facts {
     pub certificate_fault: Option<String>,
     /// A daemon of this home seems to run.
     pub is_running: bool,
+    /// Where the answers are to be kept, and what is there.
+    pub answers_file: Option<(PathBuf, Option<String>)>,
+    /// It cannot be kept there.
+    pub lacks_answers_folder: bool,
+    /// What the DNS says against the names that callers use.
+    pub names: Vec<NameFault>,
+}
+
+/// Something that is wrong with a name, where it is administered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameFault {
+    pub what: String,
+    pub hint: String,
+    pub is_proven: bool,
 }
 
 /// The configuration that is there already.
@@ -46,6 +62,8 @@ pub struct Facts {
 pub struct Existing {
     pub text: String,
     pub wanted: Wanted,
+    /// The permission bits of its file, which stay.
+    pub mode: u32,
 }
 
 /// What has to be done about the certificates, in words; `None`: nothing.
@@ -65,6 +83,8 @@ pub struct Taken {
     pub key: Key,
     pub what: String,
     pub why: String,
+    /// The name of the process that has it, as far as this user may know.
+    pub holder: Option<String>,
 }
 
 /// Why the plan cannot be carried out, and what to do.
@@ -83,11 +103,18 @@ pub struct Plan {
     /// Commands to show; empty if they are to be skipped.
     pub firewall: Vec<(Tool, Vec<String>)>,
     pub shows_firewall: bool,
+    pub hosts: Vec<Host>,
     pub config_text: String,
+    /// The configuration as it was when this was decided.
+    pub config_before: Option<String>,
     /// Lines of an existing configuration that go and come.
     pub difference: Vec<String>,
     pub url: String,
     pub one_liner: String,
+    /// The same as a file of answers.
+    pub answers: String,
+    /// What this host cannot do by itself.
+    pub outside: Vec<Outside>,
     pub next: String,
 }
 
@@ -115,6 +142,7 @@ pub enum Subject {
     Config,
     Secrets,
     Certificates,
+    Answers,
 }
 
 /// A port or a range that has to be reachable.
@@ -147,10 +175,8 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         });
     }
     for taken in &facts.taken {
-        objections.push(Objection {
-            what: format!("{}: {}", taken.what, taken.why),
-            hint: format!("choose another port by `{} N`, or stop what holds it", taken.key.flag()),
-        });
+        objections
+            .push(Objection { what: format!("{}: {}", taken.what, taken.why), hint: taken_hint(taken, &facts.home) });
     }
     objections.extend(addresses_and_folders(wanted, facts));
     let config_text = match config_text(wanted, facts) {
@@ -170,7 +196,19 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         Vec::new()
     };
     let before = facts.existing.as_ref().map(|existing| existing.text.as_str());
-    let steps = steps(facts, &config_text, wanted.access);
+    let mut steps = steps(facts, &config_text, wanted.access);
+    let answers_text = answers_file(wanted, &facts.surroundings);
+    steps.extend(facts.answers_file.as_ref().map(|(path, before)| Step {
+        action: match before {
+            None => Action::Create,
+            Some(before) if *before == answers_text => Action::Keep,
+            Some(_) => Action::Change,
+        },
+        path: path.clone(),
+        mode: 0o644,
+        subject: Subject::Answers,
+        note: "these answers, for `--answers`".to_owned(),
+    }));
     let changes_anything = steps.iter().any(|step| step.action != Action::Keep);
     let next = match (facts.is_running, changes_anything) {
         (false, _) => "start",
@@ -184,9 +222,13 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         firewall,
         shows_firewall: answers.show_firewall,
         difference: before.map(|before| difference(before, &config_text)).unwrap_or_default(),
+        hosts: wanted.hosts.clone(),
         config_text,
+        config_before: before.map(str::to_owned),
         url: url(wanted),
         one_liner: one_liner(wanted, facts),
+        answers: answers_text,
+        outside: outside(wanted, facts),
         next: format!("rtcctl{} {next}", facts.home.flag()),
     })
 }
@@ -206,9 +248,13 @@ fn addresses_and_folders(wanted: &Wanted, facts: &Facts) -> Vec<Objection> {
     if let Some(fault) = &facts.certificate_fault {
         objections.push(Objection {
             what: fault.clone(),
-            hint: "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` and `--acme-dns-command` for an \
-                   authority"
-                .to_owned(),
+            hint: "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` for an authority".to_owned(),
+        });
+    }
+    if facts.lacks_answers_folder {
+        objections.push(Objection {
+            what: "the folder of the answers file is not there, or cannot be written".to_owned(),
+            hint: "give another file by `--save-answers`".to_owned(),
         });
     }
     if let Some(root) = wanted.web_root.as_ref().filter(|_| facts.lacks_web_root) {
@@ -271,7 +317,7 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
         path: path.clone(),
         mode: 0o700,
         subject: Subject::Folder,
-        note: String::new(),
+        note: if *path == home.setup_dir() { "what was there before, for `rtcctl undo`" } else { "" }.to_owned(),
     };
     let mut steps: Vec<Step> = facts.missing_folders.iter().map(folder).collect();
     let config = match &facts.existing {
@@ -279,8 +325,9 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
         Some(existing) if existing.text == config_text => Action::Keep,
         Some(_) => Action::Change,
     };
+    let config_mode = facts.existing.as_ref().map_or(0o644, |existing| existing.mode);
     let file = |action, path, mode, subject, note: &str| Step { action, path, mode, subject, note: note.to_owned() };
-    steps.push(file(config, home.config_file(), 0o644, Subject::Config, "every key documented"));
+    steps.push(file(config, home.config_file(), config_mode, Subject::Config, "every key documented"));
     let (secrets, note) = match (facts.has_secrets, access) {
         (false, _) => (Action::Create, "TURN secret, 256 random bits, and the key of invite links"),
         (true, Access::Key) if facts.lacks_access_key => (Action::Change, "the key of invite links is added"),
@@ -306,6 +353,12 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
             _ => what.to_owned(),
         };
         steps.push(file(action, path, mode, Subject::Certificates, &note));
+    }
+    // A home of an earlier version has no journal, which by itself is no reason to change it.
+    let journal = home.setup_dir();
+    let is_change = |step: &Step| step.action != Action::Keep && step.path != journal;
+    if !steps.iter().any(is_change) {
+        steps.retain(|step| step.path != journal);
     }
     steps
 }
@@ -367,7 +420,8 @@ fn difference(before: &str, after: &str) -> Vec<String> {
 pub fn folders(home: &Home) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let certs = home.certs_dir();
-    for folder in [home.config_dir(), home.state_dir(), home.log_dir(), certs.as_path()] {
+    let setup = home.setup_dir();
+    for folder in [home.config_dir(), home.state_dir(), setup.as_path(), home.log_dir(), certs.as_path()] {
         if !folders.iter().any(|known| known == Path::new(folder)) {
             folders.push(folder.to_path_buf());
         }
@@ -409,13 +463,16 @@ pub(super) mod tests {
             lacks_web_root: false,
             certificate_fault: None,
             is_running: false,
+            answers_file: None,
+            lacks_answers_folder: false,
+            names: Vec::new(),
             home,
         }
     }
 
     /// The same host after the plan was carried out.
     pub(in crate::setup) fn settled(plan: &Plan, wanted: &Wanted) -> Facts {
-        let existing = Some(Existing { text: plan.config_text.clone(), wanted: wanted.clone() });
+        let existing = Some(Existing { text: plan.config_text.clone(), wanted: wanted.clone(), mode: 0o644 });
         let certificates = Certificates::default();
         Facts { existing, has_secrets: true, certificates, missing_folders: Vec::new(), ..fresh() }
     }
@@ -424,7 +481,7 @@ pub(super) mod tests {
     fn what_a_plan_led_to_needs_no_change() {
         let answers = answers(&[(Key::Host, "a.example,2001:db8::7"), (Key::WebRoot, "/srv/my site")], None);
         let first = plan(&answers, &fresh()).unwrap();
-        assert_eq!(first.changes(), 10);
+        assert_eq!(first.changes(), 11);
         let second = plan(&answers, &settled(&first, &answers.wanted)).unwrap();
         assert_eq!(second.changes(), 0);
         assert_eq!(second.config_text, first.config_text);
@@ -447,7 +504,7 @@ pub(super) mod tests {
         let mut facts = fresh();
         facts.unwritable.push(("/srv".into(), "read-only file system".to_owned()));
         let (what, why) = ("cannot use port 8443/tcp".to_owned(), "`nginx (pid 7)` listens there".to_owned());
-        facts.taken.push(Taken { key: Key::WebPort, what, why });
+        facts.taken.push(Taken { key: Key::WebPort, what, why, holder: Some("nginx".to_owned()) });
         let pairs = [(Key::Host, "a.example"), (Key::HttpPort, "8443"), (Key::Peers, "custom")];
         let objections = plan(&answers(&pairs, None), &facts).unwrap_err();
         let told: Vec<String> = objections.iter().map(|objection| objection.what.clone()).collect();

@@ -39,8 +39,6 @@ pub struct WantedCertificate {
     pub directory: Directory,
     pub ca_root: Option<PathBuf>,
     pub challenge: ChallengeChoice,
-    pub dns_command: Vec<String>,
-    pub names: Vec<Host>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
 }
@@ -52,8 +50,6 @@ impl Default for WantedCertificate {
             directory: default_directory(),
             ca_root: None,
             challenge: ChallengeChoice::Auto,
-            dns_command: Vec::new(),
-            names: Vec::new(),
             cert_file: None,
             key_file: None,
         }
@@ -65,9 +61,7 @@ impl WantedCertificate {
     #[must_use]
     pub fn asks_for(&self, key: Key) -> bool {
         match key {
-            Key::AcmeDirectory | Key::AcmeCaRoot | Key::AcmeChallenge | Key::AcmeDnsCommand | Key::AcmeName => {
-                self.source == CertSource::Acme
-            }
+            Key::AcmeDirectory | Key::AcmeCaRoot | Key::AcmeChallenge => self.source == CertSource::Acme,
             Key::CertFile | Key::KeyFile => self.source == CertSource::Files,
             Key::Reach
             | Key::Host
@@ -102,8 +96,6 @@ impl Wanted {
                 directory: certificate.acme.directory,
                 ca_root: certificate.acme.ca_root,
                 challenge: certificate.acme.challenge,
-                dns_command: certificate.acme.dns_command,
-                names: certificate.acme.names,
                 cert_file: certificate.cert_file,
                 key_file: certificate.key_file,
             },
@@ -139,8 +131,6 @@ impl Wanted {
             (Key::AcmeDirectory, yaml_word(&self.certificate.directory.text)),
             (Key::AcmeCaRoot, yaml_path(self.certificate.ca_root.as_ref())),
             (Key::AcmeChallenge, challenge_word(self.certificate.challenge).to_owned()),
-            (Key::AcmeDnsCommand, yaml_list(self.certificate.dns_command.iter().cloned())),
-            (Key::AcmeName, yaml_list(self.certificate.names.iter().map(host_text))),
             (Key::CertFile, yaml_path(self.certificate.cert_file.as_ref())),
             (Key::KeyFile, yaml_path(self.certificate.key_file.as_ref())),
             (Key::Access, access_word(self.access).to_owned()),
@@ -199,7 +189,6 @@ pub fn challenge_word(challenge: ChallengeChoice) -> &'static str {
         ChallengeChoice::Auto => "auto",
         ChallengeChoice::Http01 => "http-01",
         ChallengeChoice::TlsAlpn01 => "tls-alpn-01",
-        ChallengeChoice::Dns01 => "dns-01",
     }
 }
 
@@ -224,7 +213,7 @@ fn yaml_path(path: Option<&PathBuf>) -> String {
 }
 
 /// Text as YAML: plain where that is safe, else in double quotes.
-fn yaml_text(text: &str) -> String {
+pub(super) fn yaml_text(text: &str) -> String {
     let is_safe = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '.' | '-' | '/' | '_');
     // What YAML may take for a number, a truth value or nothing has neither of these.
     let is_plain = text.chars().all(is_safe)
@@ -232,7 +221,7 @@ fn yaml_text(text: &str) -> String {
     if is_plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
-fn yaml_list(members: impl Iterator<Item = String>) -> String {
+pub(super) fn yaml_list(members: impl Iterator<Item = String>) -> String {
     let members: Vec<String> = members.map(|member| yaml_text(&member)).collect();
     format!("[{}]", members.join(", "))
 }

@@ -12,3 +12,15 @@ pub fn point(name: &str) {
 /// Does nothing.
 #[cfg(not(debug_assertions))]
 pub fn point(_name: &str) {}
+
+/// A place that is passed many times: as [`point`], named `SCOPE:NUMBER`, counted from zero through the whole process.
+#[cfg(debug_assertions)]
+pub fn moment(scope: &str) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static PASSED: AtomicUsize = AtomicUsize::new(0);
+    point(&format!("{scope}:{}", PASSED.fetch_add(1, Ordering::Relaxed)));
+}
+
+/// Does nothing.
+#[cfg(not(debug_assertions))]
+pub fn moment(_scope: &str) {}

@@ -14,11 +14,19 @@ use crate::error::{Failure, Result};
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}.new", std::process::id()));
-    let written = write_draft(&draft, bytes, mode).and_then(|()| std::fs::rename(&draft, path));
+    write_atomic_by(&folder.join(format!(".{name}.{}.new", std::process::id())), path, bytes, mode)
+}
+
+/// As [`write_atomic`], by a draft of this name in the same folder, for whoever has to find it after a crash.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_by(draft: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let folder = draft.parent().unwrap_or(Path::new("."));
+    let written = write_draft(draft, bytes, mode).and_then(|()| std::fs::rename(draft, path));
     if let Err(error) = written {
         // The draft may never have come to be; the failure that counts is the one above.
-        let _ = std::fs::remove_file(&draft);
+        let _ = std::fs::remove_file(draft);
         return Err(Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error));
     }
     // The rename itself must survive a power cut. A file system that cannot do that has done what it can.

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -55,6 +55,41 @@ impl Lock {
     }
 }
 
+/// A folder that one process holds until this is dropped. Nothing is written into it.
+#[derive(Debug)]
+pub struct FolderLock {
+    _folder: Flock<File>,
+}
+
+impl FolderLock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// At once if another process holds it; `NotFound` if the folder is not there, or is another one by now.
+    pub fn take(path: &Path) -> Result<Self, Refused> {
+        let folder = File::open(path).map_err(Refused::Io)?;
+        let inode = folder.metadata().map_err(Refused::Io)?.ino();
+        let folder = Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+            if error == Errno::EWOULDBLOCK { Refused::Held(flock_holder(inode)) } else { Refused::Io(error.into()) }
+        })?;
+        // Whoever held it may have moved it away meanwhile.
+        if std::fs::metadata(path).map_err(Refused::Io)?.ino() != inode {
+            return Err(Refused::Io(io::ErrorKind::NotFound.into()));
+        }
+        Ok(Self { _folder: folder })
+    }
+}
+
+/// The process that holds a lock on the inode, as far as the kernel tells. For messages only.
+fn flock_holder(inode: u64) -> Option<u32> {
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, of) = fields.get(5)?.rsplit_once(':')?;
+        (fields.get(1) == Some(&"FLOCK") && of.parse() == Ok(inode)).then(|| fields.get(4)?.parse().ok())?
+    })
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(16).read_to_string(&mut text).ok()?;
@@ -76,5 +111,19 @@ mod tests {
         assert_eq!(Lock::holder(&path), Some(std::process::id()));
         drop(lock);
         assert!(Lock::take(&path).is_ok());
+    }
+
+    #[test]
+    fn a_folder_is_held_by_one_and_one_that_was_moved_is_not_it_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("setup");
+        assert!(matches!(FolderLock::take(&path), Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound));
+        std::fs::create_dir(&path).unwrap();
+        let lock = FolderLock::take(&path).unwrap();
+        // The kernel names the holder by its number where it came from, which may be another one here.
+        assert!(matches!(FolderLock::take(&path), Err(Refused::Held(_))));
+        drop(lock);
+        assert!(FolderLock::take(&path).is_ok());
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
     }
 }

@@ -1,0 +1,229 @@
+//! `rtcctl undo` and `rtcctl uninstall`: the host as it was before.
+
+use std::env;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+
+use super::Frame;
+use super::start::daemon_pid;
+use super::stop::{Stopped, stop};
+use crate::certs::trust::untrust;
+use crate::control::protocol::SCHEMA_VERSION;
+use crate::error::{Failure, Result};
+use crate::guardian;
+use crate::setup::journal::Journal;
+use crate::setup::undo::{Extent, Report, Verb, clear, preview, preview_clear, take_back, tidy};
+
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Takes back what the last `init` did: what it made goes, what it changed is put back, bytes, mode and owner. A file that \
+                        was changed since stays and is named. The service is stopped first. Once more takes back the `init` before. \
+                        Exit code 0 also if there is nothing to undo, 14 if another run is at work."
+)]
+pub(super) struct UndoArgs {
+    /// Show what would be taken back and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Takes back every `init` of this home, and what the service itself has written: logs, events, certificates. A file that was \
+                        changed since stays and is named. The service is stopped first. Files that are not rtcctl's always stay."
+)]
+pub(super) struct UninstallArgs {
+    /// Stop the service and take back what was changed outside this home; configuration, secrets, certificates and logs stay
+    #[arg(long, conflicts_with = "purge")]
+    keep_data: bool,
+    /// Take back what was changed since as well
+    #[arg(long)]
+    purge: bool,
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs `undo`.
+pub(super) fn undo(frame: &Frame, args: &UndoArgs) -> Result<ExitCode> {
+    let extent = Extent::Last;
+    if !args.dry_run {
+        // Whoever is at work on this home must be heard of before the service is stopped.
+        tidy(&frame.home)?;
+    }
+    let Some(ledger) = Journal::read(&frame.home)? else {
+        return nothing(frame, &Report::default(), false, "nothing to undo: no `init` of this home is on record");
+    };
+    let planned = preview(&frame.home, &ledger, extent)?;
+    let run = ledger.last_open().filter(|_| planned.changed());
+    if let Some(run) = run.filter(|_| !frame.json) {
+        frame.say(&format!("Taking back what was done at {} by\n  {}\n", run.at, run.what));
+    }
+    if args.dry_run {
+        tell(frame, &planned, true);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stopped = planned.changed() && stop_service(frame)?;
+    forget_trust(frame, &planned);
+    let Some(journal) = Journal::open(&frame.home)? else {
+        return nothing(frame, &Report::default(), stopped, "nothing to undo: another run was faster");
+    };
+    let report = take_back(&frame.home, journal, extent)?;
+    finish(frame, &report, stopped, "nothing to undo")
+}
+
+/// Runs `uninstall`.
+pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode> {
+    let extent = if args.purge { Extent::Purge } else { Extent::All };
+    let ledger = Journal::read(&frame.home)?;
+    let planned = match &ledger {
+        _ if args.keep_data => Report::default(),
+        Some(ledger) => preview(&frame.home, ledger, extent)?,
+        None => preview_clear(&frame.home, extent),
+    };
+    if args.dry_run {
+        tell(frame, &planned, true);
+        return Ok(ExitCode::SUCCESS);
+    }
+    tidy(&frame.home)?;
+    let stopped = stop_service(frame)?;
+    if args.keep_data {
+        forget_trust(frame, &planned);
+        return nothing(
+            frame,
+            &planned,
+            stopped,
+            &format!("kept: everything in `{}`", frame.home.config_dir().display()),
+        );
+    }
+    if planned.changed() {
+        forget_trust(frame, &planned);
+    }
+    let report = match Journal::open(&frame.home)? {
+        Some(journal) => take_back(&frame.home, journal, extent)?,
+        None => clear(&frame.home, extent),
+    };
+    finish(frame, &report, stopped, "nothing to uninstall")
+}
+
+fn nothing(frame: &Frame, report: &Report, stopped: bool, words: &str) -> Result<ExitCode> {
+    if frame.json {
+        frame.print_json(&document(report, stopped, false));
+    } else {
+        tell(frame, report, false);
+        frame.print(words);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a service was running.
+fn stop_service(frame: &Frame) -> Result<bool> {
+    if daemon_pid(&frame.home).is_none() && guardian::holder(&frame.home).is_none() {
+        return Ok(false);
+    }
+    frame.say("stopping the service first");
+    match stop(frame)? {
+        Stopped::Daemon(_) | Stopped::GuardianAlone => Ok(true),
+        Stopped::Nothing => Ok(false),
+    }
+}
+
+/// Once the local authority is gone, nobody could take it out of this host's stores any more.
+fn forget_trust(frame: &Frame, planned: &Report) {
+    let ca = frame.home.certs_dir().join("ca.pem");
+    if !planned.of(Verb::Remove).any(|deed| deed.path == ca) && !planned.deeds.is_empty() || !ca.exists() {
+        return;
+    }
+    let Ok(outcomes) = untrust(&frame.home, env::home_dir().as_deref()) else { return };
+    for outcome in outcomes {
+        match outcome.changed {
+            Ok(true) => frame.say(&format!("{} no longer trusts the local CA", outcome.store)),
+            Ok(false) => {}
+            Err(why) => frame.say(&format!("warning: {} may still trust the local CA: {why}", outcome.store)),
+        }
+    }
+}
+
+fn finish(frame: &Frame, report: &Report, stopped: bool, otherwise: &str) -> Result<ExitCode> {
+    if !report.changed() && report.of(Verb::Fail).next().is_none() {
+        return nothing(frame, report, stopped, otherwise);
+    }
+    if frame.json {
+        frame.print_json(&document(report, stopped, false));
+    } else {
+        tell(frame, report, false);
+    }
+    let stuck: Vec<_> = report.of(Verb::Fail).collect();
+    if !stuck.is_empty() {
+        let failure = Failure::operator("not everything could be taken back");
+        let failure = stuck.iter().fold(failure, |failure, deed| {
+            failure.because(if deed.why.contains(&*deed.path.to_string_lossy()) {
+                deed.why.clone()
+            } else {
+                format!("`{}`: {}", deed.path.display(), deed.why)
+            })
+        });
+        return Err(
+            failure.hinted("remove what is in the way, and run the same command again: it goes on where it stopped")
+        );
+    }
+    if frame.json {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = report.deeds.iter().filter(|deed| matches!(deed.verb, Verb::Remove | Verb::Restore)).count();
+    let changes = if done == 1 { "1 change".to_owned() } else { format!("{done} changes") };
+    frame.print(&format!("\n{changes} made"));
+    let home = &frame.home;
+    if stopped && home.config_file().exists() {
+        frame.say(&format!("the service was stopped; `rtcctl{} start` starts it as it was before", home.flag()));
+    }
+    if report.of(Verb::Leave).any(|deed| !deed.why.starts_with("it is not")) {
+        frame.say(&format!(
+            "`rtcctl{} uninstall` also removes what the service wrote, `--purge` also what was changed since",
+            home.flag()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is, or would be, done.
+fn tell(frame: &Frame, report: &Report, is_dry: bool) {
+    if frame.json {
+        frame.print_json(&document(report, false, is_dry));
+        return;
+    }
+    for deed in &report.deeds {
+        let why = if deed.why.is_empty() { String::new() } else { format!("  ({})", deed.why) };
+        frame.print(&format!("  {:<7} {}{why}", word(deed.verb), deed.path.display()));
+    }
+    if is_dry {
+        frame.say("\nnothing was changed: this was a dry run");
+    }
+}
+
+fn word(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Remove => "remove",
+        Verb::Restore => "restore",
+        Verb::Leave => "leave",
+        Verb::Fail => "FAILED",
+    }
+}
+
+fn document(report: &Report, stopped: bool, is_dry: bool) -> Value {
+    let list = |verbs: &[Verb]| -> Vec<Value> {
+        let chosen = report.deeds.iter().filter(|deed| verbs.contains(&deed.verb));
+        chosen
+            .map(|deed| json!({ "action": word(deed.verb).to_lowercase(), "path": deed.path, "why": deed.why }))
+            .collect()
+    };
+    json!({
+        "schema_version": SCHEMA_VERSION,
+        "dry_run": is_dry,
+        "stopped": stopped,
+        "done": list(&[Verb::Remove, Verb::Restore]),
+        "left": list(&[Verb::Leave]),
+        "failed": list(&[Verb::Fail]),
+    })
+}

@@ -1,0 +1,486 @@
+//! Takes steps of the journal back, newest first, and says what it did and what it left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::by_product::{ByProduct, by_product};
+use super::journal::Journal;
+use super::journal::image::{draft_of, look, restore, sync_parent};
+use super::journal::record::{Before, Effect, Ledger, Now, Record, Run, RunState, Step, Verdict, verdict};
+use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
+use crate::sys::fault;
+
+/// How many files of a folder that stays are named.
+const NAMED: usize = 20;
+
+/// What is, or would be, done to one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    pub verb: Verb,
+    pub path: PathBuf,
+    /// For what stays.
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Remove,
+    Restore,
+    Leave,
+    /// It should have gone and could not.
+    Fail,
+}
+
+/// What came of taking something back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    pub deeds: Vec<Deed>,
+}
+
+impl Report {
+    /// Whether something was changed.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.deeds.iter().any(|deed| matches!(deed.verb, Verb::Remove | Verb::Restore))
+    }
+
+    pub fn of(&self, verb: Verb) -> impl Iterator<Item = &Deed> {
+        self.deeds.iter().filter(move |deed| deed.verb == verb)
+    }
+
+    /// Several runs may have touched the same path: what comes of it in the end is told.
+    fn add(&mut self, verb: Verb, path: &Path, why: impl Into<String>) {
+        self.deeds.retain(|deed| deed.path != path);
+        self.deeds.push(Deed { verb, path: path.to_path_buf(), why: why.into() });
+    }
+}
+
+/// Which steps are taken back, and what of the service goes with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What a killed run has done.
+    CutOff,
+    /// The last run, and what earlier `undo` had to leave.
+    Last,
+    /// Every run, and what the service itself has written.
+    All,
+    /// As `All`, and what was changed since.
+    Purge,
+}
+
+impl Extent {
+    fn takes(self, ledger: &Ledger, run: &Run) -> bool {
+        match self {
+            Self::CutOff => run.state == RunState::CutOff,
+            Self::Last => {
+                run.state == RunState::Closed || ledger.last_open().is_some_and(|last| last.number == run.number)
+            }
+            Self::All | Self::Purge => true,
+        }
+    }
+
+    fn is_forced(self) -> bool {
+        self == Self::Purge
+    }
+
+    /// Whether what the service has written goes as well.
+    fn goes(self, ledger: &Ledger, what: ByProduct) -> bool {
+        let ends_all = ledger.runs.iter().all(|run| self.takes(ledger, run));
+        match (self, what) {
+            (Self::CutOff, _) => false,
+            (Self::Last, ByProduct::Scratch) => ends_all,
+            (Self::Last, ByProduct::Data | ByProduct::Settings) => false,
+            (Self::All, ByProduct::Settings) => false,
+            (Self::All, ByProduct::Scratch | ByProduct::Data) | (Self::Purge, _) => true,
+        }
+    }
+}
+
+/// What would be done, without doing it.
+///
+/// # Errors
+/// If something is there and cannot be read.
+pub fn preview(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
+    let mut report = Report::default();
+    let mut gone: BTreeSet<PathBuf> = [home.setup_dir()].into();
+    for path in products(home, ledger, extent) {
+        report.add(Verb::Remove, &path, "");
+        gone.insert(path);
+    }
+    for folder in own_folders(home) {
+        if folder.is_dir() && extent != Extent::CutOff && is_covered(&folder, &gone) && !gone.contains(&folder) {
+            report.add(Verb::Remove, &folder, "");
+            gone.insert(folder);
+        }
+    }
+    // What files would be by then.
+    let mut files: BTreeMap<PathBuf, Now> = BTreeMap::new();
+    for (_, step) in ledger.steps_back(|run| extent.takes(ledger, run)) {
+        match &step.effect {
+            Effect::File { path, before, after, is_ours } => {
+                let now = match files.get(path) {
+                    Some(now) => now.clone(),
+                    None => look(path)?,
+                };
+                match verdict(before, after, &now, *is_ours || extent.is_forced()) {
+                    Verdict::Nothing => {}
+                    Verdict::Remove => {
+                        report.add(Verb::Remove, path, "");
+                        gone.insert(path.clone());
+                        files.insert(path.clone(), Now::Absent);
+                    }
+                    Verdict::Restore => {
+                        report.add(Verb::Restore, path, "");
+                        if let Before::File { print, .. } = before {
+                            files.insert(path.clone(), Now::File(print.clone()));
+                        }
+                    }
+                    Verdict::Keep(why) => report.add(Verb::Leave, path, why),
+                }
+            }
+            Effect::Folder { path } if !path.exists() || gone.contains(path) => {}
+            Effect::Folder { path } if is_covered(path, &gone) => {
+                report.add(Verb::Remove, path, "");
+                gone.insert(path.clone());
+            }
+            Effect::Folder { path } => report.add(Verb::Leave, path, "it is not empty"),
+        }
+    }
+    if ends(ledger, extent, &report) {
+        for folder in ledger.folders.iter().rev().filter(|folder| **folder != home.setup_dir()) {
+            if is_covered(folder, &gone) {
+                report.add(Verb::Remove, folder, "");
+                gone.insert(folder.clone());
+            } else {
+                report.add(Verb::Leave, folder, "it is not empty");
+            }
+        }
+    }
+    let stay = if ends(ledger, extent, &report) { &[][..] } else { &ledger.folders };
+    name_contents(home, stay, &mut report, &gone);
+    Ok(report)
+}
+
+/// Whether the journal goes with it.
+fn ends(ledger: &Ledger, extent: Extent, report: &Report) -> bool {
+    match extent {
+        Extent::CutOff | Extent::Last => {
+            let others = ledger.steps_back(|run| !extent.takes(ledger, run));
+            others.is_empty() && report.of(Verb::Leave).next().is_none()
+        }
+        Extent::All | Extent::Purge => true,
+    }
+}
+
+/// Takes back what `extent` says. The journal goes with the last step, and always with `All` and `Purge`.
+///
+/// # Errors
+/// If the journal itself cannot be removed. What else could not be done is in the report.
+pub fn take_back(home: &Home, mut journal: Journal, extent: Extent) -> Result<Report> {
+    let mut report = Report::default();
+    let ledger = journal.ledger().clone();
+    remove_products(home, &ledger, extent, &mut report);
+    let steps = ledger.steps_back(|run| extent.takes(&ledger, run));
+    for (run, step) in &steps {
+        if one_back(&mut journal, step, extent.is_forced(), &mut report) {
+            // Without room for the line this is seen anew the next time.
+            let _ = journal.write(Record::TakenBack { run: *run, step: step.number });
+        }
+    }
+    let failed = report.of(Verb::Fail).next().is_some();
+    for run in ledger.runs.iter().filter(|run| extent.takes(&ledger, run) && run.state != RunState::Closed) {
+        if !failed {
+            let _ = journal.write(Record::Closed { run: run.number });
+        }
+    }
+    let is_last = match extent {
+        Extent::CutOff | Extent::Last => ends(&ledger, extent, &report),
+        Extent::All | Extent::Purge => true,
+    };
+    let folders = journal.ledger().folders.clone();
+    if is_last && !failed {
+        let stay = journal.bury()?;
+        for folder in folders.iter().rev().filter(|folder| **folder != home.setup_dir()) {
+            if stay.contains(folder) {
+                report.add(Verb::Leave, folder, "it is not empty");
+            } else {
+                report.add(Verb::Remove, folder, "");
+            }
+        }
+        name_contents(home, &[], &mut report, &BTreeSet::new());
+    } else {
+        name_contents(home, &folders, &mut report, &[home.setup_dir()].into());
+    }
+    Ok(report)
+}
+
+/// As [`take_back`], for a home of which no journal tells: what the service has written goes, and with `Purge` what an
+/// `init` writes.
+pub fn clear(home: &Home, extent: Extent) -> Report {
+    let mut report = Report::default();
+    remove_products(home, &Ledger::default(), extent, &mut report);
+    let folders = [
+        home.log_dir().to_path_buf(),
+        home.certs_dir(),
+        home.state_dir().to_path_buf(),
+        home.config_dir().to_path_buf(),
+    ];
+    for folder in folders {
+        match std::fs::remove_dir(&folder) {
+            Ok(()) => report.add(Verb::Remove, &folder, ""),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(_) => report.add(Verb::Leave, &folder, "it is not empty"),
+        }
+    }
+    name_contents(home, &[], &mut report, &BTreeSet::new());
+    report
+}
+
+/// What would be done by [`clear`].
+#[must_use]
+pub fn preview_clear(home: &Home, extent: Extent) -> Report {
+    let mut report = Report::default();
+    let mut gone = BTreeSet::new();
+    for path in products(home, &Ledger::default(), extent) {
+        report.add(Verb::Remove, &path, "");
+        gone.insert(path);
+    }
+    let folders = own_folders(home).into_iter().chain([
+        home.log_dir().to_path_buf(),
+        home.certs_dir(),
+        home.state_dir().to_path_buf(),
+        home.config_dir().to_path_buf(),
+    ]);
+    for folder in folders.filter(|folder| folder.is_dir()) {
+        if is_covered(&folder, &gone) {
+            report.add(Verb::Remove, &folder, "");
+            gone.insert(folder);
+        } else {
+            report.add(Verb::Leave, &folder, "it is not empty");
+        }
+    }
+    name_contents(home, &[], &mut report, &gone);
+    report
+}
+
+/// Removes a journal of which nothing is left to be taken back, as a run that is killed at its very beginning or end
+/// leaves it.
+///
+/// # Errors
+/// As [`Journal::open`].
+pub fn tidy(home: &Home) -> Result<()> {
+    match Journal::open(home)? {
+        Some(journal) if journal.ledger().is_settled() => take_back(home, journal, Extent::CutOff).map(drop),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Takes a run back that was killed.
+///
+/// # Errors
+/// As [`Journal::open`]; if not all of it could be taken back.
+pub fn recover(home: &Home) -> Result<Option<Report>> {
+    tidy(home)?;
+    let Some(journal) = Journal::open(home)?.filter(|journal| journal.ledger().cut_off().is_some()) else {
+        return Ok(None);
+    };
+    let report = take_back(home, journal, Extent::CutOff)?;
+    let stuck: Vec<&Deed> = report.of(Verb::Fail).collect();
+    if stuck.is_empty() {
+        return Ok(Some(report));
+    }
+    let failure = Failure::operator("an earlier `init` was cut off, and not all of it can be taken back");
+    Err(stuck
+        .into_iter()
+        .fold(failure, |failure, deed| failure.because(format!("`{}`: {}", deed.path.display(), deed.why))))
+}
+
+/// Takes a step back. `true`: it is as it was before.
+fn one_back(journal: &mut Journal, step: &Step, is_forced: bool, report: &mut Report) -> bool {
+    match &step.effect {
+        Effect::Folder { path } => match std::fs::remove_dir(path) {
+            Ok(()) => {
+                sync_parent(path);
+                report.add(Verb::Remove, path, "");
+                fault::moment("setup");
+                true
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => true,
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+                report.add(Verb::Leave, path, "it is not empty");
+                false
+            }
+            Err(error) => {
+                report.add(Verb::Fail, path, error.to_string());
+                false
+            }
+        },
+        Effect::File { path, before, after, is_ours } => {
+            // A run that was killed while it wrote has left its draft.
+            let _ = std::fs::remove_file(draft_of(path));
+            let now = match look(path) {
+                Ok(now) => now,
+                Err(failure) => {
+                    report.add(Verb::Fail, path, failure.to_string());
+                    return false;
+                }
+            };
+            let (verb, done) = match verdict(before, after, &now, *is_ours || is_forced) {
+                Verdict::Nothing => return true,
+                Verdict::Keep(why) => {
+                    report.add(Verb::Leave, path, why);
+                    return false;
+                }
+                Verdict::Remove => (Verb::Remove, remove(path)),
+                Verdict::Restore => (Verb::Restore, restore(path, before, journal.folder())),
+            };
+            fault::moment("setup");
+            match done {
+                Ok(()) => report.add(verb, path, ""),
+                Err(failure) => report.add(Verb::Fail, path, failure.to_string()),
+            }
+            report.deeds.last().is_some_and(|deed| deed.verb != Verb::Fail)
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    std::fs::remove_file(path)
+        .map_err(|error| Failure::operator(format!("cannot remove `{}`", path.display())).caused_by(error))?;
+    sync_parent(path);
+    Ok(())
+}
+
+/// What the service has written and `extent` takes with it, innermost last.
+fn products(home: &Home, ledger: &Ledger, extent: Extent) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in folders(home) {
+        files_below(&folder, &mut found);
+    }
+    found.sort();
+    found.dedup();
+    // What a step has made is taken back by that step.
+    let made: BTreeSet<PathBuf> = ledger
+        .steps_back(|_| true)
+        .into_iter()
+        .filter_map(|(_, step)| match step.effect {
+            Effect::File { path, .. } => Some(path),
+            Effect::Folder { .. } => None,
+        })
+        .collect();
+    found.retain(|path| {
+        !made.contains(path)
+            && !path.starts_with(home.setup_dir())
+            && by_product(home, path).is_some_and(|what| extent.goes(ledger, what))
+    });
+    found
+}
+
+fn remove_products(home: &Home, ledger: &Ledger, extent: Extent, report: &mut Report) {
+    for path in products(home, ledger, extent) {
+        match remove(&path) {
+            Ok(()) => report.add(Verb::Remove, &path, ""),
+            Err(failure) => report.add(Verb::Fail, &path, failure.to_string()),
+        }
+    }
+    if extent == Extent::CutOff {
+        return;
+    }
+    for folder in own_folders(home) {
+        if std::fs::remove_dir(&folder).is_ok() {
+            report.add(Verb::Remove, &folder, "");
+        }
+    }
+}
+
+/// Folders that the service makes for itself.
+fn own_folders(home: &Home) -> Vec<PathBuf> {
+    let mut own = vec![home.certs_dir().join("acme")];
+    if home.single_dir().is_none() && home.run_dir() != home.state_dir() {
+        own.push(home.run_dir().to_path_buf());
+    }
+    own
+}
+
+fn folders(home: &Home) -> Vec<PathBuf> {
+    let mut all = super::plan::folders(home);
+    all.push(home.run_dir().to_path_buf());
+    all
+}
+
+/// Files of the folder and of the folders of rtcctl's below it; nothing is looked for in folders of other names.
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        match entry.file_type() {
+            Ok(kind) if !kind.is_dir() => found.push(entry.path()),
+            Ok(_) if entry.file_name() == "acme" => files_below(&entry.path(), found),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Whether all that is in the folder goes.
+fn is_covered(folder: &Path, gone: &BTreeSet<PathBuf>) -> bool {
+    std::fs::read_dir(folder)
+        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| gone.contains(&entry.path()))))
+}
+
+/// Names what is in the folders that stay, those of the journal among them if it stays.
+fn name_contents(home: &Home, journals: &[PathBuf], report: &mut Report, gone: &BTreeSet<PathBuf>) {
+    if !report.changed() && report.of(Verb::Leave).next().is_none() {
+        return;
+    }
+    let mut stay: Vec<PathBuf> = report.of(Verb::Leave).map(|deed| deed.path.clone()).collect();
+    stay.extend(
+        journals.iter().filter(|folder| **folder != home.setup_dir() && folder.starts_with(home.state_dir())).cloned(),
+    );
+    let mut named = 0;
+    for folder in &stay {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            if gone.contains(&path) || stay.contains(&path) || path == home.setup_dir() || named >= NAMED {
+                continue;
+            }
+            let why = match by_product(home, &path) {
+                Some(ByProduct::Scratch | ByProduct::Data) => "the service wrote it",
+                Some(ByProduct::Settings) => "it was there, or was made, without `init`",
+                None => "it is not of rtcctl",
+            };
+            named += 1;
+            report.add(Verb::Leave, &path, why);
+        }
+    }
+}
+
+/// The failure that stands for a run that was taken back because of `failure`.
+pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
+    let stuck: Vec<String> = report
+        .deeds
+        .iter()
+        .filter(|deed| matches!(deed.verb, Verb::Fail | Verb::Leave))
+        .map(|deed| format!("`{}`", deed.path.display()))
+        .collect();
+    if !report.changed() && stuck.is_empty() {
+        if failure.kind() != Kind::Interrupted {
+            return failure;
+        }
+        return Failure::new(Kind::Interrupted, format!("{}; nothing was changed", failure.message()));
+    }
+    let kind = if failure.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::RolledBack };
+    let mut whole = Failure::new(kind, format!("{}; what was changed has been taken back", failure.message()));
+    if !stuck.is_empty() {
+        whole = whole.because(format!("this could not be taken back: {}", stuck.join(", ")));
+    }
+    let whole = failure.causes().iter().fold(whole, Failure::because);
+    failure.hints().iter().fold(whole, Failure::hinted)
+}
+
+/// What is said when the journal itself could not be removed.
+pub(super) fn stuck(home: &Home, why: &Failure) -> Deed {
+    Deed { verb: Verb::Fail, path: home.setup_dir(), why: why.to_string() }
+}
