@@ -5,107 +5,22 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 #![expect(clippy::disallowed_methods, reason = "tests start programs and wait for them")]
 
+#[path = "common/acme_scene.rs"]
+mod acme_scene;
 mod common;
+#[allow(dead_code, reason = "other tests need the rest")]
 #[path = "common/pebble.rs"]
 mod pebble;
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use self::acme_scene::{ISSUED_WITHIN, ROUGH, SMOOTH, Scene, THOROUGH, is_issued};
 use self::common::ports::free_port;
-use self::common::{has_program, skip};
-use self::pebble::{Manners, Pebble};
-
-/// Half of all nonces are refused, and it looks after up to three seconds.
-const ROUGH: [(&str, &str); 2] = [("PEBBLE_WFE_NONCEREJECT", "50"), ("PEBBLE_VA_SLEEPTIME", "3")];
-const SMOOTH: [(&str, &str); 2] = [("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0")];
-/// Every order is looked at anew, so that no step is left out.
-const THOROUGH: [(&str, &str); 3] =
-    [("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_AUTHZREUSE", "0")];
-/// With half of the nonces refused, an order takes a few attempts, and the ladder's first rung is a minute.
-const ISSUED_WITHIN: Duration = Duration::from_secs(200);
-
-/// A home with ports of its own, and an authority that looks at them. Dropping it stops what runs.
-struct Scene {
-    _dir: tempfile::TempDir,
-    home: PathBuf,
-    web: u16,
-    http: u16,
-    turn: u16,
-    pebble: Pebble,
-}
-
-impl Scene {
-    /// `None`: pebble is missing here, which was told.
-    fn new(manners: &Manners<'_>) -> Option<Self> {
-        if !has_program("pebble") || !has_program("pebble-challtestsrv") {
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let (web, http, turn) = (free_port(), free_port(), free_port());
-        let pebble = Pebble::start(http, web, manners);
-        Some(Self { home: dir.path().join("home"), _dir: dir, web, http, turn, pebble })
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rtcctl"));
-        command.arg("--home").arg(&self.home).args(args).env_remove("RTCCTL_HOME").stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn init(&self, hosts: &[&str], more: &[&str]) {
-        let [web, http, turn] = [self.web, self.http, self.turn].map(|port| port.to_string());
-        let (directory, root) = (self.pebble.directory(), self.pebble.root());
-        let mut args = vec!["init", "--yes", "--reach", "domain", "--cert", "acme", "--relay-ip", "127.0.0.1"];
-        args.extend(["--acme-directory", &directory, "--acme-ca-root", root.to_str().unwrap()]);
-        args.extend(["--web-port", &web, "--http-port", &http, "--turn-port", &turn]);
-        args.extend(hosts.iter().flat_map(|host| ["--host", host]));
-        args.extend(more);
-        let output = self.run(&args);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn start(&self) {
-        let output = self.run(&["start"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn certificate(&self) -> Value {
-        let status: Value = serde_json::from_slice(&self.run(&["status", "--json"]).stdout).unwrap();
-        status["certificate"].clone()
-    }
-
-    /// Waits until the certificate is as it should be.
-    fn wait_for(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + ISSUED_WITHIN;
-        loop {
-            let certificate = self.certificate();
-            if is_it(&certificate) {
-                return certificate;
-            }
-            let log = std::fs::read_to_string(self.home.join("log/rtcctl.log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "{what}: {certificate:#}\n{log}\n{}", self.pebble.log());
-            std::thread::park_timeout(Duration::from_millis(200));
-        }
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.command(&["stop"]).output();
-    }
-}
-
-fn is_issued(certificate: &Value) -> bool {
-    certificate["source"] == "acme"
-}
+use self::common::skip;
+use self::pebble::Manners;
 
 /// From nothing to a certificate of the authority, by one kind of challenge. The local CA's is served meanwhile.
 fn issues(hosts: &[&str], challenge: &str) {
@@ -251,6 +166,190 @@ fn a_forced_renewal_swaps_the_certificate_and_an_unneeded_one_does_not() {
     let second = scene.certificate();
     assert_ne!(second["fingerprint_sha256"], first["fingerprint_sha256"]);
     assert_eq!(second["source"], "acme");
+}
+
+/// What an operator mistypes is his, with what to correct, and the page is served meanwhile.
+#[test]
+fn a_directory_that_is_none_and_a_root_that_is_gone_are_told_as_what_they_are() {
+    let Some(scene) = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() }) else { return };
+    scene.init(&["call.rtc.test"], &[]);
+    let file = scene.home.join("config.yaml");
+    let right = std::fs::read_to_string(&file).unwrap();
+    let preflight = |words: &str| {
+        let looked = scene.run(&["cert", "preflight"]);
+        let said = String::from_utf8_lossy(&looked.stdout).into_owned();
+        assert!(looked.status.code() == Some(1) && said.contains(words), "{words}: {looked:?}");
+    };
+    let wrong = format!("\"{}/wrong\"", scene.pebble.directory());
+    let text = rtcctl::config::set_value(&right, "certificate.acme_directory", &wrong).unwrap();
+    rtcctl::sys::fs::write_atomic(&file, text.as_bytes(), 0o644).unwrap();
+    preflight("with no directory of ACME");
+    scene.start();
+    let failed =
+        scene.wait_for("the failure is not told", |certificate| !certificate["renewal"]["last"]["error"].is_null());
+    let last = &failed["renewal"]["last"];
+    assert_eq!((&last["class"], &failed["source"]), (&"ours".into(), &"self-signed".into()), "{failed:#}");
+    assert!(last["hint"].as_str().unwrap().contains("certificate.acme_directory"), "{last}");
+    // The root is taken away, then comes back: what is right is taken up by a reload.
+    rtcctl::sys::fs::write_atomic(&file, right.as_bytes(), 0o644).unwrap();
+    let root = scene.pebble.root();
+    let kept = std::fs::read(&root).unwrap();
+    std::fs::remove_file(&root).unwrap();
+    preflight("root.pem");
+    rtcctl::sys::fs::write_atomic(&root, &kept, 0o600).unwrap();
+    let reloaded = scene.run(&["reload"]);
+    assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    scene.wait_for("no certificate was issued", is_issued);
+}
+
+#[test]
+fn a_damaged_account_key_is_put_aside_and_the_next_renewal_succeeds() {
+    let Some(scene) = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() }) else { return };
+    scene.init(&["call.rtc.test"], &[]);
+    scene.start();
+    scene.wait_for("no certificate was issued", is_issued);
+    let acme = scene.home.join("certs/acme");
+    let files = || std::fs::read_dir(&acme).unwrap().map(|entry| entry.unwrap().path());
+    let account = files().find(|path| path.to_string_lossy().contains("account-")).unwrap();
+    let text = std::fs::read_to_string(&account).unwrap();
+    let mut saved: Value = serde_json::from_str(&text).unwrap();
+    saved["key"] = "AAAA".into();
+    rtcctl::sys::fs::write_atomic(&account, saved.to_string().as_bytes(), 0o600).unwrap();
+    let renewed = scene.run(&["cert", "renew", "--force"]);
+    assert!(renewed.status.success(), "{}", String::from_utf8_lossy(&renewed.stderr));
+    assert!(files().any(|path| path.extension().is_some_and(|name| name == "damaged")), "it was not kept");
+}
+
+/// From the local authority to an address to a name, each told by `status`, while one connection stays.
+#[test]
+fn a_certificate_is_promoted_twice_without_a_restart_and_each_step_is_told() {
+    let Some(scene) = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() }) else { return };
+    scene.init(&["127.0.0.1"], &[]);
+    let write = |key: &str, value: &str| {
+        let file = scene.home.join("config.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = rtcctl::config::set_value(&text, key, value).unwrap();
+        rtcctl::sys::fs::write_atomic(&file, text.as_bytes(), 0o644).unwrap();
+    };
+    write("certificate.source", "self-signed");
+    scene.start();
+    let names = |certificate: &Value| certificate["names"].to_string();
+    let first = scene.certificate();
+    assert_eq!(first["source"], "self-signed");
+    let mut kept = std::net::TcpStream::connect(("127.0.0.1", scene.web)).unwrap();
+    let set = |key: &str, value: &str| {
+        write(key, value);
+        let reloaded = scene.run(&["reload"]);
+        assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+    };
+    set("certificate.source", "acme");
+    let address = scene.wait_for("no certificate for the address", is_issued);
+    assert_eq!(names(&address), "[\"127.0.0.1\"]");
+    set("hosts", "[call.rtc.test, 127.0.0.1]");
+    let name =
+        scene.wait_for("no certificate for the name", |certificate| names(certificate).contains("call.rtc.test"));
+    assert_eq!((&name["source"], names(&name).contains("127.0.0.1")), (&"acme".into(), true));
+    let record = std::fs::read_to_string(scene.home.join("log/rtcctl.log")).unwrap();
+    assert_eq!(record.matches("serving another certificate").count(), 3, "{record}");
+    // A STUN Binding by the connection of the beginning.
+    use std::io::{Read as _, Write as _};
+    kept.write_all(b"\0\x01\0\0\x21\x12\xa4\x42twelve bytes").unwrap();
+    let mut answer = [0; 2];
+    kept.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [1, 1]);
+}
+
+/// A home with two pebbles, the first of which is its authority.
+fn two_authorities(role: &str) -> Option<(Scene, pebble::Pebble)> {
+    let scene = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() })?;
+    let second = pebble::Pebble::start(scene.http, scene.web, &Manners { env: &SMOOTH, ..Manners::default() });
+    scene.init(&["call.rtc.test"], &[]);
+    // Both are private authorities, each with a root of its own.
+    let roots = scene.home.join("roots.pem");
+    let read = |pebble: &pebble::Pebble| std::fs::read_to_string(pebble.root()).unwrap();
+    rtcctl::sys::fs::write_atomic(&roots, (read(&scene.pebble) + &read(&second)).as_bytes(), 0o644).unwrap();
+    let file = scene.home.join("config.yaml");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    for (key, value) in [("acme_ca_root", roots.to_str().unwrap()), (role, &second.directory())] {
+        text = rtcctl::config::set_value(&text, &format!("certificate.{key}"), &format!("\"{value}\"")).unwrap();
+    }
+    rtcctl::sys::fs::write_atomic(&file, text.as_bytes(), 0o644).unwrap();
+    Some((scene, second))
+}
+
+/// What was attempted, oldest first: at whose directory, whether it was a rehearsal, and whether it succeeded.
+fn attempts(scene: &Scene) -> Vec<(String, bool, bool)> {
+    let text = std::fs::read(scene.home.join("certs/acme/record.json")).unwrap();
+    let record: Value = serde_json::from_slice(&text).unwrap();
+    let of = |attempt: &Value| {
+        let authority = attempt["authority"].as_str().unwrap().to_owned();
+        (authority, attempt["rehearsal"].as_bool().unwrap(), attempt["outcome"] == "succeeded")
+    };
+    record["attempts"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn the_first_order_is_rehearsed_at_the_twin_before_the_authority_itself_is_asked() {
+    let Some((scene, twin)) = two_authorities("acme_staging") else { return };
+    scene.start();
+    scene.wait_for("no certificate was issued", is_issued);
+    let directory = scene.pebble.directory();
+    assert_eq!(attempts(&scene), [(directory.clone(), true, true), (directory, false, true)]);
+    let issued = |log: &str| log.matches("Issued certificate serial").count();
+    assert_eq!((issued(&twin.log()), issued(&scene.pebble.log())), (1, 1), "{}", twin.log());
+    // Proven once, it is not rehearsed again.
+    let renewed = scene.run(&["cert", "renew", "--force"]);
+    assert!(renewed.status.success(), "{}", String::from_utf8_lossy(&renewed.stderr));
+    assert_eq!((issued(&twin.log()), issued(&scene.pebble.log())), (1, 2));
+}
+
+#[test]
+fn a_mistake_of_ours_is_found_by_the_rehearsal_and_costs_the_authority_nothing() {
+    let Some((mut scene, twin)) = two_authorities("acme_staging") else { return };
+    // Nobody answers where both look for HTTP-01.
+    scene.http = free_port();
+    let file = scene.home.join("config.yaml");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    for (key, value) in [("web.http_port", scene.http.to_string().as_str()), ("certificate.acme_challenge", "http-01")]
+    {
+        text = rtcctl::config::set_value(&text, key, value).unwrap();
+    }
+    rtcctl::sys::fs::write_atomic(&file, text.as_bytes(), 0o644).unwrap();
+    scene.start();
+    let failed =
+        scene.wait_for("the failure is not told", |certificate| !certificate["renewal"]["last"]["error"].is_null());
+    let last = &failed["renewal"]["last"];
+    assert_eq!((&last["class"], &last["rehearsal"]), (&"ours".into(), &true.into()), "{last}");
+    assert!(
+        !scene.pebble.log().contains("new-order") && !scene.pebble.log().contains("/order-plz"),
+        "{}",
+        scene.pebble.log()
+    );
+    assert!(twin.log().contains("/order-plz") || twin.log().contains("new-order"), "{}", twin.log());
+}
+
+#[test]
+fn a_second_authority_issues_where_the_first_one_is_down() {
+    let Some((mut scene, second)) = two_authorities("acme_fallback") else { return };
+    scene.pebble.stop();
+    scene.start();
+    scene.wait_for("the failure is not told", |certificate| !certificate["renewal"]["last"]["error"].is_null());
+    // The operator's wish stands in for the pauses between attempts.
+    for _ in 0..6 {
+        scene.run(&["cert", "renew"]);
+        if is_issued(&scene.certificate()) {
+            break;
+        }
+    }
+    let issued = scene.wait_for("the second authority was not asked", is_issued);
+    assert_eq!(issued["renewal"]["state"], "idle", "{issued:#}");
+    let attempts = attempts(&scene);
+    let (last, before) = attempts.split_last().unwrap();
+    assert_eq!(*last, (second.directory(), false, true));
+    assert!(
+        before.len() >= 3 && before.iter().all(|one| *one == (scene.pebble.directory(), false, false)),
+        "{attempts:?}"
+    );
 }
 
 #[test]

@@ -114,6 +114,7 @@ impl Scene {
             kinds: &[Kind::Http01],
             replaces,
             challenges: &challenges,
+            dns: None,
             pending: Some(&pending),
         };
         session.obtain(&order).await.map(|(obtained, _)| obtained)

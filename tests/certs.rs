@@ -152,6 +152,56 @@ fn a_request_goes_out_and_its_answer_is_served_after_a_restart() {
     assert_eq!((shown["served"].as_bool(), shown["fingerprint_sha256"].as_str()), (Some(true), Some(served.as_str())));
 }
 
+/// What operators bring: each is refused with its own words, and nothing is changed.
+#[test]
+fn an_answer_that_cannot_be_served_is_refused_with_what_to_do() {
+    if !has_program("openssl") {
+        return;
+    }
+    let service = Service::start(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    service.run(&["cert", "csr"]);
+    let before = std::fs::read_to_string(service.home().join("config.yaml")).unwrap();
+    let authority = Authority::new();
+    let (chain, key) = authority.write_pair(&["localhost", "127.0.0.1"], dir.path());
+    let file = |name: &str| dir.path().join(name);
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    };
+    openssl(&["x509", "-in", "chain.pem", "-outform", "DER", "-out", "chain.der"]);
+    let refused = |path: &Path, words: &str| {
+        let output = service.command(&["cert", "import", path.to_str().unwrap()]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(words), "{said}");
+    };
+    refused(&chain, "is not the key of");
+    refused(&file("chain.der"), "is DER, not PEM");
+    refused(&key, "holds no certificate");
+    refused(&file("nothing.pem"), "No such file");
+    assert_eq!(std::fs::read_to_string(service.home().join("config.yaml")).unwrap(), before);
+
+    // By `init`, for files: an encrypted key, and files of Windows, which are fine.
+    openssl(&["pkcs8", "-topk8", "-in", "chain.key", "-passout", "pass:x", "-out", "locked.key"]);
+    for name in ["chain.pem", "chain.key"] {
+        let text = std::fs::read_to_string(file(name)).unwrap();
+        std::fs::write(file(&format!("windows-{name}")), format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    }
+    let plan = |chain: &str, key: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rtcctl"));
+        command.arg("--home").arg(file("home")).args(["init", "--yes", "--dry-run", "--host", "localhost"]);
+        command.arg("--cert-file").arg(file(chain)).arg("--key-file").arg(file(key));
+        command.args(["--relay-ip", "127.0.0.1", "--http-port", "off"]).args(["--web-port", "38443"]);
+        let output = command.env_remove("RTCCTL_HOME").stdin(Stdio::null()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, text) = plan("chain.pem", "locked.key");
+    assert!(code == 1 && text.contains("is encrypted"), "{code} {text}");
+    let (code, text) = plan("windows-chain.pem", "windows-chain.key");
+    assert_eq!(code, 0, "{text}");
+}
+
 #[test]
 fn the_page_that_explains_trust_is_there_without_tls_with_its_code_and_fingerprint() {
     let service = Service::start(&[]);
@@ -215,6 +265,71 @@ fn chromium_trusts_the_page_after_cert_trust_and_no_longer_after_untrust() {
     assert!(loads(&service, user.path()), "the page is not trusted");
     cert("untrust");
     assert!(!loads(&service, user.path()), "the page is still trusted");
+}
+
+/// As a user does who was told of `/trust`: download the file, import it.
+#[test]
+fn chromium_trusts_the_page_after_the_ca_was_downloaded_and_imported_by_hand() {
+    if !has_program("chromium") || !has_program("certutil") || !has_program("curl") {
+        return;
+    }
+    let service = Service::start(&[]);
+    let user = tempfile::tempdir().unwrap();
+    let file = user.path().join("ca.crt");
+    let download = |url: String| {
+        let output = Command::new("curl").args(["-sfk", "-o"]).arg(&file).arg(url).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        std::fs::read(&file).unwrap()
+    };
+    let secure = download(format!("{}/ca.crt", service.url()));
+    let plain = download(format!("http://localhost:{}/ca.crt", service.http_port));
+    assert_eq!(plain, secure, "both ports give the same file");
+    let store = user.path().join(".pki/nssdb");
+    std::fs::create_dir_all(&store).unwrap();
+    let certutil = |args: &[&str]| {
+        let mut command = Command::new("certutil");
+        let output = command.arg("-d").arg(format!("sql:{}", store.display())).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    };
+    certutil(&["-N", "--empty-password"]);
+    assert!(!loads(&service, user.path()), "an unknown authority is trusted");
+    certutil(&["-A", "-t", "C,,", "-n", "my calls", "-i", file.to_str().unwrap()]);
+    assert!(loads(&service, user.path()), "the page is not trusted");
+}
+
+/// Whatever name a client indicates, or none, it gets the certificate: by address there is none to be indicated.
+#[test]
+fn every_form_of_a_name_and_none_is_answered_with_the_certificate() {
+    if !has_program("openssl") {
+        return;
+    }
+    let service = Service::start(&[]);
+    let (_, served) = fingerprint(&service);
+    let forms: [&[&str]; 9] = [
+        &["-noservername"],
+        &["-servername", "localhost"],
+        &["-servername", "LOCALHOST"],
+        &["-servername", "localhost."],
+        &["-servername", "unknown.example"],
+        &["-servername", "127.0.0.1"],
+        &["-servername", "::1"],
+        &["-servername", "under_score.example"],
+        &["-servername", "1.0.0.127.in-addr.arpa"],
+    ];
+    for port in [service.web_port, service.turn_port] {
+        for version in ["-tls1_2", "-tls1_3"] {
+            for form in forms {
+                let script = "openssl s_client \"$@\" < /dev/null | openssl x509 -noout -fingerprint -sha256";
+                let output = Command::new("sh")
+                    .args(["-c", script, "sh", "-connect", &format!("127.0.0.1:{port}"), version])
+                    .args(form)
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&output.stdout).to_lowercase().replace(':', "");
+                assert!(said.contains(&served), "{port} {version} {form:?}: {output:?}");
+            }
+        }
+    }
 }
 
 /// Whether Chromium shows the page, with no flag that bears on certificates.

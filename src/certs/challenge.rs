@@ -21,6 +21,8 @@ pub enum Kind {
     Http01,
     /// A certificate on port 443. RFC 8737.
     TlsAlpn01,
+    /// A record of the DNS. RFC 8555, section 8.4.
+    Dns01,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
         match self {
             Self::Http01 => "http-01",
             Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Dns01 => "dns-01",
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::pair::{Labels, assemble, faults};
+use tracing::warn;
+
+use super::pair::{Labels, assemble, faults, loose_end, pem_text};
 use super::{Served, Source};
 use crate::config::{Config, Host};
 use crate::error::{Failure, Kind, Result};
-use crate::sys::fs::read_to_string;
 
 /// Where the two files are, and as what they were last seen.
 #[derive(Debug)]
@@ -53,6 +54,15 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
+/// Reads a file of PEM, and says what else it is if it is that: files come from mail, from Windows and from browsers.
+///
+/// # Errors
+/// In words, if it cannot be read or is no text.
+pub fn read_pem(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    pem_text(bytes).map_err(|what| format!("`{}` {what}", path.display()))
+}
+
 /// Reads and checks the pair that the configuration names.
 ///
 /// # Errors
@@ -76,10 +86,15 @@ pub fn check_files(chain: &Path, key: &Path, hosts: &[Host], now: SystemTime) ->
             "correct the file or `certificate.cert_file` and `certificate.key_file`; a pair that fits is taken by itself",
         )
     };
-    let [chain_pem, key_pem] =
-        [chain, key].map(|path| read_to_string(path).map_err(|failure| bad(failure.to_string())));
+    let [chain_pem, key_pem] = [chain, key].map(|path| read_pem(path).map_err(bad));
     let labels = Labels { chain: &format!("`{}`", chain.display()), key: &format!("`{}`", key.display()) };
     let (facts, served) = assemble(&chain_pem?, &key_pem?, Source::Files, labels).map_err(bad)?;
     let faults = faults(&facts, hosts, now);
-    if faults.is_empty() { Ok(served) } else { Err(bad(faults.join("; "))) }
+    if !faults.is_empty() {
+        return Err(bad(faults.join("; ")));
+    }
+    if let Some(what) = loose_end(&served) {
+        warn!(chain = %chain.display(), what, "some devices may not trust this");
+    }
+    Ok(served)
 }

@@ -1,7 +1,8 @@
 //! Keeps the certificate of an authority: carries out what `renewal` decides, and writes down what came of it.
 //!
 //! Its files, all below `certs/acme` and each whole or absent: `record.json`, what is remembered; `bundle.pem`, key and
-//! chain in one, so that no crash leaves one without the other; `pending.json`, an order that is under way; the accounts.
+//! chain in one, so that no crash leaves one without the other; `pending.json`, an order that is under way; `dns.json`,
+//! what it has in the DNS; the accounts.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -12,6 +13,7 @@ use tracing::{info, warn};
 
 use super::acme::{self, Obtained};
 use super::challenge::{Challenges, Kind};
+use super::dns01::Hook;
 use super::handle::{LastAttempt, RenewalState, RenewalView};
 use super::local_ca::sha256_hex;
 use super::moment::Moment;
@@ -61,6 +63,12 @@ impl AcmeFiles {
         self.dir.join("pending.json")
     }
 
+    /// Records for challenges that are in the DNS.
+    #[must_use]
+    pub fn dns(&self) -> PathBuf {
+        self.dir.join("dns.json")
+    }
+
     /// Removes drafts that a crash left: what they were to become is whole without them.
     fn sweep(&self) {
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
@@ -93,6 +101,7 @@ pub(super) struct Keeper {
     known: Vec<Known>,
     files: AcmeFiles,
     challenges: Challenges,
+    dns: Option<Hook>,
     preflight: Option<Preflight>,
     state: State,
     under_way: Option<Purpose>,
@@ -103,8 +112,7 @@ impl Keeper {
     pub(super) fn open(config: &Config, secrets: &Secrets, home: &Home, challenges: Challenges, now: Moment) -> Self {
         let acme = &config.certificate.acme;
         let files = AcmeFiles::of(home);
-        let hosts: BTreeSet<Host> =
-            config.hosts.iter().filter(|host| acme.directory.may_certify(host)).cloned().collect();
+        let hosts = acme.ordered(&config.hosts);
         let authority = |directory: &Directory, root: Option<&PathBuf>| acme::Authority {
             directory: directory.url.clone(),
             root: root.cloned(),
@@ -136,13 +144,19 @@ impl Keeper {
             })
             .collect();
         let wanted = hosts.iter().map(text).collect();
-        let preflight = acme
-            .directory
-            .is_public
-            .then(|| Preflight { own: config.turn.public_ips.clone(), issuer: acme.directory.caa });
-        let kinds = kinds(config, record.challenge.as_deref());
+        let kinds = kinds(config, &hosts, record.challenge.as_deref());
+        let preflight = acme.directory.is_public.then(|| Preflight {
+            own: config.turn.public_ips.clone(),
+            issuer: acme.directory.caa,
+            is_by_dns: kinds.contains(&Kind::Dns01),
+        });
+        let dns = acme.may_use_dns().then(|| Hook {
+            command: acme.dns_command.clone(),
+            servers: acme.dns_servers.clone(),
+            file: files.dns(),
+        });
         let state = State { authorities, wanted, held: None, record, wish: None };
-        Self { hosts, kinds, known, files, challenges, preflight, state, under_way: None }
+        Self { hosts, kinds, known, files, challenges, dns, preflight, state, under_way: None }
     }
 
     /// The newest certificate of an authority if it can be served now: whole, not over, and for one of the hosts.
@@ -251,6 +265,7 @@ impl Keeper {
                     kinds: self.kinds.clone(),
                     replaces: leaf.filter(|_| replaces),
                     challenges: self.challenges.clone(),
+                    dns: self.dns.clone(),
                     pending,
                     preflight: self.preflight.clone(),
                 }))))
@@ -453,18 +468,26 @@ impl Keeper {
 }
 
 /// Which challenges to try, in order: what worked last, then the usual one where its port is the usual one.
-fn kinds(config: &Config, last: Option<&str>) -> Vec<Kind> {
+fn kinds(config: &Config, hosts: &BTreeSet<Host>, last: Option<&str>) -> Vec<Kind> {
     let mut kinds = match config.certificate.acme.challenge {
         ChallengeChoice::Http01 => return vec![Kind::Http01],
         ChallengeChoice::TlsAlpn01 => return vec![Kind::TlsAlpn01],
+        ChallengeChoice::Dns01 => return vec![Kind::Dns01],
+        // A star can be proven by nothing else. RFC 8555, section 8.4.
+        ChallengeChoice::Auto if hosts.iter().any(|host| host.below_star().is_some()) => return vec![Kind::Dns01],
         ChallengeChoice::Auto => vec![Kind::Http01, Kind::TlsAlpn01],
     };
     if config.web.http_port.is_none() {
         kinds.retain(|kind| *kind != Kind::Http01);
     }
+    if config.certificate.acme.may_use_dns() && hosts.iter().all(|host| matches!(host, Host::Name(_))) {
+        kinds.push(Kind::Dns01);
+    }
     let is_usual = |kind: &Kind| match kind {
         Kind::Http01 => config.web.http_port == Some(80),
         Kind::TlsAlpn01 => config.web.port == 443,
+        // It takes longest, and needs no port at all: before those that are sure to fail, after those that may do.
+        Kind::Dns01 => true,
     };
     kinds.sort_by_key(|kind| (last != Some(kind.as_str()), !is_usual(kind)));
     kinds

@@ -6,6 +6,8 @@
 
 pub mod acme;
 pub mod challenge;
+pub mod dns;
+pub mod dns01;
 pub mod files;
 mod handle;
 pub mod keeper;

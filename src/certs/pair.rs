@@ -9,18 +9,55 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
 use super::leaf::LeafFacts;
 use super::local_ca::{sha256_hex, system_time};
 use super::{Served, Source};
 use crate::config::Host;
 
+/// What every certificate and key in DER begins with.
+const SEQUENCE: u8 = 0x30;
+/// The access method by which a certificate names where that of its issuer is. RFC 5280, section 4.2.2.1.
+const CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
+
 /// What the two texts are called in complaints.
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'a> {
     pub chain: &'a str,
     pub key: &'a str,
+}
+
+/// The text of a file of PEM; in words what else it is, if it is that: files come from mail, from Windows and browsers.
+///
+/// # Errors
+/// Completes the sentence "`file` ...".
+pub fn pem_text(bytes: Vec<u8>) -> Result<String, String> {
+    let is_der = bytes.first() == Some(&SEQUENCE);
+    match String::from_utf8(bytes) {
+        // What Windows puts before a text is none of it.
+        Ok(text) if !text.contains('\0') => Ok(text.trim_start_matches('\u{feff}').to_owned()),
+        Ok(_) | Err(_) if is_der => Err("is DER, not PEM; turn it into PEM by `openssl x509 -inform DER`, a key by \
+                                          `openssl pkey -inform DER`, a bundle of both (.pfx, .p12) by `openssl pkcs12 -nodes`"
+            .to_owned()),
+        Ok(_) | Err(_) => Err("is no text in UTF-8; save it as PEM".to_owned()),
+    }
+}
+
+/// Whether devices may lack a certificate between this chain and what they trust; says in words which. A leaf alone that
+/// names where its issuer's certificate is to be had was hardly issued by a root.
+#[must_use]
+pub fn loose_end(served: &Served) -> Option<String> {
+    let [only] = &served.key.cert[..] else { return None };
+    let (_, parsed) = X509Certificate::from_der(only).ok()?;
+    let tells = parsed.extensions().iter().any(|extension| {
+        let ParsedExtension::AuthorityInfoAccess(access) = extension.parsed_extension() else { return false };
+        access.accessdescs.iter().any(|one| one.access_method.to_id_string() == CA_ISSUERS)
+    });
+    let issuer = &served.issuer;
+    tells.then(|| {
+        format!("the chain holds the server's certificate alone; devices that lack that of `{issuer}` refuse it")
+    })
 }
 
 /// Puts a chain and its key together. The error says in words what is wrong.
@@ -62,6 +99,15 @@ pub fn assemble(
         not_after: system_time(parsed[0].validity().not_after.timestamp()),
     };
     let issuer = parsed[0].issuer().to_string();
+    if key_pem.contains("ENCRYPTED") {
+        return Err(format!(
+            "{key_label} is encrypted, and nobody is there to type its passphrase; write it in the clear by \
+             `openssl pkey -in OLD -out NEW`, readable by this service alone"
+        ));
+    }
+    if !key_pem.contains("PRIVATE KEY-----") {
+        return Err(format!("{key_label} holds no private key"));
+    }
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| format!("{key_label} is damaged"))?;
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| format!("{key_label} is damaged"))?;
     let certified = CertifiedKey::new(chain.clone(), key);
@@ -155,11 +201,29 @@ mod tests {
         let complaint = |chain: &str, key: &str| check(chain, key).unwrap_err();
         assert_eq!(complaint(&good, &other.key_pem), "`key.pem` is not the key of `chain.pem`");
         assert_eq!(complaint("", &one.key_pem), "`chain.pem` holds no certificate");
-        assert_eq!(complaint(&good, "x"), "`key.pem` is damaged");
+        assert_eq!(complaint(&good, "x"), "`key.pem` holds no private key");
+        let cut = &one.key_pem[..one.key_pem.len() / 2];
+        assert_eq!(complaint(&good, cut), "`key.pem` is damaged");
+        for head in ["BEGIN ENCRYPTED PRIVATE KEY", "BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED"] {
+            assert!(complaint(&good, &format!("-----{head}-----\n")).contains("is encrypted"), "{head}");
+        }
         let reversed = chain(&[&ca.certificate_pem, leaf]);
         assert!(complaint(&reversed, &one.key_pem).contains("begins with the certificate of an authority"));
         let foreign = chain(&[leaf, &stranger.certificate_pem]);
         assert!(complaint(&foreign, &one.key_pem).contains("is out of order: certificate 1 was issued by"));
+    }
+
+    #[test]
+    fn what_windows_makes_of_a_file_is_read_and_what_is_no_pem_is_told() {
+        let (ca, _) = LocalCa::create(now().wall).unwrap();
+        let one = ca.issue(&names(&["call.example"]), now().wall).unwrap();
+        let windows = |text: &str| format!("\u{feff}Subject: x\r\n{}", text.replace('\n', "\r\n")).into_bytes();
+        let (chain, key) = (windows(&one.certificate_pem), windows(&one.key_pem));
+        let (chain, key) = (pem_text(chain).unwrap(), pem_text(key).unwrap());
+        assert!(assemble(&chain, &key, Source::Files, LABELS).is_ok(), "{chain:?}");
+        assert!(pem_text(ca.certificate.to_vec()).unwrap_err().contains("is DER, not PEM"));
+        let wide: Vec<u8> = one.certificate_pem.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(pem_text(wide).unwrap_err().contains("no text in UTF-8"));
     }
 
     #[test]

@@ -91,7 +91,8 @@ impl Trouble {
     /// Whether another kind of challenge may do: the authority looked and did not find what it should.
     #[must_use]
     pub fn is_about_a_challenge(&self) -> bool {
-        let codes = ["connection", "unauthorized", "incorrectResponse", "tls", "no-challenge"];
+        let codes =
+            ["connection", "dns-hook", "dns-record", "unauthorized", "incorrectResponse", "tls", "no-challenge"];
         self.class == Class::Ours && codes.contains(&self.code.as_str())
     }
 
@@ -101,6 +102,15 @@ impl Trouble {
         Some(match self.code.as_str() {
             "connection" | "tls" => {
                 "open TCP ports 80 and 443 towards this host, in the cloud's security group and the router, too"
+            }
+            "dns-hook" => {
+                "mend the command of `certificate.acme_dns_command`; `rtcctl cert preflight --try-hook` tries it without an authority"
+            }
+            "unauthorized" | "incorrectResponse" | "dns" if self.detail.contains("TXT") => {
+                "the authority did not find the record: look whether every name server of the zone has it, and whether the command leaves records that are there already"
+            }
+            "dns-record" => {
+                "look at the zone: the command has ended well, and its record is not there, or in another zone"
             }
             "unauthorized" | "incorrectResponse" => {
                 "something else answers on this name: check that it leads to this host, and only to it"
@@ -115,6 +125,7 @@ impl Trouble {
             "disk" => "free some space on the disk that holds the home",
             "unreachable" => "let this host reach the authority: check its DNS, its route and outgoing TCP port 443",
             "roots" => "install the package ca-certificates, or name the root by `certificate.acme_ca_root`",
+            "no-directory" => "correct `certificate.acme_directory`: the address of the authority's directory",
             "userActionRequired" => "read what the authority says, and agree to it there",
             _ => return None,
         })

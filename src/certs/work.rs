@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::acme::{self, Obtained, Session, Window};
 use super::challenge::{Challenges, Kind};
+use super::dns01::Hook;
 use super::preflight;
 use super::renewal::Purpose;
 use super::trouble::{Class, Trouble};
@@ -36,6 +37,7 @@ pub(super) struct OrderWork {
     pub(super) kinds: Vec<Kind>,
     pub(super) replaces: Option<CertificateDer<'static>>,
     pub(super) challenges: Challenges,
+    pub(super) dns: Option<Hook>,
     pub(super) pending: Option<PathBuf>,
     pub(super) preflight: Option<Preflight>,
 }
@@ -45,6 +47,8 @@ pub(super) struct OrderWork {
 pub(super) struct Preflight {
     pub(super) own: Vec<IpAddr>,
     pub(super) issuer: Option<&'static str>,
+    /// Nobody needs to come to this host: it does not matter where names lead.
+    pub(super) is_by_dns: bool,
 }
 
 /// What came of it.
@@ -89,9 +93,9 @@ impl OrderWork {
 
     /// What is known to fail is not tried; what may fail is told.
     async fn look_first(&self) -> Result<(), Trouble> {
-        let Some(Preflight { own, issuer }) = self.preflight.clone() else { return Ok(()) };
+        let Some(Preflight { own, issuer, is_by_dns }) = self.preflight.clone() else { return Ok(()) };
         let hosts = self.hosts.clone();
-        let looking = tokio::task::spawn_blocking(move || preflight::look(&hosts, &own, issuer));
+        let looking = tokio::task::spawn_blocking(move || preflight::look(&hosts, &own, issuer, is_by_dns));
         for objection in looking.await.unwrap_or_default() {
             if objection.is_certain {
                 let detail = format!("{}: {}", objection.what, objection.hint);
@@ -110,6 +114,7 @@ impl OrderWork {
             kinds: &self.kinds,
             replaces: self.replaces.as_ref(),
             challenges: &self.challenges,
+            dns: self.dns.as_ref(),
             pending: self.pending.as_deref(),
         };
         session.obtain(&order).await

@@ -1,5 +1,6 @@
 //! `rtcctl cert`: the certificate of this home.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,21 +12,30 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Frame;
-use crate::certs::files::load_files;
+use crate::certs::files::{check_files, load_files, read_pem};
 use crate::certs::keeper::{AcmeFiles, load_bundle};
-use crate::certs::preflight::look;
+use crate::certs::pair::loose_end;
+use crate::certs::preflight::{Objection, look, look_here};
 use crate::certs::renewal::{Scenario, rehearse, scenarios};
 use crate::certs::request::{RequestFiles, import, write_request};
 use crate::certs::store::{Files, load};
+use crate::certs::trouble::Trouble;
 use crate::certs::trust::{Outcome, trust, untrust};
-use crate::certs::{Served, Source};
-use crate::config::{CertSource, Config, load_config, set_value};
+use crate::certs::{Served, Source, acme, dns01};
+use crate::config::{AcmeConfig, CertSource, Config, Host, load_config, set_value};
 use crate::control::client::ask;
 use crate::control::protocol::{Request, Response, SCHEMA_VERSION};
 use crate::daemon::{ANSWERED_WITHIN, RENEWED_WITHIN};
 use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
 use crate::sys::fs::{read_to_string, write_atomic};
+
+/// The code of an objection that is about the command, which is this host's.
+const HOOK: &str = "dns-hook";
+/// The code of an objection that is about the authority and the way to it.
+const AUTHORITY: &str = "authority";
+/// Codes of what is wrong on this host.
+const OURS: [&str; 4] = [HOOK, AUTHORITY, "clock", "disk"];
 
 /// What to do with the certificate.
 #[derive(Debug, Subcommand)]
@@ -38,8 +48,14 @@ pub(super) enum Args {
         #[arg(long)]
         force: bool,
     },
-    /// Look whether an authority could issue: the names in the DNS, each family, and CAA records
-    Preflight,
+    /// Look whether an authority could issue: the names in the DNS, each family, CAA records, the way to the authority,
+    /// and this host's ports, clock and disk
+    Preflight {
+        /// Also have the command of `certificate.acme_dns_command` add a record of no meaning to the DNS, wait until it is
+        /// seen, and have it removed
+        #[arg(long)]
+        try_hook: bool,
+    },
     /// Have the stores of this host trust the local CA: the system's, Chromium's and Firefox's
     Trust,
     /// Take the local CA out of these stores
@@ -69,7 +85,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     match args {
         Args::Show => show(frame),
         Args::Renew { force } => renew(frame, force),
-        Args::Preflight => look_first(frame),
+        Args::Preflight { try_hook } => look_first(frame, try_hook),
         Args::Trust => tell_stores(frame, &trust(&frame.home, env::home_dir().as_deref())?, "trusts"),
         Args::Untrust => tell_stores(frame, &untrust(&frame.home, env::home_dir().as_deref())?, "no longer trusts"),
         Args::Csr => csr(frame),
@@ -128,12 +144,32 @@ fn play(frame: &Frame, only: Option<&str>, years: u64, seed: u64) -> Result<Exit
     if all_hold { Ok(ExitCode::SUCCESS) } else { Err(Failure::bug("a certificate ended that should not have")) }
 }
 
-/// Fails with 12 if something outside this host is proven to be in the way.
-fn look_first(frame: &Frame) -> Result<ExitCode> {
+/// Fails with 12 if something outside this host is proven to be in the way, with 1 if
+/// something of this host is.
+fn look_first(frame: &Frame, try_hook: bool) -> Result<ExitCode> {
     let config = load_config(&frame.home)?.config;
-    let directory = &config.certificate.acme.directory;
-    let hosts = config.hosts.iter().filter(|host| directory.may_certify(host)).cloned().collect();
-    let objections = look(&hosts, &config.turn.public_ips, directory.caa);
+    let wanted = &config.certificate.acme;
+    let directory = &wanted.directory;
+    let hosts = wanted.ordered(&config.hosts);
+    let mut objections = look(&hosts, &config.turn.public_ips, directory.caa, wanted.may_use_dns());
+    let mut there = None;
+    match runtime()?.block_on(acme::look(&acme::Authority {
+        directory: directory.url.clone(),
+        root: wanted.ca_root.clone(),
+        contact: None,
+        binding: None,
+        profile: None,
+    })) {
+        Ok(date) => there = date,
+        Err(trouble) => objections.push(of_trouble(AUTHORITY, &trouble)),
+    }
+    objections.extend(look_here(&config, &hosts, &frame.home.certs_dir(), there));
+    if let Some(fault) = dns01::objection(&wanted.dns_command) {
+        let hint = "correct the path, or make the file executable".to_owned();
+        objections.push(Objection { code: HOOK, what: fault, hint, is_certain: true });
+    } else if try_hook {
+        objections.extend(try_dns_hook(frame, wanted, &hosts)?);
+    }
     if frame.json {
         let documents: Vec<_> = objections
             .iter()
@@ -141,8 +177,12 @@ fn look_first(frame: &Frame) -> Result<ExitCode> {
             .collect();
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "objections": documents }));
     } else if objections.is_empty() {
+        if try_hook {
+            frame.say("the command has added a record, every name server had it, and the command has removed it");
+        }
         frame.say(&format!("nothing seems to keep {} from issuing", directory.text));
     }
+    let is_ours = objections.iter().any(|one| one.is_certain && OURS.contains(&one.code));
     let is_proven = objections.iter().any(|one| one.is_certain);
     if !frame.json {
         for objection in &objections {
@@ -150,7 +190,38 @@ fn look_first(frame: &Frame) -> Result<ExitCode> {
             frame.print(&format!("{word}: {}\n  hint: {}", objection.what, objection.hint));
         }
     }
-    Ok(if is_proven { ExitCode::from(Kind::OutsideHost.exit_code()) } else { ExitCode::SUCCESS })
+    Ok(match (is_ours, is_proven) {
+        (true, _) => ExitCode::from(Kind::Operator.exit_code()),
+        (false, true) => ExitCode::from(Kind::OutsideHost.exit_code()),
+        (false, false) => ExitCode::SUCCESS,
+    })
+}
+
+/// Has the command add a record that no authority asks for.
+fn try_dns_hook(frame: &Frame, acme: &AcmeConfig, hosts: &BTreeSet<Host>) -> Result<Option<Objection>> {
+    if acme.dns_command.is_empty() {
+        return Err(Failure::operator("there is no command to try")
+            .hinted("name one by `certificate.acme_dns_command` in config.yaml"));
+    }
+    let Some(Host::Name(name)) = hosts.iter().find(|host| matches!(host, Host::Name(_))) else {
+        return Err(Failure::operator("there is no name to try the command with").hinted("add one to `hosts`"));
+    };
+    let file = AcmeFiles::of(&frame.home).dns().with_extension("try");
+    let hook = dns01::Hook { command: acme.dns_command.clone(), servers: acme.dns_servers.clone(), file };
+    frame.say(&format!("adding a record for {name} by `{}`", acme.dns_command[0]));
+    let value = format!("rtcctl-preflight-{:08x}", rand::random::<u32>());
+    let tried = runtime()?.block_on(dns01::rehearse(&hook, name, value));
+    Ok(tried.err().map(|trouble| of_trouble(HOOK, &trouble)))
+}
+
+fn of_trouble(code: &'static str, trouble: &Trouble) -> Objection {
+    let hint = trouble.hint().unwrap_or("try again later").to_owned();
+    Objection { code, what: trouble.to_string(), hint, is_certain: true }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::operator("cannot start a runtime").caused_by(error))
 }
 
 /// Says what became of each store. It has failed if one could not be changed.
@@ -204,7 +275,13 @@ fn csr(frame: &Frame) -> Result<ExitCode> {
 fn take(frame: &Frame, file: &Path) -> Result<ExitCode> {
     let resolved = load_config(&frame.home)?;
     let label = format!("`{}`", file.display());
-    let files = import(&read_to_string(file)?, &label, &resolved.config.hosts, &frame.home, clock::now().wall)?;
+    let text =
+        read_pem(file).map_err(|why| Failure::operator(format!("cannot take the certificate {label}")).because(why))?;
+    let files = import(&text, &label, &resolved.config.hosts, &frame.home, clock::now().wall)?;
+    let taken = check_files(&files.chain, &files.key, &resolved.config.hosts, clock::now().wall)?;
+    if let Some(what) = loose_end(&taken) {
+        frame.say(&format!("warning: {what}; append it, and import the file again"));
+    }
     let path = frame.home.config_file();
     let before = read_to_string(&path)?;
     let wanted = [

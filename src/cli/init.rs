@@ -63,9 +63,15 @@ pub(super) struct Args {
     /// The root certificate of a private authority's own HTTPS
     #[arg(long, value_name = "FILE")]
     acme_ca_root: Option<String>,
-    /// How the authority is shown that the names are ours: auto, http-01 or tls-alpn-01
+    /// How the authority is shown that the names are ours: auto, http-01, tls-alpn-01 or dns-01
     #[arg(long, value_name = "KIND")]
     acme_challenge: Option<String>,
+    /// The program that adds records to the DNS for dns-01; again for each of its arguments
+    #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
+    acme_dns_command: Vec<String>,
+    /// A name for the certificate besides the hosts, like '*.example.org'; repeatable
+    #[arg(long, value_name = "NAME")]
+    acme_name: Vec<String>,
     /// Your own certificate chain in PEM, for files
     #[arg(long, value_name = "FILE")]
     cert_file: Option<String>,
@@ -314,6 +320,8 @@ fn flag_values(args: &Args, key: Key) -> Vec<String> {
         Key::AcmeDirectory => one(&args.acme_directory),
         Key::AcmeCaRoot => one(&args.acme_ca_root),
         Key::AcmeChallenge => one(&args.acme_challenge),
+        Key::AcmeDnsCommand => args.acme_dns_command.clone(),
+        Key::AcmeName => args.acme_name.clone(),
         Key::CertFile => one(&args.cert_file),
         Key::KeyFile => one(&args.key_file),
         Key::Access => one(&args.access),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::Host;
 use super::forms::Malformed;
+use super::notify::WebUrl;
 
 /// An authority that is known by a word.
 struct Known {
@@ -60,8 +61,7 @@ impl FromStr for Directory {
             let (url, twin) = (known.url.to_owned(), known.twin.map(str::to_owned));
             return Ok(Self { text: text.to_owned(), url, twin, is_public: true, caa: Some(known.caa) });
         }
-        let is_url = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
-        if !is_url || text.chars().any(|symbol| symbol.is_whitespace() || symbol.is_control()) {
+        if !text.parse::<WebUrl>().is_ok_and(|url| url.is_https) {
             let words: Vec<&str> = KNOWN.iter().map(|known| known.word).collect();
             return Err(Malformed(format!("is neither {} nor an address that begins with https://", words.join(", "))));
         }
@@ -117,7 +117,9 @@ mod tests {
         assert!(word.twin.unwrap().contains("staging"));
         let own: Directory = "https://ca.lan:14000/dir".parse().unwrap();
         assert_eq!((own.twin, own.is_public), (None, false));
-        for wrong in ["", "lets", "http://ca.lan/dir", "https://", "https:///x", "https://a b"] {
+        for wrong in
+            ["", "lets", "http://ca.lan/dir", "https://", "https:///x", "https://a b", "https://a:b:c/", "https://[::1"]
+        {
             assert!(wrong.parse::<Directory>().is_err(), "{wrong}");
         }
     }

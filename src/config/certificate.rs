@@ -1,8 +1,11 @@
 //! Decides what the configuration says of the certificate and of the authority that issues it.
 
+use std::net::{IpAddr, SocketAddr};
+
+use super::forms::Malformed;
 use super::raw::{Field, Reader, Section};
 use super::resolve::{is_off, read_absolute};
-use super::{AcmeConfig, CertSource, CertificateConfig, ChallengeChoice, Directory};
+use super::{AcmeConfig, CertSource, CertificateConfig, ChallengeChoice, Directory, Host};
 
 pub(super) const CERT_SOURCES: &[(&str, CertSource)] =
     &[("self-signed", CertSource::SelfSigned), ("acme", CertSource::Acme), ("files", CertSource::Files)];
@@ -10,8 +13,11 @@ pub(super) const CHALLENGES: &[(&str, ChallengeChoice)] = &[
     ("auto", ChallengeChoice::Auto),
     ("http-01", ChallengeChoice::Http01),
     ("tls-alpn-01", ChallengeChoice::TlsAlpn01),
+    ("dns-01", ChallengeChoice::Dns01),
 ];
 
+/// Where name servers listen if nothing else is said.
+const DNS_PORT: u16 = 53;
 const DEFAULT_DIRECTORY: &str = "letsencrypt";
 
 pub(super) fn read_certificate(reader: &mut Reader, root: &mut Section<'_>) -> CertificateConfig {
@@ -32,6 +38,15 @@ pub(super) fn read_certificate(reader: &mut Reader, root: &mut Section<'_>) -> C
             .field(&mut section, "acme_challenge")
             .and_then(|field| reader.choice(&field, CHALLENGES))
             .unwrap_or(ChallengeChoice::Auto),
+        dns_command: reader
+            .field(&mut section, "acme_dns_command")
+            .map(|field| read_command(reader, &field))
+            .unwrap_or_default(),
+        dns_servers: match reader.field(&mut section, "acme_dns_servers") {
+            Some(field) if !field.is_word("auto") => read_servers(reader, &field),
+            _ => Vec::new(),
+        },
+        names: reader.field(&mut section, "acme_names").map(|field| read_names(reader, &field)).unwrap_or_default(),
         contact: reader.field(&mut section, "acme_contact").and_then(|field| {
             let contact = reader.text(&field)?.to_owned();
             let is_address = contact.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
@@ -64,6 +79,66 @@ pub(super) fn read_certificate(reader: &mut Reader, root: &mut Section<'_>) -> C
 #[must_use]
 pub fn default_directory() -> Directory {
     DEFAULT_DIRECTORY.parse().expect("the default is the word of a known authority")
+}
+
+/// A program by its absolute path, and its arguments.
+pub(super) fn read_command(reader: &mut Reader, field: &Field<'_>) -> Vec<String> {
+    let mut command = Vec::new();
+    for member in reader.list(field) {
+        command.extend(reader.text(&member).map(str::to_owned));
+    }
+    if command.first().is_some_and(|program| !program.starts_with('/')) {
+        let text =
+            format!("`{}` must be the absolute path of a program; arguments are members of the list", command[0]);
+        reader.complain(field.line, &field.path, text);
+    }
+    command
+}
+
+/// Addresses with a port or without.
+fn read_servers(reader: &mut Reader, field: &Field<'_>) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for member in reader.list(field) {
+        let Some(text) = reader.text(&member).map(str::to_owned) else { continue };
+        let alone = text.parse::<IpAddr>().map(|address| SocketAddr::from((address, DNS_PORT)));
+        match text.parse().or(alone) {
+            Ok(server) => servers.push(server),
+            Err(_) => reader.complain(
+                member.line,
+                &member.path,
+                format!("`{}` is not an address like `192.0.2.53` or `192.0.2.53:5353`", text.escape_debug()),
+            ),
+        }
+    }
+    servers
+}
+
+/// Names, which may begin with a star.
+fn read_names(reader: &mut Reader, field: &Field<'_>) -> Vec<Host> {
+    let mut names = Vec::new();
+    for member in reader.list(field) {
+        let Some(text) = reader.text(&member).map(str::to_owned) else { continue };
+        match parse_name(&text) {
+            Ok(name) => names.push(name),
+            Err(why) => reader.complain(member.line, &member.path, format!("`{}` {why}", text.escape_debug())),
+        }
+    }
+    names
+}
+
+/// A name that a certificate can have: one of the DNS, or a star before one.
+///
+/// # Errors
+/// If it is an address or no name.
+pub fn parse_name(text: &str) -> Result<Host, Malformed> {
+    let (star, bare) = text.strip_prefix("*.").map_or(("", text), |bare| ("*.", bare));
+    match bare.parse()? {
+        Host::Address(_) => Err(Malformed("is an address; addresses belong to `hosts`".to_owned())),
+        Host::Name(name) if !star.is_empty() && !name.contains('.') => {
+            Err(Malformed("stands for a whole top-level domain".to_owned()))
+        }
+        Host::Name(name) => Ok(Host::Name(format!("{star}{name}"))),
+    }
 }
 
 fn read_directory(reader: &mut Reader, section: &mut Section<'_>, key: &'static str) -> Option<Directory> {

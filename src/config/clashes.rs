@@ -68,7 +68,42 @@ fn complain_about_the_certificate(reader: &mut Reader, config: &Config) {
                 let text = "is http-01, but `web.http_port: off` leaves nobody to answer it; use tls-alpn-01";
                 reader.complain(line, "certificate.acme_challenge", text);
             }
+            complain_about_dns(reader, config);
         }
+    }
+}
+
+/// What records of the DNS need, and what needs them.
+fn complain_about_dns(reader: &mut Reader, config: &Config) {
+    let acme = &config.certificate.acme;
+    let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
+    if acme.challenge == ChallengeChoice::Dns01 && acme.dns_command.is_empty() {
+        let line = line_of(reader, "certificate.acme_challenge");
+        let text = "is empty, but `certificate.acme_challenge: dns-01` needs a command that adds records to the DNS";
+        reader.complain(line, "certificate.acme_dns_command", text);
+    }
+    let star = acme.names.iter().find(|name| name.below_star().is_some());
+    if let Some(star) = star
+        && !acme.may_use_dns()
+        && acme.challenge != ChallengeChoice::Dns01
+    {
+        let line = line_of(reader, "certificate.acme_names");
+        let text = format!(
+            "`{star}` can be proven by dns-01 alone; name a command by `certificate.acme_dns_command`, and let \
+             `certificate.acme_challenge` be auto or dns-01"
+        );
+        reader.complain(line, "certificate.acme_names", text);
+    }
+    for name in acme.names.iter().filter(|name| !acme.directory.may_certify(name)) {
+        let line = line_of(reader, "certificate.acme_names");
+        let text = format!("`{name}` is no name of the internet, and {} certifies nothing else", acme.directory.text);
+        reader.complain(line, "certificate.acme_names", text);
+    }
+    let has_hosts = config.hosts.iter().any(|host| acme.directory.may_certify(host));
+    if has_hosts && acme.ordered(&config.hosts).is_empty() {
+        let line = line_of(reader, "certificate.acme_challenge");
+        let text = "is dns-01, which proves names alone, and `hosts` has none";
+        reader.complain(line, "certificate.acme_challenge", text);
     }
 }
 

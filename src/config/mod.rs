@@ -14,14 +14,14 @@ mod secrets;
 mod show;
 mod template;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use authority::{Directory, is_public, is_public_host};
-pub use certificate::default_directory;
+pub use certificate::{default_directory, parse_name};
 pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
@@ -45,6 +45,17 @@ pub enum Reach {
 pub enum Host {
     Address(IpAddr),
     Name(String),
+}
+
+impl Host {
+    /// What the star of a name stands before: `example.org` of `*.example.org`.
+    #[must_use]
+    pub fn below_star(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => name.strip_prefix("*."),
+            Self::Address(_) => None,
+        }
+    }
 }
 
 /// As written in a URL: an IPv6 address in brackets.
@@ -96,6 +107,12 @@ pub struct AcmeConfig {
     /// The root that the authority's own HTTPS is signed by; `None`: those that the system trusts.
     pub ca_root: Option<PathBuf>,
     pub challenge: ChallengeChoice,
+    /// A program and its arguments, which adds records to the DNS and removes them; empty: none.
+    pub dns_command: Vec<String>,
+    /// Who is asked whether a record is there; empty: the zone's own servers.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Names that the certificate is to have besides `hosts`; the only ones that may begin with a star.
+    pub names: Vec<Host>,
     /// Where the authority may write to, without `mailto:`.
     pub contact: Option<String>,
     /// `None`: what fits the names.
@@ -112,6 +129,35 @@ pub enum ChallengeChoice {
     Auto,
     Http01,
     TlsAlpn01,
+    Dns01,
+}
+
+impl AcmeConfig {
+    /// Whether records of the DNS may be what proves that the names are ours.
+    #[must_use]
+    pub fn may_use_dns(&self) -> bool {
+        let may = matches!(self.challenge, ChallengeChoice::Auto | ChallengeChoice::Dns01);
+        may && !self.dns_command.is_empty()
+    }
+
+    /// What an order is for: those of `hosts` and of the further names that the authority may certify and that can be
+    /// proven as configured. A name that a star stands for is left out, for authorities refuse what is said twice.
+    #[must_use]
+    pub fn ordered(&self, hosts: &[Host]) -> BTreeSet<Host> {
+        let stars: Vec<&str> = self.names.iter().filter_map(Host::below_star).collect();
+        let is_covered = |host: &Host| match host {
+            Host::Address(_) => false,
+            Host::Name(name) => name.split_once('.').is_some_and(|(_, above)| stars.contains(&above)),
+        };
+        // A record of the DNS says nothing of an address. RFC 8738, section 7.
+        let proves_names_alone = self.challenge == ChallengeChoice::Dns01 || !stars.is_empty();
+        let is_ordered = |host: &&Host| {
+            self.directory.may_certify(host) && !(proves_names_alone && matches!(host, Host::Address(_)))
+        };
+        let of_hosts = hosts.iter().filter(|host| !is_covered(host));
+        let further = self.names.iter().filter(|host| host.below_star().is_some() || !is_covered(host));
+        of_hosts.chain(further).filter(is_ordered).cloned().collect()
+    }
 }
 
 /// Which peers the relay sends to.

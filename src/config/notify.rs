@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Host;
+use super::certificate::read_command;
 use super::forms::Malformed;
 use super::raw::{Reader, Section};
 
@@ -87,17 +88,7 @@ impl WebUrl {
 
 pub(super) fn read(reader: &mut Reader, root: &mut Section<'_>) -> NotifyConfig {
     let mut section = reader.section(root, "notify");
-    let mut command = Vec::new();
-    if let Some(field) = reader.field(&mut section, "command") {
-        for member in reader.list(&field) {
-            command.extend(reader.text(&member).map(str::to_owned));
-        }
-        if command.first().is_some_and(|program| !program.starts_with('/')) {
-            let text =
-                format!("`{}` must be the absolute path of a program; arguments are members of the list", command[0]);
-            reader.complain(field.line, &field.path, text);
-        }
-    }
+    let command = reader.field(&mut section, "command").map(|field| read_command(reader, &field)).unwrap_or_default();
     let webhook = reader.field(&mut section, "webhook").and_then(|field| {
         let text = reader.text(&field)?;
         let parsed = text.parse();

@@ -72,10 +72,12 @@ pub fn effective(config: &Config) -> Vec<(&'static str, Value)> {
     shown
 }
 
-fn certificate(certificate: &CertificateConfig) -> [(&'static str, Value); 10] {
+fn certificate(certificate: &CertificateConfig) -> [(&'static str, Value); 13] {
     let acme = &certificate.acme;
     let source = CERT_SOURCES.iter().find(|(_, source)| *source == certificate.source).map(|(word, _)| *word);
     let challenge = CHALLENGES.iter().find(|(_, kind)| *kind == acme.challenge).map(|(word, _)| *word);
+    let servers: Vec<String> = acme.dns_servers.iter().map(ToString::to_string).collect();
+    let servers = if servers.is_empty() { json!("auto") } else { json!(servers) };
     let twin = acme.directory.twin.as_deref();
     let staging = match &acme.staging {
         Some(staging) if twin == Some(staging.url.as_str()) => json!("auto"),
@@ -87,6 +89,9 @@ fn certificate(certificate: &CertificateConfig) -> [(&'static str, Value); 10] {
         ("certificate.acme_directory", json!(acme.directory.text)),
         ("certificate.acme_ca_root", json!(acme.ca_root)),
         ("certificate.acme_challenge", json!(challenge)),
+        ("certificate.acme_dns_command", json!(acme.dns_command)),
+        ("certificate.acme_dns_servers", servers),
+        ("certificate.acme_names", json!(acme.names.iter().map(ToString::to_string).collect::<Vec<_>>())),
         ("certificate.acme_contact", json!(acme.contact)),
         ("certificate.acme_profile", json!(acme.profile.as_deref().unwrap_or("auto"))),
         ("certificate.acme_staging", staging),

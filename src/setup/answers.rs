@@ -11,7 +11,7 @@ use super::certificate::{CertificateDraft, Place};
 use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
 use super::wanted::Wanted;
 use crate::config::{
-    Access, CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_access, default_peers,
+    Access, CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_access, default_peers, parse_name,
     parse_port_range,
 };
 
@@ -25,6 +25,8 @@ pub enum Key {
     AcmeDirectory,
     AcmeCaRoot,
     AcmeChallenge,
+    AcmeDnsCommand,
+    AcmeName,
     CertFile,
     KeyFile,
     Access,
@@ -41,7 +43,7 @@ pub enum Key {
 }
 
 impl Key {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Reach,
         Self::Host,
         Self::PublicIp,
@@ -49,6 +51,8 @@ impl Key {
         Self::AcmeDirectory,
         Self::AcmeCaRoot,
         Self::AcmeChallenge,
+        Self::AcmeDnsCommand,
+        Self::AcmeName,
         Self::CertFile,
         Self::KeyFile,
         Self::Access,
@@ -75,6 +79,8 @@ impl Key {
             Self::AcmeDirectory => "--acme-directory",
             Self::AcmeCaRoot => "--acme-ca-root",
             Self::AcmeChallenge => "--acme-challenge",
+            Self::AcmeDnsCommand => "--acme-dns-command",
+            Self::AcmeName => "--acme-name",
             Self::CertFile => "--cert-file",
             Self::KeyFile => "--key-file",
             Self::Access => "--access",
@@ -114,6 +120,8 @@ impl Key {
             Self::AcmeDirectory => Some("certificate.acme_directory"),
             Self::AcmeCaRoot => Some("certificate.acme_ca_root"),
             Self::AcmeChallenge => Some("certificate.acme_challenge"),
+            Self::AcmeDnsCommand => Some("certificate.acme_dns_command"),
+            Self::AcmeName => Some("certificate.acme_names"),
             Self::CertFile => Some("certificate.cert_file"),
             Self::KeyFile => Some("certificate.key_file"),
             Self::Access => Some("access"),
@@ -262,8 +270,23 @@ impl Draft {
                     "auto" => ChallengeChoice::Auto,
                     "http-01" => ChallengeChoice::Http01,
                     "tls-alpn-01" => ChallengeChoice::TlsAlpn01,
-                    other => return Err(format!("{flag} {other}: must be auto, http-01 or tls-alpn-01")),
+                    "dns-01" => ChallengeChoice::Dns01,
+                    other => return Err(format!("{flag} {other}: must be auto, http-01, tls-alpn-01 or dns-01")),
                 });
+            }
+            Key::AcmeDnsCommand => {
+                if values.first().is_some_and(|program| !program.starts_with('/')) {
+                    return Err(format!(
+                        "{flag} {}: must be the absolute path of a program; give it again for each argument",
+                        values[0]
+                    ));
+                }
+                self.certificate.dns_command = Some(values.to_vec());
+            }
+            Key::AcmeName => {
+                let texts = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+                let names = texts.map(|text| parse_name(text).map_err(|why| format!("{flag} {text}: {why}")));
+                self.certificate.names = Some(names.collect::<Result<_, _>>()?);
             }
             Key::CertFile => self.certificate.cert_file = Some(working_dir.join(one()?)),
             Key::KeyFile => self.certificate.key_file = Some(working_dir.join(one()?)),

@@ -14,6 +14,8 @@ pub struct CertificateDraft {
     pub directory: Option<Directory>,
     pub ca_root: Option<PathBuf>,
     pub challenge: Option<ChallengeChoice>,
+    pub dns_command: Option<Vec<String>>,
+    pub names: Option<Vec<Host>>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
 }
@@ -46,6 +48,8 @@ impl CertificateDraft {
             (Key::AcmeDirectory, self.directory.is_some()),
             (Key::AcmeCaRoot, self.ca_root.is_some()),
             (Key::AcmeChallenge, self.challenge.is_some()),
+            (Key::AcmeDnsCommand, self.dns_command.is_some()),
+            (Key::AcmeName, self.names.is_some()),
             (Key::CertFile, self.cert_file.is_some()),
             (Key::KeyFile, self.key_file.is_some()),
         ];
@@ -66,9 +70,16 @@ impl CertificateDraft {
             directory: self.directory.unwrap_or(own.directory),
             ca_root: self.ca_root.or(own.ca_root),
             challenge: self.challenge.unwrap_or(own.challenge),
+            dns_command: self.dns_command.unwrap_or(own.dns_command),
+            names: self.names.unwrap_or(own.names),
             cert_file: self.cert_file.or(own.cert_file),
             key_file: self.key_file.or(own.key_file),
         }
+    }
+
+    fn speaks_of_an_authority(&self) -> bool {
+        let is_given = self.directory.is_some() || self.ca_root.is_some() || self.challenge.is_some();
+        is_given || self.dns_command.is_some() || self.names.is_some()
     }
 
     /// What was given tells first, then the configuration. A host of the internet gets a certificate that every device
@@ -76,7 +87,7 @@ impl CertificateDraft {
     fn suggest_source(&self, existing: Option<&Wanted>, place: &Place<'_>) -> (CertSource, Origin) {
         if self.cert_file.is_some() || self.key_file.is_some() {
             (CertSource::Files, Origin::Detected)
-        } else if self.directory.is_some() || self.ca_root.is_some() || self.challenge.is_some() {
+        } else if self.speaks_of_an_authority() {
             (CertSource::Acme, Origin::Detected)
         } else if let Some(existing) = existing.filter(|existing| existing.reach == place.reach) {
             (existing.certificate.source, Origin::Config)

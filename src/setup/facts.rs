@@ -127,6 +127,9 @@ fn certificate_fault(wanted: &Wanted) -> Option<String> {
     match certificate.source {
         CertSource::SelfSigned => None,
         CertSource::Acme => {
+            if let Some(fault) = crate::certs::dns01::objection(&certificate.dns_command) {
+                return Some(fault);
+            }
             let root = certificate.ca_root.as_ref()?;
             let read = crate::sys::fs::read_to_string(root);
             match read {

@@ -28,6 +28,8 @@ fn telling(wanted: &Wanted, surroundings: &Surroundings) -> Vec<(Key, Vec<String
         (Key::AcmeDirectory, vec![certificate.directory.text.clone()]),
         (Key::AcmeCaRoot, path(&certificate.ca_root)),
         (Key::AcmeChallenge, vec![challenge_word(certificate.challenge).to_owned()]),
+        (Key::AcmeDnsCommand, certificate.dns_command.clone()),
+        (Key::AcmeName, certificate.names.iter().map(host_text).collect()),
         (Key::CertFile, path(&certificate.cert_file)),
         (Key::KeyFile, path(&certificate.key_file)),
         (Key::Access, vec![access_word(wanted.access).to_owned()]),

@@ -248,7 +248,9 @@ fn addresses_and_folders(wanted: &Wanted, facts: &Facts) -> Vec<Objection> {
     if let Some(fault) = &facts.certificate_fault {
         objections.push(Objection {
             what: fault.clone(),
-            hint: "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` for an authority".to_owned(),
+            hint: "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` and `--acme-dns-command` for an \
+                   authority"
+                .to_owned(),
         });
     }
     if facts.lacks_answers_folder {

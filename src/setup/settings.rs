@@ -61,6 +61,7 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
             CertSource::Files => "your own, taken again whenever they change",
         },
         Key::AcmeChallenge => "how the authority is shown that the names are ours",
+        Key::AcmeDnsCommand if !wanted.certificate.dns_command.is_empty() => "adds records to the DNS and removes them",
         Key::AcmeCaRoot if wanted.certificate.ca_root.is_none() => "the roots that this system trusts",
         Key::Access => match wanted.access {
             Access::Open => "whoever reaches the page may call",
@@ -80,6 +81,8 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
         | Key::PublicIp
         | Key::AcmeDirectory
         | Key::AcmeCaRoot
+        | Key::AcmeDnsCommand
+        | Key::AcmeName
         | Key::CertFile
         | Key::KeyFile
         | Key::WebPort

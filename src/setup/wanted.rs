@@ -39,6 +39,8 @@ pub struct WantedCertificate {
     pub directory: Directory,
     pub ca_root: Option<PathBuf>,
     pub challenge: ChallengeChoice,
+    pub dns_command: Vec<String>,
+    pub names: Vec<Host>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
 }
@@ -50,6 +52,8 @@ impl Default for WantedCertificate {
             directory: default_directory(),
             ca_root: None,
             challenge: ChallengeChoice::Auto,
+            dns_command: Vec::new(),
+            names: Vec::new(),
             cert_file: None,
             key_file: None,
         }
@@ -61,7 +65,9 @@ impl WantedCertificate {
     #[must_use]
     pub fn asks_for(&self, key: Key) -> bool {
         match key {
-            Key::AcmeDirectory | Key::AcmeCaRoot | Key::AcmeChallenge => self.source == CertSource::Acme,
+            Key::AcmeDirectory | Key::AcmeCaRoot | Key::AcmeChallenge | Key::AcmeDnsCommand | Key::AcmeName => {
+                self.source == CertSource::Acme
+            }
             Key::CertFile | Key::KeyFile => self.source == CertSource::Files,
             Key::Reach
             | Key::Host
@@ -96,6 +102,8 @@ impl Wanted {
                 directory: certificate.acme.directory,
                 ca_root: certificate.acme.ca_root,
                 challenge: certificate.acme.challenge,
+                dns_command: certificate.acme.dns_command,
+                names: certificate.acme.names,
                 cert_file: certificate.cert_file,
                 key_file: certificate.key_file,
             },
@@ -131,6 +139,8 @@ impl Wanted {
             (Key::AcmeDirectory, yaml_word(&self.certificate.directory.text)),
             (Key::AcmeCaRoot, yaml_path(self.certificate.ca_root.as_ref())),
             (Key::AcmeChallenge, challenge_word(self.certificate.challenge).to_owned()),
+            (Key::AcmeDnsCommand, yaml_list(self.certificate.dns_command.iter().cloned())),
+            (Key::AcmeName, yaml_list(self.certificate.names.iter().map(host_text))),
             (Key::CertFile, yaml_path(self.certificate.cert_file.as_ref())),
             (Key::KeyFile, yaml_path(self.certificate.key_file.as_ref())),
             (Key::Access, access_word(self.access).to_owned()),
@@ -189,6 +199,7 @@ pub fn challenge_word(challenge: ChallengeChoice) -> &'static str {
         ChallengeChoice::Auto => "auto",
         ChallengeChoice::Http01 => "http-01",
         ChallengeChoice::TlsAlpn01 => "tls-alpn-01",
+        ChallengeChoice::Dns01 => "dns-01",
     }
 }
 

@@ -32,13 +32,27 @@ pub struct Ended {
 /// # Errors
 /// If it cannot be started; `TimedOut` if it was ended, with all that it had started, because its time was over.
 pub fn run(program: &[String], input: &[u8], limit: Duration, max_output: usize) -> io::Result<Ended> {
+    run_with(program, &[], input, limit, max_output)
+}
+
+/// As [`run`], with these variables besides.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    program: &[String],
+    variables: &[(&str, String)],
+    input: &[u8],
+    limit: Duration,
+    max_output: usize,
+) -> io::Result<Ended> {
     let (name, arguments) = program.split_first().ok_or(ErrorKind::InvalidInput)?;
     let until = clock::now().mono + limit;
     let (mut reader, writer) = io::pipe()?;
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts others' programs")]
     let mut command = Command::new(name);
     let kept = PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    command.args(arguments).env_clear().envs(kept).current_dir("/");
+    command.args(arguments).env_clear().envs(kept).envs(variables.iter().cloned()).current_dir("/");
     // A group of its own, so that what it starts ends with it.
     command.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;

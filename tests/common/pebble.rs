@@ -14,6 +14,9 @@ const UP_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Pebble {
     dir: tempfile::TempDir,
     port: u16,
+    management: u16,
+    dns: u16,
+    dns_management: u16,
     children: Vec<Child>,
 }
 
@@ -87,7 +90,7 @@ impl Pebble {
             .stderr(log("pebble.err"))
             .spawn()
             .unwrap();
-        let pebble = Self { dir, port, children: vec![server, dns_server] };
+        let pebble = Self { dir, port, management, dns, dns_management, children: vec![server, dns_server] };
         let deadline = Instant::now() + UP_WITHIN;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             assert!(Instant::now() < deadline, "pebble does not listen: {}", pebble.log());
@@ -103,6 +106,24 @@ impl Pebble {
     /// The root that its own HTTPS is signed by.
     pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root.pem")
+    }
+
+    /// The root of the certificates that it issues, in PEM.
+    pub(crate) fn issuing_root(&self) -> String {
+        let url = format!("https://localhost:{}/roots/0", self.management);
+        let output = Command::new("curl").args(["-sfk", &url]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Where its DNS is asked.
+    pub(crate) fn dns(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.dns))
+    }
+
+    /// Where records are added to its DNS.
+    pub(crate) fn dns_management(&self) -> String {
+        format!("http://127.0.0.1:{}", self.dns_management)
     }
 
     /// What it said.

@@ -115,9 +115,9 @@ fn load(file: &Path, directory: &str) -> Result<Option<Saved>, Trouble> {
         Err(error) => return Err(disk(format!("cannot read `{}`: {error}", file.display()))),
     };
     match serde_json::from_slice::<Saved>(&text) {
-        Ok(saved) if saved.directory == directory => Ok(Some(saved)),
-        Ok(_) => Ok(None),
-        Err(_) => {
+        Ok(saved) if saved.directory != directory => Ok(None),
+        Ok(saved) if is_usable(&saved) => Ok(Some(saved)),
+        Ok(_) | Err(_) => {
             // Whoever spoilt it may want it back.
             let aside = file.with_extension("damaged");
             warn!(file = %file.display(), "an account's file is damaged; it is put aside and a new account is made");
@@ -126,6 +126,12 @@ fn load(file: &Path, directory: &str) -> Result<Option<Saved>, Trouble> {
             Ok(None)
         }
     }
+}
+
+/// Whether the key is one: a bit that fell over must not keep certificates away for ever.
+fn is_usable(saved: &Saved) -> bool {
+    let pkcs8 = BASE64_STANDARD.decode(&saved.key);
+    pkcs8.is_ok_and(|pkcs8| Key::from_pkcs8_der(pkcs8.into()).is_ok())
 }
 
 fn save(file: &Path, saved: &Saved) -> Result<(), Trouble> {
@@ -138,4 +144,26 @@ fn save(file: &Path, saved: &Saved) -> Result<(), Trouble> {
 
 fn disk(detail: String) -> Trouble {
     Trouble::new(Class::Ours, "disk", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_whose_key_is_damaged_is_put_aside_and_a_whole_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("account.json");
+        let (_, pkcs8) = Key::generate_pkcs8().unwrap();
+        let key = BASE64_STANDARD.encode(pkcs8.secret_pkcs8_der());
+        let saved = |key: &str| Saved { directory: "d".to_owned(), key: key.to_owned(), id: Some("i".to_owned()) };
+        save(&file, &saved(&key)).unwrap();
+        assert_eq!(load(&file, "d").unwrap().unwrap().key, key);
+        assert!(load(&file, "other").unwrap().is_none() && file.exists());
+        for damaged in ["", "%%", &key[..key.len() / 8 * 4], "AAAA"] {
+            save(&file, &saved(damaged)).unwrap();
+            assert!(load(&file, "d").unwrap().is_none(), "{damaged}");
+            assert!(!file.exists() && file.with_extension("damaged").exists(), "{damaged}");
+        }
+    }
 }

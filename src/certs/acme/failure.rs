@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn an_authority_that_answers_with_a_page_of_its_proxy_is_down() {
         let error = Error::Json(serde_json::from_str::<u8>("<html>").unwrap_err());
-        let noted = |status| Noted { status: Some(status), retry_at: None };
+        let noted = |status| Noted { status: Some(status), ..Noted::default() };
         assert_eq!(trouble(&error, noted(502)).class, Class::Theirs);
         assert_eq!(trouble(&error, noted(429)).class, Class::Limit);
         assert_eq!(trouble(&error, noted(502)).code, "http-502");

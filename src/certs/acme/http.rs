@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, DATE, HOST, HeaderValue, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
@@ -53,6 +53,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 pub(super) struct Noted {
     pub(super) status: Option<u16>,
     pub(super) retry_at: Option<Moment>,
+    /// What time it was there.
+    pub(super) date: Option<Moment>,
 }
 
 /// A client for one authority. Clones share what is noted.
@@ -92,7 +94,9 @@ impl Client {
         let answer = timeout(ANSWERED_WITHIN, self.exchange(request)).await;
         let response = answer.map_err(|_| other("the authority did not answer in time"))??;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
         let noted = Noted {
+            date: date.and_then(|text| retry_at(text, Moment(0))),
             status: Some(response.status().as_u16()),
             retry_at: retry_after.and_then(|text| retry_at(text, Moment::from(clock::now().wall))),
         };

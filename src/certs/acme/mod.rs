@@ -6,6 +6,7 @@
 mod account;
 mod failure;
 mod http;
+mod look;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +17,10 @@ use rustls::pki_types::CertificateDer;
 use tracing::{debug, info, warn};
 
 use self::http::Client;
+pub use self::look::look;
 pub use self::order::{Obtained, Pending};
 use super::challenge::{Challenges, Kind};
+use super::dns01::Hook;
 use super::moment::Moment;
 use super::trouble::{Class, Trouble};
 use crate::config::{Host, Secret};
@@ -48,6 +51,8 @@ pub struct Order<'a> {
     /// The certificate that the new one replaces. RFC 9773.
     pub replaces: Option<&'a CertificateDer<'static>>,
     pub challenges: &'a Challenges,
+    /// How records come into the DNS; there if a kind needs it.
+    pub dns: Option<&'a Hook>,
     /// Where the order is remembered until its certificate is safe; `None` for a rehearsal.
     pub pending: Option<&'a Path>,
 }
@@ -70,6 +75,8 @@ impl Session {
     /// If the authority cannot be reached or wants something.
     pub async fn open(authority: &Authority, file: &Path) -> Result<Self, Trouble> {
         let client = Client::new(authority.root.as_deref())?;
+        // The crate takes any answer for a directory, and panics at an address that is none.
+        look::check(&client, &authority.directory).await?;
         let account = account::sign_in(&client, authority, file).await?;
         Ok(Self { client, file: file.to_owned(), account, authority: authority.clone() })
     }
@@ -113,6 +120,7 @@ impl Session {
         let challenge_type = match kind {
             Kind::Http01 => ChallengeType::Http01,
             Kind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+            Kind::Dns01 => ChallengeType::Dns01,
         };
         order::obtain(&self.client, &self.account, self.profile(order.hosts), challenge_type, order).await
     }

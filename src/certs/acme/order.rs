@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
 use super::super::challenge::Answering;
+use super::super::dns01::{Presented, Record};
 use super::super::trouble::{Class, Trouble};
 use super::Order;
 use super::failure::{of_problem, trouble};
@@ -103,15 +104,17 @@ async fn complete(
 ) -> Result<Obtained, Trouble> {
     let failed = |error: Error| trouble(&error, client.noted());
     if order.state().status == OrderStatus::Pending {
-        let _answering = answer(client, &mut order, kind, wanted).await?;
-        fault::point("challenged");
-        match patiently!(order.poll_ready(&patience())) {
-            Ok(OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Processing) => {}
-            Ok(OrderStatus::Invalid | OrderStatus::Pending) => return Err(refusal(client, &mut order, None).await),
-            Err(error) => {
-                let first = failed(error);
-                return Err(refusal(client, &mut order, Some(first)).await);
-            }
+        if *kind == ChallengeType::Dns01 {
+            let hook = wanted.dns.ok_or_else(|| lost("no command adds records to the DNS"))?;
+            let mut presented = Presented::begin(hook).await;
+            let proven = match present(client, &mut order, &mut presented).await {
+                Ok(()) => prove(client, &mut order, kind, wanted).await,
+                Err(trouble) => Err(trouble),
+            };
+            presented.withdraw().await;
+            proven?;
+        } else {
+            prove(client, &mut order, kind, wanted).await?;
         }
     }
     if order.state().status == OrderStatus::Ready {
@@ -125,6 +128,60 @@ async fn complete(
     let chain_pem = patiently!(order.poll_certificate(&patience())).map_err(failed)?;
     let key_pem = pending.key_pem.ok_or_else(|| lost("the key of an order that is signed is lost"))?;
     Ok(Obtained { chain_pem, key_pem })
+}
+
+/// Shows the authority that all names are ours, and waits until it has looked.
+async fn prove(
+    client: &Client,
+    order: &mut instant_acme::Order,
+    kind: &ChallengeType,
+    wanted: &Order<'_>,
+) -> Result<(), Trouble> {
+    let _answering = answer(client, order, kind, wanted).await?;
+    fault::point("challenged");
+    match patiently!(order.poll_ready(&patience())) {
+        Ok(OrderStatus::Ready | OrderStatus::Valid | OrderStatus::Processing) => Ok(()),
+        Ok(OrderStatus::Invalid | OrderStatus::Pending) => Err(refusal(client, order, None).await),
+        Err(error) => {
+            let first = trouble(&error, client.noted());
+            Err(refusal(client, order, Some(first)).await)
+        }
+    }
+}
+
+/// Adds the records of all challenges to the DNS, and waits until they can be seen.
+async fn present(
+    client: &Client,
+    order: &mut instant_acme::Order,
+    presented: &mut Presented<'_>,
+) -> Result<(), Trouble> {
+    let mut left = MORE_NONCES;
+    let records = loop {
+        match records(client, order).await {
+            Err(trouble) if trouble.code == "badNonce" && left > 0 => left -= 1,
+            done => break done?,
+        }
+    };
+    for record in &records {
+        presented.add(record.clone()).await?;
+    }
+    presented.settle(&records).await
+}
+
+/// The records that an order wants to see.
+async fn records(client: &Client, order: &mut instant_acme::Order) -> Result<Vec<Record>, Trouble> {
+    let mut records = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.map_err(|error| trouble(&error, client.noted()))?;
+        let Identifier::Dns(name) = authorization.identifier().identifier.clone() else { continue };
+        if authorization.status == AuthorizationStatus::Pending
+            && let Some(challenge) = authorization.challenge(ChallengeType::Dns01)
+        {
+            records.push(Record::new(&name, challenge.key_authorization().dns_value()));
+        }
+    }
+    Ok(records)
 }
 
 /// The order that was under way when the process ended, if it is for the same and can be gone on with.
@@ -231,7 +288,7 @@ async fn announce(
         if *kind == ChallengeType::TlsAlpn01 {
             let digest = <[u8; 32]>::try_from(proof.digest().as_ref()).map_err(|_| lost("a digest has 32 bytes"))?;
             answering.answer_tls(&host, &digest).map_err(|failure| lost(&failure.to_string()))?;
-        } else {
+        } else if *kind == ChallengeType::Http01 {
             answering.answer_http(&challenge.token, proof.as_str());
         }
         patiently!(challenge.set_ready()).map_err(failed)?;
@@ -322,7 +379,13 @@ fn text(host: &Host) -> String {
 }
 
 fn word(kind: &ChallengeType) -> &'static str {
-    if *kind == ChallengeType::TlsAlpn01 { "tls-alpn-01" } else { "http-01" }
+    if *kind == ChallengeType::TlsAlpn01 {
+        "tls-alpn-01"
+    } else if *kind == ChallengeType::Dns01 {
+        "dns-01"
+    } else {
+        "http-01"
+    }
 }
 
 /// Nothing that the operator did, and nothing that waiting alone would mend at the next look.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::dns::Answer;
+use super::super::dns::Answer;
 
 /// What is known of one name. `None`: nobody answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

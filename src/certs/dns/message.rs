@@ -1,4 +1,5 @@
-//! As much of the DNS's messages as is needed to ask for addresses and CAA records. RFC 1035, RFC 8659.
+//! As much of the DNS's messages as is needed to ask for addresses, texts, name servers and CAA records. RFC 1035,
+//! RFC 8659.
 
 use std::net::IpAddr;
 
@@ -8,6 +9,11 @@ pub enum Kind {
     A,
     Aaaa,
     Caa,
+    /// The name that a name is another word for.
+    Cname,
+    /// The name servers of a zone.
+    Ns,
+    Txt,
 }
 
 impl Kind {
@@ -16,6 +22,9 @@ impl Kind {
             Self::A => 1,
             Self::Aaaa => 28,
             Self::Caa => 257,
+            Self::Cname => 5,
+            Self::Ns => 2,
+            Self::Txt => 16,
         }
     }
 }
@@ -26,6 +35,13 @@ pub struct Answer {
     pub addresses: Vec<IpAddr>,
     /// Who may issue, by `issue` records; an empty name is nobody.
     pub issuers: Vec<String>,
+    /// Who may issue for a star, by `issuewild` records, which come before the others then.
+    pub star_issuers: Vec<String>,
+    /// What a CNAME record says.
+    pub alias: Option<String>,
+    /// The names of name servers.
+    pub servers: Vec<String>,
+    pub texts: Vec<String>,
     /// The name is not there at all.
     pub is_unknown: bool,
     /// The resolver could not find out (SERVFAIL), as with a broken DNSSEC.
@@ -37,6 +53,10 @@ const INTERNET: u16 = 1;
 /// A response to a standard question; recursion is wanted.
 const RESPONSE: u8 = 0x80;
 const TRUNCATED: u8 = 0x02;
+/// Pointers that one name may follow: a message that leads in circles is none.
+const MAX_POINTERS: usize = 16;
+/// Bytes of the longest name. RFC 1035, section 3.1.
+const MAX_NAME: usize = 255;
 
 /// A question; `None` if the name cannot be asked for.
 pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
@@ -78,18 +98,77 @@ pub(super) fn answer(id: u16, kind: Kind, message: &[u8]) -> Option<Answer> {
         let fixed = message.get(at..at + 10)?;
         let (number, length) =
             (u16::from_be_bytes([fixed[0], fixed[1]]), usize::from(u16::from_be_bytes([fixed[8], fixed[9]])));
-        let data = message.get(at + 10..at + 10 + length)?;
-        at += 10 + length;
+        let begin = at + 10;
+        let data = message.get(begin..begin + length)?;
+        at = begin + length;
+        if number == Kind::Cname.number() {
+            found.alias = read_name(message, begin);
+            continue;
+        }
         if number != kind.number() {
             continue;
         }
         match kind {
             Kind::A => found.addresses.extend(<[u8; 4]>::try_from(data).map(IpAddr::from)),
             Kind::Aaaa => found.addresses.extend(<[u8; 16]>::try_from(data).map(IpAddr::from)),
-            Kind::Caa => found.issuers.extend(issuer(data)),
+            Kind::Caa => match issuer(data) {
+                Some((Issue::Any, name)) => found.issuers.push(name),
+                Some((Issue::Star, name)) => found.star_issuers.push(name),
+                None => {}
+            },
+            // Read above, whatever was asked for.
+            Kind::Cname => {}
+            Kind::Ns => found.servers.extend(read_name(message, begin)),
+            Kind::Txt => found.texts.push(text(data)),
         }
     }
     Some(found)
+}
+
+/// Whether an answer was too long for a datagram, so that it must be asked for by TCP.
+pub(super) fn is_truncated(id: u16, message: &[u8]) -> bool {
+    message.get(..HEADER).is_some_and(|header| {
+        header[..2] == id.to_be_bytes() && header[2] & RESPONSE != 0 && header[2] & TRUNCATED != 0
+    })
+}
+
+/// The name at a place, without its last dot.
+fn read_name(message: &[u8], mut at: usize) -> Option<String> {
+    let mut name = String::new();
+    let mut pointers = 0;
+    loop {
+        let length = *message.get(at)?;
+        match length & 0xc0 {
+            0 if length == 0 => return Some(name),
+            0 => {
+                let label = message.get(at + 1..at + 1 + usize::from(length))?;
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(&String::from_utf8_lossy(label).to_ascii_lowercase());
+                at += usize::from(length) + 1;
+            }
+            0xc0 => {
+                pointers += 1;
+                at = usize::from(u16::from_be_bytes([length & 0x3f, *message.get(at + 1)?]));
+            }
+            _ => return None,
+        }
+        if pointers > MAX_POINTERS || name.len() > MAX_NAME {
+            return None;
+        }
+    }
+}
+
+/// The parts of a TXT record, put together.
+fn text(mut data: &[u8]) -> String {
+    let mut text = Vec::new();
+    while let Some((length, rest)) = data.split_first() {
+        let (part, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        text.extend_from_slice(part);
+        data = rest;
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The end of a name, compressed or not.
@@ -104,16 +183,24 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The authority of an `issue` record, without parameters. RFC 8659, section 4.2.
-fn issuer(data: &[u8]) -> Option<String> {
+/// What a CAA record is about.
+enum Issue {
+    Any,
+    Star,
+}
+
+/// The authority of an `issue` or `issuewild` record, without parameters. RFC 8659, sections 4.2 and 4.3.
+fn issuer(data: &[u8]) -> Option<(Issue, String)> {
     let tag_length = usize::from(*data.get(1)?);
     let tag = data.get(2..2 + tag_length)?;
-    if !tag.eq_ignore_ascii_case(b"issue") {
-        return None;
-    }
+    let issue = match tag {
+        _ if tag.eq_ignore_ascii_case(b"issue") => Issue::Any,
+        _ if tag.eq_ignore_ascii_case(b"issuewild") => Issue::Star,
+        _ => return None,
+    };
     let value = String::from_utf8_lossy(data.get(2 + tag_length..)?);
     let name = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    Some(name)
+    Some((issue, name))
 }
 
 #[cfg(test)]
@@ -148,6 +235,31 @@ mod tests {
         assert_eq!(answer(8, Kind::A, &message), None, "the answer to another question");
         let nobody = response(0, &[(Kind::Caa, b"\0\x05issue;")]);
         assert_eq!(answer(7, Kind::Caa, &nobody).unwrap().issuers, [""]);
+        let star = response(0, &[(Kind::Caa, b"\0\x09issuewildca.example")]);
+        let star = answer(7, Kind::Caa, &star).unwrap();
+        assert_eq!((star.issuers.len(), star.star_issuers), (0, vec!["ca.example".to_owned()]));
+    }
+
+    #[test]
+    fn texts_are_put_together_and_names_are_read_compressed_or_not() {
+        let message = response(0, &[(Kind::Txt, b"\x03abc\x02de"), (Kind::Txt, b"\x09cut"), (Kind::Txt, b"")]);
+        assert_eq!(answer(7, Kind::Txt, &message).unwrap().texts, ["abcde", "cut", ""]);
+        let message = response(0, &[(Kind::Ns, b"\x03NS1\xc0\x0c"), (Kind::Ns, b"\x02ns\x04else\0")]);
+        assert_eq!(answer(7, Kind::Ns, &message).unwrap().servers, ["ns1.call.example", "ns.else"]);
+        let alias = response(0, &[(Kind::Cname, b"\x01x\xc0\x0c")]);
+        assert_eq!(answer(7, Kind::Txt, &alias).unwrap().alias.as_deref(), Some("x.call.example"));
+        // The record begins at byte 42, and leads to itself.
+        let circle = response(0, &[(Kind::Ns, b"\xc0\x2a")]);
+        assert_eq!(answer(7, Kind::Ns, &circle).unwrap().servers, [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_is_known_as_that() {
+        let mut message = response(0, &[]);
+        assert!(!is_truncated(7, &message));
+        message[2] |= TRUNCATED;
+        assert!(is_truncated(7, &message) && !is_truncated(8, &message));
+        assert_eq!(answer(7, Kind::Txt, &message), None);
     }
 
     proptest::proptest! {
@@ -159,7 +271,9 @@ mod tests {
                 message[2] = RESPONSE;
                 message[3] &= 0xf0;
             }
-            let _ = answer(7, Kind::Caa, &message);
+            for kind in [Kind::A, Kind::Caa, Kind::Ns, Kind::Txt] {
+                let _ = answer(7, kind, &message);
+            }
         }
     }
 }
