@@ -114,7 +114,7 @@ fn names(wanted: &Wanted) -> Vec<NameFault> {
     let (sender, receiver) = mpsc::channel();
     let asking = thread::Builder::new().name("names".to_owned()).spawn(move || {
         // Whoever waited may have gone on.
-        let _ = sender.send(look(&hosts, &own, None));
+        let _ = sender.send(look(&hosts, &own, None, false));
     });
     let found = asking.ok().and_then(|_| receiver.recv_timeout(NAMES_WITHIN).ok()).unwrap_or_default();
     let fault = |found: Objection| NameFault { what: found.what, hint: found.hint, is_proven: found.is_certain };

@@ -22,7 +22,7 @@ fn telling(wanted: &Wanted, surroundings: &Surroundings) -> Vec<(Key, Vec<String
     let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
     let path = |path: &Option<PathBuf>| path.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let certificate = &wanted.certificate;
-    let all: [(Key, Vec<String>); 16] = [
+    let all: [(Key, Vec<String>); 18] = [
         (Key::PublicIp, texts(&wanted.public_ips)),
         (Key::Cert, vec![source_word(certificate.source).to_owned()]),
         (Key::AcmeDirectory, vec![certificate.directory.text.clone()]),
