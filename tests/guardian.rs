@@ -171,6 +171,36 @@ fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
 }
 
 #[test]
+fn a_restart_of_everything_refuses_nobody() {
+    let service = Service::start(&[]);
+    let watching = guardian(&service);
+    let knocker = Knocker::at(&service);
+    let mut pid = daemon(&service);
+    for _ in 0..3 {
+        service.run(&["restart"]);
+        let next = daemon(&service);
+        assert_ne!(next, pid);
+        pid = next;
+        page(&service).unwrap();
+    }
+    let knocks = knocker.end();
+    let status = status(&service);
+    assert_eq!(number(&status["guardian"]["pid"]), watching, "the guardian goes on");
+    assert_eq!((&status["guardian"]["restarts"], &status["guardian"]["last_death"]), (&Value::from(0), &Value::Null));
+    println!("3 restarts: {knocks} knocks, none refused");
+    // A daemon that does not listen to anybody is ended all the same.
+    signal(pid, "STOP");
+    service.run(&["restart"]);
+    assert!(is_gone(pid));
+    page(&service).unwrap();
+    // One that would not start is not ended.
+    let (config, pid) = (service.home().join("config.yaml"), daemon(&service));
+    std::fs::write(&config, "nonsense: [").unwrap();
+    assert_eq!(service.command(&["restart"]).output().unwrap().status.code(), Some(78));
+    assert_eq!(daemon(&service), pid);
+}
+
+#[test]
 fn a_killed_guardian_is_replaced_and_the_new_one_holds_every_socket() {
     let service = Service::start(&[]);
     let knocker = Knocker::at(&service);

@@ -15,9 +15,9 @@ use super::Frame;
 use crate::config;
 use crate::control::client::ask;
 use crate::control::protocol::{Outcome, Request, Response, SCHEMA_VERSION};
-use crate::daemon::{self, ANSWERED_WITHIN, Mode};
+use crate::daemon::{self, ANSWERED_WITHIN, Mode, STOPPED_WITHIN};
 use crate::error::{Failure, Kind, Result};
-use crate::guardian::{self, Manner, Occasion, command_line};
+use crate::guardian::{self, Manner, Occasion, Report, command_line};
 use crate::home::Home;
 use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
@@ -144,7 +144,22 @@ pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
 
 /// The daemon is down, and its guardian waits before it starts it again: there is nothing to wait for any more.
 fn wake(frame: &Frame, log: &Path, begin: u64) -> Result<ExitCode> {
-    let woken = guardian::start(&frame.home, STARTED_WITHIN).map_err(|failure| {
+    settled(frame, guardian::start(&frame.home, STARTED_WITHIN), log, begin)
+}
+
+/// Has the guardian end the daemon and start it again. A guardian without a daemon starts one.
+pub(super) fn restart_by_guardian(frame: &Frame, report: &Report) -> Result<ExitCode> {
+    let log = frame.home.log_file();
+    let begin = std::fs::metadata(&log).map_or(0, |data| data.len());
+    if report.daemon.is_none() {
+        return wake(frame, &log, begin);
+    }
+    settled(frame, guardian::restart(&frame.home, STOPPED_WITHIN + STARTED_WITHIN), &log, begin)
+}
+
+/// Tells what became of a daemon that its guardian was to start.
+fn settled(frame: &Frame, started: Result<u32>, log: &Path, begin: u64) -> Result<ExitCode> {
+    let pid = started.map_err(|failure| {
         if failure.kind() != Kind::Operator {
             return failure;
         }
@@ -152,8 +167,7 @@ fn wake(frame: &Frame, log: &Path, begin: u64) -> Result<ExitCode> {
             "its guardian goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
             frame.home.flag()
         ))
-    });
-    let pid = woken?;
+    })?;
     match ask(&frame.home, &Request::Status, OTHER_STARTS_WITHIN) {
         Ok(Response::Status { status }) if !matches!(status.state, State::Ready | State::Degraded) => {
             let failure = format!("rtcctl runs (pid {pid}), but not all of it is ready");

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::Frame;
-use super::start::{daemon_pid, start};
+use super::start::{daemon_pid, restart_by_guardian, start};
 use crate::config;
 use crate::control::client::ask;
 use crate::control::protocol::{Request, SCHEMA_VERSION};
@@ -16,7 +16,7 @@ use crate::error::{Failure, Kind, Result};
 use crate::guardian;
 use crate::home::Home;
 use crate::supervisor::service::TaskName;
-use crate::sys::process::Watched;
+use crate::sys::process::{self, Watched};
 
 /// How long a daemon may take to take the wish to stop.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
@@ -58,8 +58,13 @@ pub(super) fn restart(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     // A configuration that would not start must not end a service that runs.
     config::load(&frame.home)?;
+    let report = guardian::report(&frame.home).ok();
+    // It holds the sockets meanwhile, so nobody is refused. But it keeps the program and the manner that it was started with.
+    if let Some(report) = report.as_ref().filter(|report| frame.verbose == 0 && process::is_this_program(report.pid)) {
+        return restart_by_guardian(frame, report);
+    }
     // What restarts without a bound goes on so.
-    let endurance = guardian::report(&frame.home).is_ok_and(|report| report.endurance);
+    let endurance = report.is_some_and(|report| report.endurance);
     stop(frame)?;
     start(frame, endurance)
 }

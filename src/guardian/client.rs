@@ -42,7 +42,19 @@ pub fn report(home: &Home) -> Result<Report> {
 /// # Errors
 /// If the daemon failed instead, or the guardian does not answer within `patience`.
 pub fn start(home: &Home, patience: Duration) -> Result<u32> {
-    match ask(home, Request::Start, patience)? {
+    ask_for_a_daemon(home, Request::Start, patience)
+}
+
+/// Has the daemon ended and started again while its sockets are held, and waits until it is ready. Gives its process.
+///
+/// # Errors
+/// If the daemon failed instead, or the guardian does not answer within `patience`.
+pub fn restart(home: &Home, patience: Duration) -> Result<u32> {
+    ask_for_a_daemon(home, Request::Restart, patience)
+}
+
+fn ask_for_a_daemon(home: &Home, request: Request, patience: Duration) -> Result<u32> {
+    match ask(home, request, patience)? {
         Answer::Ready { pid } => Ok(pid),
         Answer::Failed { cause } => Err(Failure::operator("the daemon does not start").because(cause)),
         Answer::Stopping => Err(Failure::new(Kind::Locked, "rtcctl is just stopping for this home")

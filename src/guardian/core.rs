@@ -156,6 +156,14 @@ impl Core {
         }
     }
 
+    /// Another daemon is wanted in the place of this one. That is no death, and the sockets stay held.
+    pub(super) fn restart(&mut self, now: Instant) {
+        if !self.is_ending {
+            self.policy.restart("a restart was ordered", now);
+            self.obey(now);
+        }
+    }
+
     /// A daemon that runs already has lost its guardian to this one.
     pub(super) fn adopt(&mut self, now: Instant) {
         self.policy.start("a daemon that has lost its guardian was taken over", now);
@@ -210,6 +218,11 @@ impl Core {
         if self.is_ending {
             self.policy.handle_ended(process.instance, "", now.mono, rng);
             return self.end_if_done();
+        }
+        if self.state() == State::Draining {
+            // It was asked to end for the next one, however it did.
+            self.policy.handle_ended(process.instance, "", now.mono, rng);
+            return self.obey(now.mono);
         }
         if was_told && is_orderly {
             // Somebody has ended it by a signal, and means it.

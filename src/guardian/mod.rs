@@ -20,7 +20,7 @@ use std::ffi::OsString;
 
 use crate::home::Home;
 use crate::supervisor::policy::Pace;
-pub use client::{holder, report, start, stop};
+pub use client::{holder, report, restart, start, stop};
 pub use protocol::{Death, Report};
 pub use run::run;
 

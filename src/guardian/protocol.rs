@@ -14,6 +14,8 @@ pub(super) enum Request {
     Report,
     /// Start the daemon now, whatever it waits for; answered once it is ready or has failed.
     Start,
+    /// End the daemon and start it again, with its sockets held meanwhile; answered like `Start`.
+    Restart,
     /// End the daemon and the guardian.
     Stop,
 }

@@ -281,6 +281,11 @@ impl Guardian {
                 core.start(now.mono);
                 None
             }
+            Request::Restart if core.is_ending() => Some(Answer::Stopping),
+            Request::Restart => {
+                core.restart(now.mono);
+                None
+            }
         });
         let pid = daemon.as_ref().map(|daemon| daemon.process.pid());
         self.desk.settle(|deaths| match (core.state(), pid) {

@@ -87,6 +87,15 @@ pub fn own_program() -> PathBuf {
     path.unwrap_or_else(|| "/proc/self/exe".into())
 }
 
+/// Whether a process runs the very program that this one is, as it lies on the disk now: not one that was replaced since.
+#[must_use]
+pub fn is_this_program(pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = |path: &str| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    let own = file("/proc/self/exe");
+    own.is_some() && own == file(&format!("/proc/{pid}/exe"))
+}
+
 /// How a process has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {

@@ -115,6 +115,39 @@ fn a_daemon_that_dies_is_started_again_at_once_and_then_with_pauses() {
 }
 
 #[test]
+fn a_restart_that_was_ordered_is_no_death_and_holds_the_sockets() {
+    let mut sim = Sim::ready();
+    sim.core.restart(sim.now.mono);
+    assert_eq!(sim.obey(), [Command::Terminate], "the sockets are not let go of");
+    assert_eq!(sim.core.state(), State::Draining);
+    sim.says("STOPPING=1");
+    assert_eq!(sim.dies(End::Exited(0)), [Command::Spawn]);
+    sim.says("READY=1");
+    assert_eq!((sim.core.state(), sim.core.restarts(), sim.core.deaths()), (State::Ready, 0, 0));
+    // One that does not take the order is killed, and followed all the same.
+    sim.core.restart(sim.now.mono);
+    let told = sim.wait(HEARD_WITHIN + Duration::from_secs(1), true);
+    assert!(matches!(&told[..], [Command::Terminate, Command::Kill { .. }]), "{told:?}");
+    assert_eq!(sim.killed(), [Command::Spawn]);
+    // A stop that comes while one ends for the next means both.
+    sim.says("READY=1");
+    sim.core.restart(sim.now.mono);
+    sim.core.stop(sim.now.mono);
+    sim.obey();
+    assert_eq!(sim.dies(End::Exited(0)), [end(0)]);
+}
+
+#[test]
+fn a_restart_starts_a_daemon_that_waits_for_its_next_start() {
+    let mut sim = Sim::ready();
+    sim.killed();
+    sim.killed();
+    assert_eq!(sim.core.state(), State::Backoff);
+    sim.core.restart(sim.now.mono);
+    assert_eq!(sim.obey(), [Command::Spawn]);
+}
+
+#[test]
 fn a_first_start_that_fails_ends_the_guardian_with_the_daemons_code() {
     let mut sim = Sim::started();
     let failed = Command::End { code: 78, failure: Some("ended with exit code 78".to_owned()) };
