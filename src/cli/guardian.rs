@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Frame;
-use super::words::span;
+use super::words::{count, span};
 use crate::control::protocol::{SCHEMA_VERSION, Status};
 use crate::error::Kind;
 use crate::guardian::{self, Report};
@@ -68,9 +68,13 @@ fn down(report: &Report, flag: &str) -> String {
     if let Some(death) = &report.last_death {
         lines.push(format!("last death   {}, {}", death.at, death.cause));
     }
-    lines.push(format!("guardian     pid {}, {} restarts of the daemon so far", report.pid, report.restarts));
+    lines.push(format!("guardian     pid {}, {} so far", report.pid, restarts(report)));
     lines.push(format!("hint: start it now by `rtcctl{flag} start`; its log says more"));
     lines.join("\n")
+}
+
+fn restarts(report: &Report) -> String {
+    count(report.restarts, "restart of the daemon", "restarts of the daemon")
 }
 
 fn in_words(seconds: f64) -> String {
@@ -81,9 +85,10 @@ fn in_words(seconds: f64) -> String {
 pub(super) fn line(report: Option<&Report>) -> String {
     let Some(report) = report else { return "guardian     none".to_owned() };
     let endurance = if report.endurance { ", endurance mode: restarts have no bound" } else { "" };
-    let deaths = report.last_death.as_ref().map_or_else(String::new, |death| {
-        format!(", {} restarts of the daemon, last {}: {}", report.restarts, death.at, death.cause)
-    });
+    let deaths = report
+        .last_death
+        .as_ref()
+        .map_or_else(String::new, |death| format!(", {}, last death {}: {}", restarts(report), death.at, death.cause));
     format!("guardian     pid {}{deaths}{endurance}", report.pid)
 }
 
@@ -128,7 +133,12 @@ hint: start it now by `rtcctl --home /h start`; its log says more";
         let calm = Report { last_death: None, restarts: 0, ..a_report() };
         assert_eq!(line(Some(&calm)), "guardian     pid 7");
         let told = line(Some(&a_report()));
-        assert_eq!(told, "guardian     pid 7, 3 restarts of the daemon, last 2026-01-01T00:00:00Z: killed by SIGKILL");
+        assert_eq!(
+            told,
+            "guardian     pid 7, 3 restarts of the daemon, last death 2026-01-01T00:00:00Z: killed by SIGKILL"
+        );
+        let once = line(Some(&Report { restarts: 1, ..a_report() }));
+        assert!(once.starts_with("guardian     pid 7, 1 restart of the daemon, last"), "{once}");
         assert_eq!(line(None), "guardian     none");
     }
 }

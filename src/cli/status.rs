@@ -116,7 +116,22 @@ fn table(status: &Status, colour: bool) -> String {
         "TASK", "STATE", "UPTIME", "RESTARTS", "PROBE", "CPU TIME"
     )];
     lines.extend(status.tasks.iter().map(|task| row(task, colour)));
+    lines.extend(status.tasks.iter().filter_map(faults));
     lines.join("\n")
+}
+
+/// Why a task was restarted, where it panicked or stood still.
+fn faults(task: &TaskStatus) -> Option<String> {
+    let mut words = Vec::new();
+    if task.hangs > 0 {
+        words.push(count(task.hangs, "hang", "hangs"));
+    }
+    if let Some(panic) = &task.last_panic {
+        let place = panic.place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+        let message = panic.message.lines().next().unwrap_or_default();
+        words.push(format!("{}, last {}: {message}{place}", count(task.panics, "panic", "panics"), panic.at));
+    }
+    (!words.is_empty()).then(|| format!("{:<10}  had {}", task.name.as_str(), words.join(" and ")))
 }
 
 fn row(task: &TaskStatus, colour: bool) -> String {
@@ -275,8 +290,8 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::control::protocol::{
-        Calls, CertificateStatus, Finding, ProbeStatus, Severity, TurnLimits, TurnListening, TurnPath, Urls,
-        UsageStatus,
+        Calls, CertificateStatus, Finding, PanicStatus, ProbeStatus, Severity, TurnLimits, TurnListening, TurnPath,
+        Urls, UsageStatus,
     };
     use crate::supervisor::service::TaskName;
 
@@ -288,6 +303,7 @@ pub(super) mod tests {
             uptime_s: 3660,
             restarts,
             hangs: 0,
+            panics: 0,
             last_panic: None,
             last_error: error.map(str::to_owned),
             probe: latency.map(|latency_ms| ProbeStatus {
@@ -368,6 +384,20 @@ certs       ready           1h 1m         0     0.1 ms      1.5s  -
 turn        ready           1h 1m         2     0.2 ms      1.5s  it broke: 没有内存
 web         backoff             -         9          -      1.5s  it broke";
         assert_eq!(lines, wanted);
+        let mut faulty = status();
+        faulty.tasks[0].hangs = 1;
+        faulty.tasks[1].hangs = 2;
+        faulty.tasks[1].panics = 1;
+        faulty.tasks[1].last_panic = Some(PanicStatus {
+            at: "2026-01-01T00:00:00Z".to_owned(),
+            message: "it broke\nfor good".to_owned(),
+            place: Some("src/a.rs:1:2".to_owned()),
+        });
+        let told = table(&faulty, false);
+        let wanted = "\
+certs       had 1 hang
+turn        had 2 hangs and 1 panic, last 2026-01-01T00:00:00Z: it broke at src/a.rs:1:2";
+        assert_eq!(told.lines().skip(4).collect::<Vec<_>>().join("\n"), wanted);
         assert!(summary(&status(), "", false).contains("edited and not reloaded: turn.port"));
         let bad =
             Pending { complaints: vec!["a mistake".to_owned(), "line 3: x".to_owned()], ..status().pending.unwrap() };

@@ -194,6 +194,9 @@ pub struct TaskStatus {
     /// How often it was replaced because it stood still; those count as restarts, too.
     #[serde(default)]
     pub hangs: u64,
+    /// How often it was started again because it panicked; those count as restarts, too.
+    #[serde(default)]
+    pub panics: u64,
     pub last_error: Option<String>,
     /// The last panic in short; `rtcctl events --json` has all of it.
     #[serde(default)]

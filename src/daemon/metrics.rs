@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::control::protocol::Status;
+use crate::control::protocol::{Status, TaskStatus};
 use crate::supervisor::board::State;
 
 /// Renders the counters of `status`; `not_after` is the certificate's end in seconds since 1970.
@@ -37,6 +37,18 @@ pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
     let is_up = |state| u64::from(matches!(state, State::Ready | State::Degraded));
     let tasks = status.tasks.iter().map(|task| (task.name.as_str(), is_up(task.state)));
     page.many("rtcctl_task_up", "gauge", "1 while the task serves.", "task", tasks);
+    let faults: [(&str, &str, fn(&TaskStatus) -> u64); 3] = [
+        ("rtcctl_task_restarts_total", "Restarts that nobody asked for.", |task| task.restarts),
+        ("rtcctl_task_panics_total", "Restarts of the task because it panicked.", |task| task.panics),
+        ("rtcctl_task_hangs_total", "Restarts of the task because it stood still.", |task| task.hangs),
+    ];
+    for (name, help, count) in faults {
+        page.many(name, "counter", help, "task", status.tasks.iter().map(|task| (task.name.as_str(), count(task))));
+    }
+    if let Some(usage) = &status.usage {
+        let help = "Log lines that could not be written.";
+        page.one("rtcctl_log_lines_lost_total", "counter", help, usage.log_lines_lost);
+    }
     page.0
 }
 
@@ -71,7 +83,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{AccessStatus, Calls, SCHEMA_VERSION, TaskStatus, TurnStatus, Urls};
+    use crate::control::protocol::{AccessStatus, Calls, SCHEMA_VERSION, TurnStatus, Urls, UsageStatus};
     use crate::supervisor::service::TaskName;
 
     #[test]
@@ -80,8 +92,9 @@ mod tests {
             name,
             state,
             uptime_s: 1,
-            restarts: 0,
-            hangs: 0,
+            restarts: 3,
+            hangs: 1,
+            panics: 2,
             last_error: None,
             last_panic: None,
             probe: None,
@@ -104,7 +117,15 @@ mod tests {
             pid: 1,
             state: State::Degraded,
             uptime_s: 1,
-            usage: None,
+            usage: Some(UsageStatus {
+                memory_bytes: 1,
+                cpu_ms: 1,
+                threads: 1,
+                descriptors: 1,
+                descriptors_limit: 1,
+                cpu_ms_by_part: Default::default(),
+                log_lines_lost: 4,
+            }),
             tasks: vec![task(TaskName::Turn, State::Ready), task(TaskName::Web, State::Held)],
             urls: Urls { web: String::new(), ice: Vec::new() },
             calls: Calls { rooms: 1, peers: 2 },
@@ -153,6 +174,21 @@ rtcctl_certificate_not_after_seconds 1800000000
 # TYPE rtcctl_task_up gauge
 rtcctl_task_up{task=\"turn\"} 1
 rtcctl_task_up{task=\"web\"} 0
+# HELP rtcctl_task_restarts_total Restarts that nobody asked for.
+# TYPE rtcctl_task_restarts_total counter
+rtcctl_task_restarts_total{task=\"turn\"} 3
+rtcctl_task_restarts_total{task=\"web\"} 3
+# HELP rtcctl_task_panics_total Restarts of the task because it panicked.
+# TYPE rtcctl_task_panics_total counter
+rtcctl_task_panics_total{task=\"turn\"} 2
+rtcctl_task_panics_total{task=\"web\"} 2
+# HELP rtcctl_task_hangs_total Restarts of the task because it stood still.
+# TYPE rtcctl_task_hangs_total counter
+rtcctl_task_hangs_total{task=\"turn\"} 1
+rtcctl_task_hangs_total{task=\"web\"} 1
+# HELP rtcctl_log_lines_lost_total Log lines that could not be written.
+# TYPE rtcctl_log_lines_lost_total counter
+rtcctl_log_lines_lost_total 4
 ";
         assert_eq!(render(&status, Some(1_800_000_000)), wanted);
     }

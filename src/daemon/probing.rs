@@ -248,6 +248,7 @@ mod tests {
                 ready_since: Some(now),
                 restarts: 0,
                 hangs: 0,
+                panics: 0,
                 abandoned: 0,
                 threads: Vec::new(),
                 last_error: None,

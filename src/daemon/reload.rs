@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::changes::{Change, How, changes};
 use super::edited;
-use super::status::{Sources, rfc3339};
+use super::status::Sources;
 use crate::access::Gate;
 use crate::config::{self, Config, Secrets};
 use crate::control::protocol::{Effect, Pending, Reload, ReloadChange, ReloadTask, SCHEMA_VERSION};
@@ -95,7 +95,7 @@ impl InForce {
         current.files.difference()?;
         let written_at = |path: PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
         let files = [self.home.config_file(), self.home.secrets_file()];
-        let since = files.into_iter().filter_map(written_at).max().map(rfc3339).unwrap_or_default();
+        let since = files.into_iter().filter_map(written_at).max().map(clock::rfc3339_seconds).unwrap_or_default();
         match Loaded::read(&self.home, Some(&current)) {
             Ok(new) => {
                 let keys: Vec<String> = current.changes(&new).iter().map(|change| change.key.to_owned()).collect();

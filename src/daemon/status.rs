@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::checks::Targets;
 use super::probing::{Probed, Probes};
@@ -29,7 +27,7 @@ use crate::probe::histogram::Histogram;
 use crate::signaling;
 use crate::supervisor::board::{Board, State, TaskView};
 use crate::supervisor::service::TaskName;
-use crate::sys::clock::Now;
+use crate::sys::clock::{Now, rfc3339_seconds};
 use crate::sys::log::record;
 use crate::sys::usage::{self, ThreadUsage};
 use crate::sys::{log, process};
@@ -126,7 +124,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         certificate: certificate.map(|served| CertificateStatus {
             source: served.source.as_str().to_owned(),
             names: served.names.clone(),
-            not_after: rfc3339(served.not_after),
+            not_after: rfc3339_seconds(served.not_after),
             days_left: days_left(&served, now),
             fingerprint_sha256: served.fingerprint.clone(),
             issuer: served.issuer.clone(),
@@ -162,12 +160,12 @@ fn renewal(view: &RenewalView) -> RenewalStatus {
     });
     RenewalStatus {
         state: view.state.as_str().to_owned(),
-        next_at: view.next_at.map(rfc3339),
+        next_at: view.next_at.map(rfc3339_seconds),
         reason: view.reason.to_owned(),
         failures: view.failures,
         alarm: alarm.map(str::to_owned),
         last: view.last.as_ref().map(|last| AttemptStatus {
-            at: rfc3339(last.at),
+            at: rfc3339_seconds(last.at),
             authority: last.authority.clone(),
             rehearsal: last.rehearsal,
             class: last.failure.as_ref().map(|(class, _, _)| class.as_str().to_owned()),
@@ -209,9 +207,10 @@ fn task_status(task: &TaskView, probes: &[ProbeReport], threads: &[ThreadUsage],
         uptime_s: now.mono.saturating_duration_since(up_since).as_secs(),
         restarts: task.restarts,
         hangs: task.hangs,
+        panics: task.panics,
         last_error: task.last_error.clone(),
         last_panic: task.last_panic.as_ref().map(|panic| PanicStatus {
-            at: rfc3339(panic.at),
+            at: rfc3339_seconds(panic.at),
             message: panic.message.clone(),
             place: panic.place.clone(),
         }),
@@ -256,7 +255,7 @@ fn probe_reports(probes: &Probes) -> Vec<ProbeReport> {
             error: probed.verdict.error().map(str::to_owned),
             place: probed.place,
             latency_ms: ms(probed.latency),
-            at: rfc3339(probed.at),
+            at: rfc3339_seconds(probed.at),
             p50_ms: quantiles.map(|quantiles| ms(quantiles.p50)),
             p90_ms: quantiles.map(|quantiles| ms(quantiles.p90)),
             max_ms: quantiles.map(|quantiles| ms(quantiles.max)),
@@ -279,11 +278,6 @@ fn days_left(served: &Served, now: Now) -> f64 {
     };
     // A tenth of a day is as exact as anybody needs it.
     (seconds / SECONDS_A_DAY * 10.0).floor() / 10.0
-}
-
-pub(super) fn rfc3339(at: SystemTime) -> String {
-    let seconds = OffsetDateTime::from(at).replace_nanosecond(0);
-    seconds.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use tracing::{info, warn};
 
 use super::edited::Loaded;
 use super::probing::Probes;
-use super::status::rfc3339;
 use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::control::protocol::{Finding, SCHEMA_VERSION, Severity};
@@ -238,7 +237,7 @@ impl Watch {
         let body = json!({
             "schema_version": SCHEMA_VERSION,
             "event": if is_raised { "raised" } else { "cleared" },
-            "at": rfc3339(now.wall),
+            "at": clock::rfc3339_seconds(now.wall),
             "service": self.sights.goes_by.load().name,
             "finding": finding(shown),
         });
@@ -265,7 +264,7 @@ fn finding(shown: &Shown) -> Finding {
         title: raised.title.clone(),
         evidence: raised.evidence.clone(),
         hint: raised.hint.clone(),
-        since: rfc3339(*since),
+        since: clock::rfc3339_seconds(*since),
         hides: hides.iter().map(|key| key.code.as_str().to_owned()).collect(),
     }
 }

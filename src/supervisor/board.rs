@@ -48,6 +48,8 @@ pub struct TaskView {
     pub restarts: u64,
     /// Instances that were replaced because they stood still.
     pub hangs: u64,
+    /// Instances that a panic has ended.
+    pub panics: u64,
     /// Instances that were cut off and have not ended since.
     pub abandoned: usize,
     /// The numbers of the running instance's threads.

@@ -87,6 +87,7 @@ struct Task {
     /// Instances that were cut off and have not ended since.
     abandoned: BTreeMap<InstanceId, Arc<Instance>>,
     last_error_at: Option<SystemTime>,
+    panics: u64,
     last_panic: Option<LastPanic>,
 }
 
@@ -247,6 +248,7 @@ impl Supervisor {
         let (message, place) = (capsule.message.clone(), capsule.place.clone());
         let cause = format!("the thread `{}` panicked: {message}", capsule.thread);
         self.journal.record(Entry::new(EventKind::Panic, Some(name), &cause, now).with_capsule(capsule));
+        self.tasks[task].panics += 1;
         self.tasks[task].last_panic = Some(LastPanic { at: now.wall, message, place });
     }
 
@@ -390,6 +392,7 @@ impl Supervisor {
                 ready_since: policy.ready_since(),
                 restarts: policy.restarts(),
                 hangs: policy.hangs(),
+                panics: task.panics,
                 abandoned: task.abandoned.len(),
                 threads: task.running.as_ref().map(|(instance, _)| instance.threads()).unwrap_or_default(),
                 last_error: policy.last_error().map(str::to_owned),
@@ -431,7 +434,7 @@ impl Supervisor {
 impl Task {
     fn new(service: Arc<dyn Service>) -> Self {
         let (tail, abandoned) = (Arc::default(), BTreeMap::new());
-        Self { service, tail, running: None, abandoned, last_error_at: None, last_panic: None }
+        Self { service, tail, running: None, abandoned, last_error_at: None, panics: 0, last_panic: None }
     }
 }
 
@@ -444,7 +447,7 @@ fn log(task: TaskName, change: &Change) {
         State::Starting if matches!(from, State::Starting | State::Ready | State::Degraded) => {
             warn!(%task, cause, "failed; starting again at once");
         }
-        State::Stopped | State::Starting | State::Ready | State::Draining => info!(%task, state = ?to, cause),
+        State::Stopped | State::Starting | State::Ready | State::Draining => info!(%task, cause, "{}", to.as_str()),
     }
 }
 

@@ -18,7 +18,30 @@ pub struct Now {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
 #[must_use]
 pub fn now() -> Now {
-    Now { mono: Instant::now(), wall: SystemTime::now() }
+    Now { mono: Instant::now(), wall: shifted(SystemTime::now()) }
+}
+
+/// By how many seconds the wall clock is wrong on purpose.
+#[cfg(feature = "faults")]
+static SHIFT: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
+/// Lets the wall clock of this process jump by so many seconds, forwards or backwards.
+#[cfg(feature = "faults")]
+pub fn jump(seconds: i64) {
+    SHIFT.fetch_add(seconds, std::sync::atomic::Ordering::Relaxed);
+}
+
+#[cfg(feature = "faults")]
+fn shifted(at: SystemTime) -> SystemTime {
+    let seconds = SHIFT.load(std::sync::atomic::Ordering::Relaxed);
+    let span = std::time::Duration::from_secs(seconds.unsigned_abs());
+    let moved = if seconds < 0 { at.checked_sub(span) } else { at.checked_add(span) };
+    moved.unwrap_or(at)
+}
+
+#[cfg(not(feature = "faults"))]
+fn shifted(at: SystemTime) -> SystemTime {
+    at
 }
 
 impl Now {
@@ -37,6 +60,13 @@ pub fn rfc3339(at: SystemTime) -> String {
     at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
+/// As [`rfc3339`], in whole seconds.
+#[must_use]
+pub fn rfc3339_seconds(at: SystemTime) -> String {
+    let seconds = OffsetDateTime::from(at).replace_nanosecond(0);
+    seconds.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -47,5 +77,6 @@ mod tests {
     fn a_moment_is_written_to_the_millisecond() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
         assert_eq!(rfc3339(at), "2023-11-14T22:13:20.123Z");
+        assert_eq!(rfc3339_seconds(at), "2023-11-14T22:13:20Z");
     }
 }
