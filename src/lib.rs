@@ -24,7 +24,7 @@
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
 //!
 //! The feature `faults` adds `supervisor::faults` and the hidden command `rtcctl fault`, by which tests plant panics,
-//! hangs and blocked executors in the running service. A build without debug assertions refuses the feature, so no
+//! hangs, blocked executors, clock jumps and holes in the peer filter in the running service. A build without debug assertions refuses the feature, so no
 //! release has them; `scripts/test` looks that the release binary does not.
 //!
 //! [`daemon`] is the composition root. Arrows between the folders are kept by `tests/architecture.rs`.

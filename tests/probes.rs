@@ -103,6 +103,31 @@ fn every_probe_succeeds_and_none_shows_where_callers_are_counted() {
     assert_eq!(done["state"], "ready");
 }
 
+/// A minute, what it may be longer, and a second for who asks.
+#[cfg(feature = "faults")]
+const PROBE_PERIOD: Duration = Duration::from_secs(67);
+
+#[cfg(feature = "faults")]
+#[test]
+fn a_weakened_peer_filter_of_the_running_daemon_is_found_within_one_period() {
+    let service = Service::start(&[("turn.relay_ips", "[127.0.0.1]")]);
+    status_when(&service, "every probe was made", |status| names(status).len() == EVERY_PROBE.len());
+    assert_eq!(codes(&status(&service)), Vec::<&str>::new());
+    let start = clock::now().mono;
+    service.run(&["fault", "turn", "hole", "--peer", "169.254.169.254"]);
+    let told = status_when(&service, "the hole is found", |status| !codes(status).is_empty());
+    let took = clock::now().mono - start;
+    assert!(took < PROBE_PERIOD, "{took:?}");
+    let finding = &told["findings"][0];
+    assert_eq!(
+        (&finding["code"], &finding["severity"]),
+        (&json!("relay-reaches-forbidden"), &json!("critical")),
+        "{told}"
+    );
+    assert_eq!(finding["evidence"], "CreatePermission for 169.254.169.254 is granted");
+    assert_eq!(service.command(&["status"]).output().unwrap().status.code(), Some(10));
+}
+
 #[test]
 fn an_edit_and_a_stopped_task_are_found_told_and_over_when_they_are_over() {
     let folder = tempfile::tempdir().unwrap();

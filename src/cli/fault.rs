@@ -1,5 +1,6 @@
 //! `rtcctl fault`: plants a fault in the running service. Only in builds for tests.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,9 +22,12 @@ pub(super) struct Args {
     place: Place,
     /// What happens there
     kind: Word,
-    /// How long it blocks
-    #[arg(long, default_value_t = 3)]
-    seconds: u64,
+    /// How long it blocks, or by how much the clock jumps
+    #[arg(long, default_value_t = 3, allow_negative_numbers = true)]
+    seconds: i64,
+    /// Whom the relay lets through
+    #[arg(long, default_value = "127.0.0.1")]
+    peer: IpAddr,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -32,6 +36,10 @@ enum Word {
     Spin,
     Deadlock,
     Block,
+    /// In the relay's peer filter
+    Hole,
+    /// Of the daemon's wall clock, wherever it is planted
+    Jump,
 }
 
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
@@ -39,7 +47,9 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         Word::Panic => Kind::Panic,
         Word::Spin => Kind::Spin,
         Word::Deadlock => Kind::Deadlock,
-        Word::Block => Kind::Block { seconds: args.seconds },
+        Word::Block => Kind::Block { seconds: args.seconds.unsigned_abs() },
+        Word::Hole => Kind::Hole { peer: args.peer },
+        Word::Jump => Kind::Jump { seconds: args.seconds },
     };
     ask(&frame.home, &Request::Fault { place: args.place, kind }, PATIENCE)?;
     frame.say("planted");

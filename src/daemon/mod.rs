@@ -470,7 +470,7 @@ fn answerer(
             Request::Fault { place, kind } => {
                 let cause = format!("{kind:?} planted at {place:?}");
                 journal.record(Event::new(EventKind::Fault, None, &cause, clock::now()));
-                crate::supervisor::faults::plant(place, kind);
+                reloader.plant(place, kind);
                 Response::Done
             }
         }

@@ -133,6 +133,17 @@ impl Loaded {
 }
 
 impl Reloader {
+    /// Plants a fault, where it is meant to strike or at once.
+    #[cfg(feature = "faults")]
+    pub(super) fn plant(&self, place: crate::supervisor::faults::Place, kind: crate::supervisor::faults::Kind) {
+        use crate::supervisor::faults::{self, Kind};
+        match kind {
+            Kind::Hole { peer } => self.controls.turn.weaken(peer),
+            Kind::Jump { seconds } => clock::jump(seconds),
+            Kind::Panic | Kind::Spin | Kind::Deadlock | Kind::Block { .. } => faults::plant(place, kind),
+        }
+    }
+
     /// `patience` is how long a task may take to be restarted.
     pub(super) fn new(
         controls: Controls,

@@ -3,6 +3,7 @@
 //! Only compiled with the feature `faults`, which refuses to be built for release. A planted fault strikes once, in
 //! the loop of the place it is meant for, at that loop's next turn.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -35,6 +36,10 @@ pub enum Kind {
     Deadlock,
     /// It blocks its executor for a while, then goes on.
     Block { seconds: u64 },
+    /// The relay's peer filter lets this address through. Made at once, until turn is configured anew.
+    Hole { peer: IpAddr },
+    /// The daemon's wall clock goes by so much more, or less, than the machine's. Done at once.
+    Jump { seconds: i64 },
 }
 
 static PLANTED: Mutex<Vec<(Place, Kind)>> = Mutex::new(Vec::new());
@@ -65,6 +70,8 @@ pub fn strike(place: Place, name: &str) {
             drop(somebody);
         }
         Kind::Block { seconds } => std::thread::sleep(Duration::from_secs(seconds)),
+        // They do not wait for a loop.
+        Kind::Hole { .. } | Kind::Jump { .. } => {}
     }
 }
 

@@ -81,8 +81,8 @@ impl Control {
         })
     }
 
-    /// Makes a hole in the filter of the running relay.
-    #[cfg(test)]
+    /// Makes a hole in the filter of the running relay, to see who notices.
+    #[cfg(any(test, feature = "faults"))]
     pub(crate) fn weaken(&self, hole: IpAddr) {
         let before = self.live.current();
         let mut settings = (*before.settings).clone();
