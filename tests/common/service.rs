@@ -32,8 +32,13 @@ impl Service {
 
     /// As [`Service::start`], by this command.
     pub(crate) fn start_by(settings: &[(&str, &str)], start: &[&str]) -> Self {
+        Self::start_in(&std::env::temp_dir(), settings, start)
+    }
+
+    /// As [`Service::start_by`], with the home below `parent`.
+    pub(crate) fn start_in(parent: &std::path::Path, settings: &[(&str, &str)], start: &[&str]) -> Self {
         let [web_port, http_port] = [free_port(), free_port()];
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in(parent).unwrap();
         let undertaker = Undertaker::of(&dir.path().join("home"));
         let service = Self { dir, web_port, http_port, turn_port: free_port(), _undertaker: undertaker };
         let (web, http, turn) = (web_port.to_string(), http_port.to_string(), service.turn_port.to_string());

@@ -1,6 +1,6 @@
 //! A client of TURN over anything that is read and written as a stream.
 
-use std::io::{Read, Result, Write};
+use std::io::{Error, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,11 @@ pub(crate) fn connect(port: u16) -> TcpStream {
 
 /// Shakes hands, offering these protocols. Whose certificate it is does not matter here.
 pub(crate) fn connect_tls(port: u16, protocols: &[&str]) -> StreamOwned<ClientConnection, TcpStream> {
+    shake_hands(connect(port), protocols).unwrap()
+}
+
+/// As [`connect_tls`], over a connection.
+pub(crate) fn shake_hands(stream: TcpStream, protocols: &[&str]) -> Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -48,11 +53,11 @@ pub(crate) fn connect_tls(port: u16, protocols: &[&str]) -> StreamOwned<ClientCo
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("not.our.name").unwrap();
     let session = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(session, connect(port));
+    let mut stream = StreamOwned::new(session, stream);
     while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).unwrap();
+        stream.conn.complete_io(&mut stream.sock)?;
     }
-    stream
+    Ok(stream)
 }
 
 /// A Binding request.
@@ -81,11 +86,11 @@ impl<S: Read + Write> StreamClient<S> {
     pub(crate) fn try_allocate(&mut self) -> Result<Option<SocketAddr>> {
         let udp = RequestedTransport::new(RequestedTransport::UDP);
         let refused = self.ask(ALLOCATE, &[&udp])?;
-        let refused = Message::from_bytes(&refused).unwrap();
-        let realm = refused.attribute::<Realm>().unwrap().realm().to_owned();
-        self.nonce = Some((realm, refused.attribute::<Nonce>().unwrap().nonce().to_owned()));
+        let refused = Message::from_bytes(&refused).map_err(Error::other)?;
+        let realm = refused.attribute::<Realm>().map_err(Error::other)?.realm().to_owned();
+        self.nonce = Some((realm, refused.attribute::<Nonce>().map_err(Error::other)?.nonce().to_owned()));
         let answer = self.ask(ALLOCATE, &[&udp])?;
-        let answer = Message::from_bytes(&answer).unwrap();
+        let answer = Message::from_bytes(&answer).map_err(Error::other)?;
         Ok(answer.attribute::<XorRelayedAddress>().ok().map(|relay| relay.addr(answer.transaction_id())))
     }
 
@@ -97,20 +102,30 @@ impl<S: Read + Write> StreamClient<S> {
 
     /// Binds the one channel to a peer.
     pub(crate) fn bind_channel(&mut self, peer: SocketAddr) {
+        let answer = self.try_bind_channel(peer).unwrap();
+        assert_eq!(answer[..2], [1, 9], "{answer:?}");
+    }
+
+    /// The answer to binding the one channel to a peer.
+    pub(crate) fn try_bind_channel(&mut self, peer: SocketAddr) -> Result<Vec<u8>> {
         let mut request = Message::builder_request(CHANNEL_BIND, MessageWriteVec::new());
         let peer = XorPeerAddress::new(peer, request.transaction_id());
         request.add_attribute(&ChannelNumber::new(CHANNEL)).unwrap();
         request.add_attribute(&peer).unwrap();
-        let answer = self.sign_and_ask(request).unwrap();
-        assert_eq!(answer[..2], [1, 9], "{answer:?}");
+        self.sign_and_ask(request)
     }
 
     /// Sends data by the channel.
     pub(crate) fn send(&mut self, payload: &[u8]) {
+        self.try_send(payload).unwrap();
+    }
+
+    pub(crate) fn try_send(&mut self, payload: &[u8]) -> Result<()> {
         let length = u16::try_from(payload.len()).unwrap();
         let padding = &[0; 3][..payload.len().wrapping_neg() % 4];
         let frame = [&CHANNEL.to_be_bytes()[..], &length.to_be_bytes(), payload, padding].concat();
-        self.stream.write_all(&frame).unwrap();
+        self.stream.write_all(&frame)?;
+        self.stream.flush()
     }
 
     /// The payload of the next ChannelData.

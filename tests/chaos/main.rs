@@ -1,0 +1,258 @@
+//! Chaos: faults of every kind, one after another, in the middle of live calls, while users of every kind watch.
+//!
+//! `scripts/chaos` runs the long form. `RTCCTL_CHAOS_SECONDS` and `RTCCTL_CHAOS_SEED` say how long and in which order.
+//! The service has a network and a disk of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(clippy::disallowed_methods, reason = "tests start programs, spoil files and measure")]
+
+mod bounds;
+mod inject;
+mod machine;
+mod plan;
+mod report;
+mod signs;
+mod watchers;
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "../common/datagrams.rs"]
+mod datagrams;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "../common/service.rs"]
+mod service;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "../common/stream_client.rs"]
+mod stream_client;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{has_program, npm_ci, skip};
+use inject::{Victim, pass, until};
+use machine::Machine;
+use nix::sched::{CloneFlags, unshare};
+use report::{Outcome, totals};
+use rtcctl::control::protocol::Finding;
+use rtcctl::supervisor::board::State;
+use service::Service;
+use signs::{Channel, Signs};
+use watchers::{Target, Watchers};
+
+/// The service's address, on a cable that leads nowhere: browsers do not call by loopback.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// How long nothing is done before and after: what is noticed then is noise.
+const QUIET: Duration = Duration::from_secs(3);
+/// How much the memory of one that was restarted and hurt may be more than that of one that has just begun.
+const MEMORY_KIB: u64 = 16 * 1024;
+
+fn now() -> Instant {
+    rtcctl::sys::clock::now().mono
+}
+
+/// How much is done, and who watches.
+struct Size {
+    length: Duration,
+    seed: u64,
+    relayed_call: bool,
+}
+
+#[test]
+fn a_short_storm_of_faults_is_noticed_no_longer_than_promised() {
+    storm(&Size { length: Duration::from_secs(45), seed: 4, relayed_call: false });
+}
+
+#[test]
+#[ignore = "it takes as long as RTCCTL_CHAOS_SECONDS says"]
+fn a_long_storm_of_faults_is_noticed_no_longer_than_promised() {
+    let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let length = Duration::from_secs(number("RTCCTL_CHAOS_SECONDS", 600));
+    storm(&Size { length, seed: number("RTCCTL_CHAOS_SEED", 1), relayed_call: true });
+}
+
+fn storm(size: &Size) {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("chaos needs root for a network and a disk of its own");
+    }
+    if !["ip", "mount", "prlimit"].into_iter().all(has_program) {
+        return;
+    }
+    // Packages come from a network that is not there any more in a moment.
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let has_node = has_program("node") && has_program("npm");
+    let has_room = has_node && npm_ci(&tests.join("signaling"));
+    let has_browsers = has_node && has_program("chromium") && has_program("certutil") && npm_ci(&tests.join("browser"));
+    let machine = Machine::watch();
+    let disk = tempfile::tempdir().unwrap();
+    let _own = OwnDisk::mount(disk.path());
+    make_a_cable();
+    let address = ADDRESS.to_string();
+    let victim = Victim::new(Service::start_in(
+        disk.path(),
+        &[
+            ("hosts", &format!("[{address}, localhost, 127.0.0.1]")),
+            ("turn.relay_ips", &format!("[{address}]")),
+            ("turn.user_quota", "1000"),
+            ("signaling.max_rate", "10000"),
+        ],
+        // What is killed so often would be held otherwise.
+        &["start", "--endurance"],
+    ));
+    let target = Target {
+        address: ADDRESS,
+        web_port: victim.service.web_port,
+        turn_port: victim.service.turn_port,
+        url: format!("https://{address}:{}", victim.service.web_port),
+        ca: victim.service.ca_file(),
+    };
+    let signs = Signs::default();
+    let mut watchers = Watchers::start(&target, &signs);
+    let mut wanted = vec![Channel::Page, Channel::RelayUdp, Channel::RelayTls];
+    if has_room {
+        watchers.add_room(&target, &signs);
+        wanted.push(Channel::Room);
+    }
+    if has_browsers {
+        watchers.add_browsers(&target, &signs, size.relayed_call);
+        wanted.extend([Channel::Call, Channel::CallRoom]);
+        wanted.extend(size.relayed_call.then_some(Channel::RelayedCall));
+    }
+    for channel in &wanted {
+        until(&format!("a sign of {channel}"), || signs.channels().contains(channel).then_some(()));
+    }
+    victim.until_ready("before the storm");
+    pass(QUIET);
+    let before = Footprint::of(victim.daemon());
+    let guardian_before = Footprint::of(victim.guardian());
+
+    let steps = plan::plan(size.seed, size.length);
+    println!(
+        "seed {}, {} faults, watched by {}",
+        size.seed,
+        steps.len(),
+        wanted.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
+    );
+    let begin = now();
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for step in steps {
+        pass(step.pause);
+        let from = now();
+        victim.suffer(&step);
+        let over = now();
+        victim.until_ready(&step.fault.to_string());
+        let ready_after = now() - from;
+        for channel in &wanted {
+            let what = format!("{channel} after {}", step.fault);
+            until(&what, || signs.is_served_since(*channel, over).then_some(()));
+        }
+        let to = now();
+        let noticed = wanted.iter().map(|channel| (*channel, signs.noticed(*channel, from, to))).collect();
+        let slowness = machine.slowness(from, to);
+        let outcome = Outcome { step, at: from - begin, noticed, ready_after, slowness };
+        println!("{}", outcome.line());
+        outcomes.push(outcome);
+    }
+    println!("\n{}", totals(&outcomes, &wanted));
+    let complaints: Vec<String> = outcomes.iter().flat_map(Outcome::complaints).collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+
+    // All is well, and nothing has leaked.
+    pass(QUIET);
+    let status = until("a status", || victim.status());
+    let hangs: u64 = status.tasks.iter().map(|task| task.hangs).sum();
+    if hangs > 0 {
+        // An instance that hangs is cut off and cannot be ended: only another process is rid of its threads.
+        victim.service.run(&["restart"]);
+        victim.until_ready("after the storm");
+    }
+    // That the clock jumped is told for ten minutes.
+    let is_left = |finding: &&Finding| finding.code != "clock-jumped";
+    let status = until("a status", || victim.status());
+    let findings: Vec<&Finding> = status.findings.iter().filter(is_left).collect();
+    assert!(status.state == State::Ready && findings.is_empty(), "{:?}: {findings:#?}", status.state);
+    let is_back = |what: &str, pid: u32, before: Footprint| {
+        let after = Footprint::settled(pid, before);
+        println!("{what}: {before:?} became {after:?}");
+        assert!(after.is_within(before), "{what}: {before:?} became {after:?}");
+    };
+    for channel in &wanted {
+        until("everybody is served again", || signs.is_served_since(*channel, now() - QUIET).then_some(()));
+    }
+    is_back("daemon", victim.daemon(), before);
+    is_back("guardian", victim.guardian(), guardian_before);
+    drop(watchers);
+}
+
+/// This thread and all it starts have a network of their own, and a small disk that nobody else sees.
+struct OwnDisk(PathBuf);
+
+impl OwnDisk {
+    fn mount(at: &Path) -> Self {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        run("mount --make-rprivate /");
+        run(&format!("mount -t tmpfs -o size=24m,mode=0700 chaos {}", at.display()));
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for OwnDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn make_a_cable() {
+    run("ip link set lo up");
+    run("ip link add eth0 type veth peer name far");
+    run(&format!("ip address add {ADDRESS}/24 dev eth0"));
+    run("ip link set eth0 up");
+    run("ip link set far up");
+    // Chromium gathers no candidate where there is no interface with a default route.
+    run("ip route add default via 10.96.0.2");
+}
+
+fn run(line: &str) {
+    let (program, arguments) = line.split_once(' ').unwrap();
+    assert!(Command::new(program).args(arguments.split(' ')).status().unwrap().success(), "{line}");
+}
+
+/// What a process has of the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Footprint {
+    descriptors: usize,
+    threads: usize,
+    memory_kib: u64,
+}
+
+impl Footprint {
+    fn of(pid: u32) -> Self {
+        let count = |name: &str| std::fs::read_dir(format!("/proc/{pid}/{name}")).unwrap().count();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let memory_kib = memory.split_whitespace().next().unwrap().parse().unwrap();
+        Self { descriptors: count("fd"), threads: count("task"), memory_kib }
+    }
+
+    /// Those who watch have a connection more or less from moment to moment.
+    fn is_within(self, before: Self) -> bool {
+        self.descriptors <= before.descriptors + 4
+            && self.threads <= before.threads + 1
+            && self.memory_kib <= before.memory_kib + MEMORY_KIB
+    }
+
+    /// Once what is on its way out has gone.
+    fn settled(pid: u32, before: Self) -> Self {
+        let end = now() + Duration::from_secs(60);
+        loop {
+            let found = Self::of(pid);
+            if found.is_within(before) || now() > end {
+                return found;
+            }
+            thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+}
