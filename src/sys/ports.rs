@@ -44,11 +44,16 @@ pub fn holder(transport: Transport, port: u16) -> Option<Holder> {
         return None;
     }
     let processes = std::fs::read_dir("/proc").ok()?;
-    processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .find(|pid| holds_any(*pid, &inodes))
-        .map(|pid| Holder { pid, name: process_name(pid) })
+    let processes = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let pid = choose(processes.filter(|pid| holds_any(*pid, &inodes)), std::process::id())?;
+    Some(Holder { pid, name: process_name(pid) })
+}
+
+/// Another process rather than this one, which may have bound the port for the other family just before.
+fn choose(holders: impl Iterator<Item = u32>, own: u32) -> Option<u32> {
+    let mut has_own = false;
+    let other = holders.inspect(|pid| has_own |= *pid == own).find(|pid| *pid != own);
+    other.or(has_own.then_some(own))
 }
 
 fn listening_inodes(transport: Transport, port: u16) -> BTreeSet<u64> {
@@ -125,6 +130,14 @@ mod tests {
         let me = std::process::id();
         assert_eq!(holder(Transport::Tcp, tcp.local_addr().unwrap().port()).unwrap().pid, me);
         assert_eq!(holder(Transport::Udp, udp.local_addr().unwrap().port()).unwrap().pid, me);
+    }
+
+    #[test]
+    fn whoever_else_holds_a_port_is_named_rather_than_this_process() {
+        assert_eq!(choose([7, 9].into_iter(), 7), Some(9));
+        assert_eq!(choose([9, 7].into_iter(), 7), Some(9));
+        assert_eq!(choose([7].into_iter(), 7), Some(7));
+        assert_eq!(choose([].into_iter(), 7), None);
     }
 
     #[test]
