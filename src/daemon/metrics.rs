@@ -37,7 +37,8 @@ pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
     let is_up = |state| u64::from(matches!(state, State::Ready | State::Degraded));
     let tasks = status.tasks.iter().map(|task| (task.name.as_str(), is_up(task.state)));
     page.many("rtcctl_task_up", "gauge", "1 while the task serves.", "task", tasks);
-    let faults: [(&str, &str, fn(&TaskStatus) -> u64); 3] = [
+    type Count = fn(&TaskStatus) -> u64;
+    let faults: [(&str, &str, Count); 3] = [
         ("rtcctl_task_restarts_total", "Restarts that nobody asked for.", |task| task.restarts),
         ("rtcctl_task_panics_total", "Restarts of the task because it panicked.", |task| task.panics),
         ("rtcctl_task_hangs_total", "Restarts of the task because it stood still.", |task| task.hangs),
