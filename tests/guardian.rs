@@ -19,6 +19,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::{has_program, npm_ci, skip};
+use rtcctl::control::client::ask;
+use rtcctl::control::protocol::Request;
 use rtcctl::sys::process::Watched;
 use serde_json::Value;
 use service::Service;
@@ -176,6 +178,16 @@ fn a_restart_of_everything_refuses_nobody() {
     let watching = guardian(&service);
     let knocker = Knocker::at(&service);
     let mut pid = daemon(&service);
+    let home = rtcctl::home::Home::under(&service.home());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let asking = thread::spawn(move || {
+        let mut answers = 0;
+        while !over.load(Ordering::Relaxed) {
+            answers += usize::from(ask(&home, &Request::Status, Duration::from_secs(1)).is_ok());
+        }
+        answers
+    });
     for _ in 0..3 {
         service.run(&["restart"]);
         let next = daemon(&service);
@@ -184,6 +196,10 @@ fn a_restart_of_everything_refuses_nobody() {
         page(&service).unwrap();
     }
     let knocks = knocker.end();
+    is_over.store(true, Ordering::Relaxed);
+    assert!(asking.join().unwrap() > 0);
+    let events = std::fs::read_to_string(service.home().join("state/events.jsonl")).unwrap();
+    assert!(!events.contains("task-stopped"), "a task that was not started yet was taken for a stopped one\n{events}");
     let status = status(&service);
     assert_eq!(number(&status["guardian"]["pid"]), watching, "the guardian goes on");
     assert_eq!((&status["guardian"]["restarts"], &status["guardian"]["last_death"]), (&Value::from(0), &Value::Null));

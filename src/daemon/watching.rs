@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use crate::findings::{Code, Facts, Ledger, Shown, Transition, judge};
 use crate::home::Home;
 use crate::hooks::Hooks;
 use crate::hooks::queue::Event;
-use crate::supervisor::board::{Board, TaskView};
+use crate::supervisor::board::{Board, State, TaskView};
 use crate::supervisor::events::{self, EventKind, Journal};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock::{self, Now};
@@ -79,6 +80,8 @@ impl GoesBy {
 pub(super) struct Watch {
     sights: Arc<Sights>,
     memory: Arc<Mutex<Memory>>,
+    /// Whether every task has had its turn at the start.
+    has_begun: Arc<AtomicBool>,
 }
 
 /// What is known from before.
@@ -115,7 +118,7 @@ impl Watch {
             system: System::default(),
             asked_at: None,
         };
-        Self { sights: Arc::new(sights), memory: Arc::new(Mutex::new(memory)) }
+        Self { sights: Arc::new(sights), memory: Arc::new(Mutex::new(memory)), has_begun: Arc::default() }
     }
 
     /// Another configuration is in force.
@@ -128,6 +131,7 @@ impl Watch {
 
     /// Judges again and again until `closing` is cancelled.
     pub(super) fn run(&self, closing: &CancellationToken) {
+        self.has_begun.store(true, Ordering::Relaxed);
         while !closing.is_cancelled() {
             self.ask_system(clock::now().mono);
             self.look(clock::now());
@@ -167,13 +171,16 @@ impl Watch {
     fn gather(&self, memory: &mut Memory, now: Now) -> Facts {
         let sights = &self.sights;
         let tasks = sights.board.tasks();
+        // Nobody has stopped a task whose turn at the start has not come yet.
+        let has_begun = self.has_begun.load(Ordering::Relaxed);
+        let state = |state| if state == State::Stopped && !has_begun { State::Starting } else { state };
         let task = |view: &TaskView| {
             let restarts = memory.restarts.get_mut(&view.name);
             let restarts_lately = restarts.map_or(0, |lately| lately.handle(view.restarts, now.mono));
             let hangs = memory.hangs.get_mut(&view.name);
             Task {
                 name: view.name,
-                state: view.state,
+                state: state(view.state),
                 last_error: view.last_error.clone(),
                 restarts_lately,
                 hung_lately: hangs.is_some_and(|lately| lately.handle(view.hangs, now.mono) > 0),
