@@ -1,51 +1,76 @@
 // Two browsers in a call, and with RELAYED in another one by the relay alone, watched until the standard input ends.
 // URL, CA and NETWORKS are in the environment.
 //
-// Prints `CHANNEL MS` ten times a second for each channel that is well: `call` and `relayed-call` when both decode new
-// frames, `call-room` when both pages say nothing of a lost connection. MS is the time of the machine's clock.
+// Prints `CHANNEL MS` five times a second for each channel that is well: `call` and `relayed-call` when both decode new
+// frames, `call-room` when both pages say nothing of a lost connection. MS is the time of the machine's clock. The pages
+// themselves take note, so that it does not matter how soon they are asked.
 
 import { setTimeout as after } from "node:timers/promises";
 
 import { pair, people } from "./cast.mjs";
 
-const EVERY_MS = 100;
+const EVERY_MS = 80;
+const SPAN_MS = 200;
+const ASKED_EVERY_MS = 300;
 
 /** The same person with another tab. */
 async function tab(person) {
   const other = Object.create(person);
   other.page = await person.context.newPage();
-  other.page.setDefaultTimeout(45000);
+  // Whoever starts it waits for no longer.
+  other.page.setDefaultTimeout(120000);
   return other;
 }
 
-const look = (one) => one.page.evaluate(async () => {
-  const report = await globalThis.rtcctl?.peer?.getStats();
-  const picture = [...(report?.values() ?? [])].find((entry) => entry.type === "inbound-rtp" && entry.kind === "video");
-  return { frames: picture?.framesDecoded ?? 0, isQuiet: document.getElementById("notice").hidden };
-}).catch(() => ({ frames: 0, isQuiet: false }));
-
-async function watch(channel, couple, others = []) {
-  let before = [];
-  for (;;) {
-    const started = Date.now();
-    const seen = await Promise.all(couple.map(look));
-    const now = Date.now();
+const takeNote = (one) => one.page.evaluate((every) => {
+  globalThis.signs = { moving: [], quiet: [] };
+  let before = 0;
+  const look = async () => {
+    const report = await globalThis.rtcctl.peer?.getStats().catch(() => undefined);
+    const picture = [...(report?.values() ?? [])].find((entry) => entry.type === "inbound-rtp" && entry.kind === "video");
+    const frames = picture?.framesDecoded ?? 0;
     // Another connection counts from zero again.
-    if (before.length > 0 && seen.every(({ frames }, index) => frames > 0 && frames !== before[index].frames)) {
-      console.log(`${channel} ${now}`);
+    if (frames > 0 && frames !== before) {
+      globalThis.signs.moving.push(Date.now());
     }
-    if (seen.every(({ isQuiet }) => isQuiet)) {
-      others.forEach((other) => console.log(`${other} ${now}`));
+    before = frames;
+    if (document.getElementById("notice").hidden) {
+      globalThis.signs.quiet.push(Date.now());
     }
-    before = seen;
-    await after(Math.max(0, started + EVERY_MS - Date.now()));
+    setTimeout(look, every);
+  };
+  look();
+}, EVERY_MS);
+
+const ask = (one) => one.page.evaluate(() => {
+  const { signs } = globalThis;
+  globalThis.signs = { moving: [], quiet: [] };
+  return signs;
+});
+
+async function watch(couple, channels) {
+  await Promise.all(couple.map(takeNote));
+  /** The spans in which each of them was well, by channel. */
+  const seen = new Map(Object.values(channels).map((channel) => [channel, couple.map(() => new Set())]));
+  for (;;) {
+    const answers = await Promise.all(couple.map(ask));
+    for (const [kind, channel] of Object.entries(channels)) {
+      const spans = seen.get(channel);
+      answers.forEach((answer, index) => answer[kind].forEach((at) => spans[index].add(Math.floor(at / SPAN_MS))));
+      const both = [...spans[0]].filter((span) => spans[1].has(span));
+      for (const span of both.sort((one, other) => one - other)) {
+        console.log(`${channel} ${span * SPAN_MS}`);
+        spans.forEach((set) => set.delete(span));
+      }
+    }
+    await after(ASKED_EVERY_MS);
   }
 }
 
 try {
   const couple = await pair("chaos");
   await Promise.all(couple.map((one) => one.sees(10)));
-  const watching = [watch("call", couple, ["call-room"])];
+  const watching = [watch(couple, { moving: "call", quiet: "call-room" })];
   if (process.env.RELAYED) {
     const tabs = await Promise.all(couple.map(tab));
     for (const one of tabs) {
@@ -53,11 +78,20 @@ try {
     }
     await Promise.all(tabs.map((one) => one.becomes("connected")));
     await Promise.all(tabs.map((one) => one.sees(10)));
-    watching.push(watch("relayed-call", tabs));
+    watching.push(watch(tabs, { moving: "relayed-call" }));
   }
-  console.log("watching");
   const ended = new Promise((done) => process.stdin.resume().on("end", done));
   await Promise.race([ended, ...watching]);
+  for (const page of people.flatMap((one) => one.context.pages())) {
+    const told = await page.evaluate(() => ({
+      page: location.search,
+      state: document.documentElement.dataset.state,
+      notice: document.getElementById("notice")?.textContent,
+      ice: globalThis.rtcctl?.peer?.iceConnectionState,
+      last: globalThis.rtcctl?.journal?.events.slice(-25).map(({ name, side, value }) => `${side ?? ""} ${name} ${String(value ?? "").slice(0, 60)}`),
+    })).catch(String);
+    console.log(`page ${JSON.stringify(told)}`);
+  }
 } catch (error) {
   console.error(`failed: ${error.stack}`);
   process.exitCode = 1;

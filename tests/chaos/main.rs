@@ -36,6 +36,7 @@ use common::{has_program, npm_ci, skip};
 use inject::{Victim, pass, until};
 use machine::Machine;
 use nix::sched::{CloneFlags, unshare};
+use plan::Step;
 use report::{Outcome, totals};
 use rtcctl::control::protocol::Finding;
 use rtcctl::supervisor::board::State;
@@ -52,6 +53,14 @@ const MEMORY_KIB: u64 = 16 * 1024;
 
 fn now() -> Instant {
     rtcctl::sys::clock::now().mono
+}
+
+/// The time of a fault, until everybody was served again.
+struct Span {
+    step: Step,
+    from: Instant,
+    over: Instant,
+    ready_after: Duration,
 }
 
 /// How much is done, and who watches.
@@ -137,7 +146,14 @@ fn storm(size: &Size) {
         wanted.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
     );
     let begin = now();
-    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut spans: Vec<Span> = Vec::new();
+    let judge = |span: &Span| Outcome {
+        step: span.step.clone(),
+        at: span.from - begin,
+        noticed: wanted.iter().map(|channel| (*channel, signs.noticed(*channel, span.from, span.over))).collect(),
+        ready_after: span.ready_after,
+        slowness: machine.slowness(span.from, span.over),
+    };
     for step in steps {
         pass(step.pause);
         let from = now();
@@ -149,19 +165,22 @@ fn storm(size: &Size) {
             let what = format!("{channel} after {}", step.fault);
             until(&what, || signs.is_served_since(*channel, over).then_some(()));
         }
-        let to = now();
-        let noticed = wanted.iter().map(|channel| (*channel, signs.noticed(*channel, from, to))).collect();
-        let slowness = machine.slowness(from, to);
-        let outcome = Outcome { step, at: from - begin, noticed, ready_after, slowness };
-        println!("{}", outcome.line());
-        outcomes.push(outcome);
+        spans.push(Span { step, from, over: now(), ready_after });
+        // Who watches may tell a little late.
+        if let [.., before, _] = &spans[..] {
+            println!("{}", judge(before).line());
+        }
     }
+    pass(QUIET);
+    if let Some(last) = spans.last() {
+        println!("{}", judge(last).line());
+    }
+    let outcomes: Vec<Outcome> = spans.iter().map(judge).collect();
     println!("\n{}", totals(&outcomes, &wanted));
     let complaints: Vec<String> = outcomes.iter().flat_map(Outcome::complaints).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 
     // All is well, and nothing has leaked.
-    pass(QUIET);
     let status = until("a status", || victim.status());
     let hangs: u64 = status.tasks.iter().map(|task| task.hangs).sum();
     if hangs > 0 {

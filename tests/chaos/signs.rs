@@ -97,7 +97,7 @@ impl Signs {
     /// Whether a channel was served after `since`.
     pub(crate) fn is_served_since(&self, channel: Channel, since: Instant) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&channel).is_some_and(|seen| seen.served_at.last().is_some_and(|at| *at > since))
+        seen.get(&channel).is_some_and(|seen| seen.served_at.iter().rev().any(|at| *at > since))
     }
 
     /// What a channel has noticed between two moments.
@@ -109,9 +109,12 @@ impl Signs {
 
 fn noticed(seen: &Seen, from: Instant, to: Instant) -> Noticed {
     let within = |moments: &[Instant]| moments.iter().filter(|at| **at >= from && **at <= to).count();
+    // Some come with a list of earlier ones.
+    let mut served_at = seen.served_at.clone();
+    served_at.sort_unstable();
     // From the last sign before, since that is when the user was served last; until the end, if none came.
-    let before = seen.served_at.iter().rev().find(|at| **at < from).copied().unwrap_or(from);
-    let signs = seen.served_at.iter().copied().filter(|at| *at >= from && *at <= to);
+    let before = served_at.iter().rev().find(|at| **at < from).copied().unwrap_or(from);
+    let signs = served_at.iter().copied().filter(|at| *at >= from && *at <= to);
     let signs: Vec<Instant> = std::iter::once(before).chain(signs).chain([to]).collect();
     let outage = signs.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).max().unwrap_or_default();
     Noticed { outage, lost: within(&seen.lost_at), refused: within(&seen.refused_at) }
@@ -122,7 +125,7 @@ fn an_outage_is_the_longest_time_without_a_sign_from_the_last_before_to_the_end(
     let zero = rtcctl::sys::clock::now().mono;
     let at = |tenths: u64| zero + Duration::from_millis(100 * tenths);
     let signs = Signs::default();
-    for tenths in [1, 2, 3, 40, 41] {
+    for tenths in [1, 3, 2, 40, 41] {
         signs.served(Channel::Page, at(tenths));
     }
     signs.lost(Channel::Page, 2, at(20));

@@ -147,6 +147,10 @@ fn hear_room(line: &str, signs: &Signs) {
 }
 
 fn hear_browsers(line: &str, signs: &Signs) {
+    // Of use where somebody did not come back.
+    if line.starts_with("page ") {
+        println!("{line}");
+    }
     let Some((word, at)) = line.split_once(' ') else { return };
     let channel = Channel::ALL.into_iter().find(|channel| channel.as_str() == word);
     if let (Some(channel), Some(at)) = (channel, moment(at)) {
