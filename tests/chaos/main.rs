@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 #![expect(clippy::disallowed_methods, reason = "tests start programs, spoil files and measure")]
+#![expect(clippy::print_stdout, reason = "it reports")]
 
 mod bounds;
 mod inject;

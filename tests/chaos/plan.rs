@@ -62,28 +62,27 @@ pub(crate) struct Step {
 
 impl Fault {
     pub(crate) fn all() -> Vec<Self> {
-        use Fault as F;
-        let of_tasks = [F::Panic as fn(TaskName) -> Self, F::Spin, F::Deadlock, F::Block, F::Restart];
+        let of_tasks = [Self::Panic as fn(TaskName) -> Self, Self::Spin, Self::Deadlock, Self::Block, Self::Restart];
         let of_tasks = of_tasks.iter().flat_map(|fault| TaskName::ALL.map(fault));
         let others = [
-            F::SpinSupervisor,
-            F::KillDaemon,
-            F::KillGuardian,
-            F::PauseDaemon,
-            F::FreezeDaemon,
-            F::PauseGuardian,
-            F::Descriptors,
-            F::DiskFull,
-            F::DiskFullKill,
-            F::ClockAhead,
-            F::ClockBehind,
-            F::Thief,
-            F::PortStolen,
-            F::CertificateDamaged,
-            F::ControlDeleted,
-            F::Reload,
-            F::ReloadBad,
-            F::RestartAll,
+            Self::SpinSupervisor,
+            Self::KillDaemon,
+            Self::KillGuardian,
+            Self::PauseDaemon,
+            Self::FreezeDaemon,
+            Self::PauseGuardian,
+            Self::Descriptors,
+            Self::DiskFull,
+            Self::DiskFullKill,
+            Self::ClockAhead,
+            Self::ClockBehind,
+            Self::Thief,
+            Self::PortStolen,
+            Self::CertificateDamaged,
+            Self::ControlDeleted,
+            Self::Reload,
+            Self::ReloadBad,
+            Self::RestartAll,
         ];
         of_tasks.chain(others).collect()
     }
