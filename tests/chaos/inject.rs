@@ -49,10 +49,17 @@ impl Victim {
 
     /// Waits until everything is ready under a guardian.
     pub(crate) fn until_ready(&self, what: &str) {
-        until(what, || {
+        let end = now() + EFFECT_WITHIN;
+        loop {
             let is_guarded = guardian::report(&self.home).is_ok_and(|report| report.state == State::Ready);
-            (is_guarded && self.status().as_ref().is_some_and(is_well)).then_some(())
-        });
+            let status = self.status();
+            if is_guarded && status.as_ref().is_some_and(is_well) {
+                return;
+            }
+            let told = status.map(|status| (status.state, status.findings));
+            assert!(now() < end, "not ready after {what}; guarded: {is_guarded}, {told:#?}");
+            thread::park_timeout(Duration::from_millis(20));
+        }
     }
 
     pub(crate) fn daemon(&self) -> u32 {
