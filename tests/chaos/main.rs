@@ -214,7 +214,8 @@ impl OwnDisk {
     fn mount(at: &Path) -> Self {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
         run("mount --make-rprivate /");
-        run(&format!("mount -t tmpfs -o size=24m,mode=0700 chaos {}", at.display()));
+        // As much as keeps its status from telling of a disk that is almost full.
+        run(&format!("mount -t tmpfs -o size=96m,mode=0700 chaos {}", at.display()));
         Self(at.to_owned())
     }
 }
