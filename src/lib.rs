@@ -21,6 +21,7 @@
 //! | [`guardian`] | keeps the daemon alive where there is no systemd | `core`, `notice`, `store` | `run` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
 //! | [`cli`] | the words an operator types and reads | | the only place that prints |
+//! | [`words`] | the catalogue of texts in English and Chinese, and `explain` | all of it | |
 //! | [`sys`] | the operating system's edge | | clock, files, sockets, signals, logs |
 //!
 //! The feature `faults` adds `supervisor::faults` and the hidden command `rtcctl fault`, by which tests plant panics,
@@ -51,5 +52,6 @@ pub mod supervisor;
 pub mod sys;
 pub mod turn;
 pub mod web;
+pub mod words;
 
 pub use cli::run;

@@ -277,6 +277,31 @@ fn the_plan_as_json_tells_what_was_done() {
     assert_eq!(plan["url"], format!("https://a.example:{}/", scene.web_port));
 }
 
+#[test]
+fn the_plan_and_what_is_in_its_way_are_told_in_chinese() {
+    let scene = Scene::new();
+    let flags = ["--yes", "--dry-run", "--reach", "lan", "--host", "a.example"];
+    for ask in [("LANG", "zh_CN.UTF-8"), ("RTCCTL_LANG", "zh")] {
+        let (out, _, code) = told(scene.init(&flags).env_remove("LC_ALL").env_remove("LC_MESSAGES").env(ask.0, ask.1));
+        assert_eq!(code, 0);
+        for words in ["设置", "自动检测", "新建", "呼叫者必须能访问的端口"] {
+            assert!(out.contains(words) || words == "自动检测", "{words} in {out}");
+        }
+        assert!(!out.contains("Settings") && !out.contains("create"), "{out}");
+    }
+    let (_, err, code) = told(scene.init(&flags).args(["--lang", "zh", "--relay-ip", "198.51.100.7"]));
+    assert_eq!(code, 1);
+    assert!(err.contains("本机没有网卡使用中继地址 198.51.100.7"), "{err}");
+    assert!(err.contains("`rtcctl explain relay-address-unknown`"), "{err}");
+    let (out, _, code) = told(&mut scene.rtcctl(&["--lang", "zh", "explain", "relay-address-unknown"]));
+    assert!(code == 0 && out.contains("本机没有网卡使用这个中继地址"), "{out}");
+    let (out, _, _) = told(&mut scene.rtcctl(&["explain", "--json"]));
+    let pages: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(pages["pages"].as_array().unwrap().len() > 40);
+    let (_, err, code) = told(&mut scene.rtcctl(&["explain", "port-takn"]));
+    assert!(code == 2 && err.contains("`rtcctl explain port-taken`"), "{err}");
+}
+
 /// A file with this text, in a folder of its own.
 fn data(name: &str, text: &str) -> tempfile::NamedTempFile {
     use std::io::Write as _;

@@ -126,7 +126,14 @@ mod tests {
     use crate::supervisor::events::EventKind;
 
     fn frame(json: bool) -> Frame {
-        Frame { home: Home::under(Path::new("/srv/box")), json, quiet: false, verbose: 0, colour: false }
+        Frame {
+            home: Home::under(Path::new("/srv/box")),
+            json,
+            quiet: false,
+            verbose: 0,
+            colour: false,
+            lang: crate::words::Lang::En,
+        }
     }
 
     fn event(cause: &str) -> Event {

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::error::{Failure, Kind, Result};
 use crate::home::{Home, Surroundings};
+use crate::words::Lang;
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
@@ -27,6 +28,9 @@ pub struct Global {
     /// Colour the output
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Colour,
+    /// The language of the wizard, the plan and `explain`: en or zh (by the locale)
+    #[arg(long, global = true, env = "RTCCTL_LANG", value_name = "LANG")]
+    lang: Option<Language>,
     /// Tell more; twice for everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -39,6 +43,12 @@ enum Colour {
     Never,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    En,
+    Zh,
+}
+
 /// The home and the manner of printing that the global flags ask for.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -47,6 +57,7 @@ pub struct Frame {
     pub quiet: bool,
     pub verbose: u8,
     pub colour: bool,
+    pub lang: Lang,
 }
 
 impl Frame {
@@ -71,7 +82,15 @@ impl Frame {
                 env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
             }
         };
-        Ok(Self { home, json: global.json, quiet: global.quiet, verbose: global.verbose, colour })
+        let lang = match global.lang {
+            Some(Language::En) => Lang::En,
+            Some(Language::Zh) => Lang::Zh,
+            None => {
+                let variables = ["LC_ALL", "LC_MESSAGES", "LANG"].map(|name| env::var(name).unwrap_or_default());
+                Lang::of_locale(variables.iter().map(String::as_str))
+            }
+        };
+        Ok(Self { lang, home, json: global.json, quiet: global.quiet, verbose: global.verbose, colour })
     }
 
     /// Prints data, with a newline. A reader that has gone away is no failure.

@@ -25,6 +25,8 @@ use crate::setup::questions::{Prompter as _, ask, open_questions};
 use crate::setup::suggest::Surroundings;
 use crate::setup::undo::{Verb, recover};
 use crate::sys::interrupt;
+use crate::words::Lang;
+use crate::{text, word};
 
 /// Flags of `init`. Their values are read in one place, together with variables and the answers file.
 #[derive(Debug, ClapArgs)]
@@ -124,13 +126,14 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     look_back(frame, args.dry_run)?;
     let existing = facts::existing(&frame.home)?;
     let surroundings = facts::surroundings();
-    let mut terminal = if args.yes { None } else { Terminal::open(frame.colour) };
+    let mut terminal = if args.yes { None } else { Terminal::open(frame.colour, frame.lang) };
     match &mut terminal {
         Some(terminal) => {
-            frame.say(&format!(
-                "Setting rtcctl up in `{}`. Ctrl-C leaves everything as it is.\n",
+            let text = text!(
+                "Setting rtcctl up in `{}`. Ctrl-C leaves everything as it is.",
                 frame.home.config_dir().display()
-            ));
+            );
+            frame.say(&format!("{}\n", text.say(frame.lang)));
             ask(&mut draft, terminal, existing.as_ref().map(|existing| &existing.wanted), &surroundings)?;
         }
         None if !args.yes => refuse_to_guess(&draft, args.dry_run)?,
@@ -144,13 +147,14 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let changes = plan.changes();
     let shows = !frame.json && (changes > 0 || args.dry_run);
     if shows {
-        frame.print(&describe(&plan));
+        frame.print(&describe(&plan, frame.lang));
     }
     if args.dry_run {
         if frame.json {
             frame.print_json(&as_json(&plan, false));
         } else {
-            frame.say(&format!("\n{}, none made: this was a dry run", count(changes)));
+            let text = text!("{}, none made: this was a dry run", count(frame.lang, changes));
+            frame.say(&format!("\n{}", text.say(frame.lang)));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -158,8 +162,8 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
         && let Some(terminal) = &mut terminal
     {
         frame.say("");
-        if !terminal.confirm("Carry this plan out?")? {
-            return Err(Failure::operator("nothing was changed: the plan was declined"));
+        if !terminal.confirm(word!("Carry this plan out?"))? {
+            return Err(Failure::operator(frame.lang.say(word!("nothing was changed: the plan was declined"))));
         }
     }
     // Also without a question: half a home must not stay behind.
@@ -175,16 +179,16 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
 fn look_back(frame: &Frame, is_dry: bool) -> Result<()> {
     if is_dry {
         if Journal::read(&frame.home)?.is_some_and(|ledger| ledger.cut_off().is_some()) {
-            frame.say(
-                "note: an earlier `init` was cut off; without --dry-run, what it has changed is taken back first\n",
-            );
+            frame.say(frame.lang.say(word!(
+                "note: an earlier `init` was cut off; without --dry-run, what it has changed is taken back first"
+            )));
         }
         return Ok(());
     }
     let Some(report) = recover(&frame.home)? else { return Ok(()) };
-    frame.say("An earlier `init` was cut off; what it had changed has been taken back.");
+    frame.say(frame.lang.say(word!("An earlier `init` was cut off; what it had changed has been taken back.")));
     for deed in report.of(Verb::Leave) {
-        frame.say(&format!("  `{}` stays: {}", deed.path.display(), deed.why));
+        frame.say(&format!("  {}  ({})", deed.path.display(), frame.lang.translate(&deed.why)));
     }
     frame.say("");
     Ok(())
@@ -206,13 +210,18 @@ fn make_plan(
         frame.print_json(&objections_as_json(objections));
     }
     planned.map_err(|objections| match <[Objection; 1]>::try_from(objections) {
-        Ok([only]) => Failure::operator(only.what).hinted(only.hint),
+        Ok([Objection { code, what, hint }]) => {
+            let more = text!("`rtcctl explain {}` says more", code).say(frame.lang);
+            Failure::operator(what.say(frame.lang)).hinted(hint.say(frame.lang)).hinted(more)
+        }
         Err(several) => {
-            let mut failure = Failure::operator(format!("{} things are in the way", several.len()));
-            for Objection { what, hint } in several {
-                failure = failure.because(what);
-                if !failure.hints().contains(&hint) {
-                    failure = failure.hinted(hint);
+            let mut failure = Failure::operator(text!("{} things are in the way", several.len()).say(frame.lang));
+            for Objection { code, what, hint } in several {
+                failure = failure.because(what.say(frame.lang));
+                for hint in [hint, text!("`rtcctl explain {}` says more", code)].map(|hint| hint.say(frame.lang)) {
+                    if !failure.hints().contains(&hint) {
+                        failure = failure.hinted(hint);
+                    }
                 }
             }
             failure
@@ -221,32 +230,35 @@ fn make_plan(
 }
 
 fn finish(frame: &Frame, plan: &Plan, changes: usize) {
+    let say = |words: &'static str| frame.lang.say(words);
     if frame.json {
         frame.print_json(&as_json(plan, true));
         return;
     }
     if changes == 0 {
-        frame.print("0 changes: everything is as wanted already");
+        frame.print(say(word!("0 changes: everything is as wanted already")));
     } else {
-        frame.print(&format!("\n{} made", count(changes)));
+        frame.print(&format!("\n{}", text!("{} made", count(frame.lang, changes)).say(frame.lang)));
     }
-    frame.print(&format!("\nThe same without questions:\n  {}", plan.one_liner));
-    frame.print("\nThe same as an answers file (`--save-answers FILE` keeps it):");
+    frame.print(&format!("\n{}\n  {}", say(word!("The same without questions:")), plan.one_liner));
+    let heading = say(word!("The same as an answers file (`--save-answers FILE` keeps it):"));
+    frame.print(&format!("\n{heading}"));
     plan.answers.lines().filter(|line| !line.starts_with('#')).for_each(|line| frame.print(&format!("  {line}")));
     if !plan.outside.is_empty() {
-        frame.print("\nOutside this host:");
+        frame.print(&format!("\n{}", say(word!("Outside this host:"))));
         for Outside { what, hint, is_proven } in &plan.outside {
-            let word = if *is_proven { "must" } else { "check" };
+            let word = say(if *is_proven { word!("must") } else { word!("check") });
+            let [what, hint] = [what, hint].map(|text| text.say(frame.lang));
             frame.print(&format!("  {word:<5} {what}\n        {hint}"));
         }
     }
     // The key is in the link from the start: it is what the operator sends to others.
     let url = invitation(&frame.home).unwrap_or_else(|| plan.url.clone());
-    frame.print(&format!("\nOnce it is started, callers open:\n  {url}"));
+    frame.print(&format!("\n{}\n  {url}", say(word!("Once it is started, callers open:"))));
     if let Some(code) = qr_code(&url) {
         frame.say(&code);
     }
-    frame.print(&format!("Next:\n  {}", plan.next));
+    frame.print(&format!("{}\n  {}", say(word!("Next:")), plan.next));
 }
 
 /// The invite link, where callers need one.
@@ -255,8 +267,9 @@ fn invitation(home: &Home) -> Option<String> {
     (config.access == Access::Key).then(|| invite_link(&config, secrets.access_key.as_ref(), None))
 }
 
-fn count(changes: usize) -> String {
-    if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") }
+/// How many changes, in words.
+pub(super) fn count(lang: Lang, changes: usize) -> String {
+    if changes == 1 { lang.say(word!("1 change")).to_owned() } else { text!("{} changes", changes).say(lang) }
 }
 
 /// Without a terminal nobody can answer, and without `--yes` nobody agreed to defaults.

@@ -144,7 +144,14 @@ mod tests {
     use crate::home::Home;
 
     fn frame(json: bool) -> Frame {
-        Frame { home: Home::under(Path::new("/srv/box")), json, quiet: false, verbose: 0, colour: false }
+        Frame {
+            home: Home::under(Path::new("/srv/box")),
+            json,
+            quiet: false,
+            verbose: 0,
+            colour: false,
+            lang: crate::words::Lang::En,
+        }
     }
 
     const LINES: [&str; 4] = [

@@ -3,6 +3,7 @@
 mod cert;
 mod config;
 mod events;
+mod explain;
 #[cfg(feature = "faults")]
 mod fault;
 mod findings;
@@ -89,6 +90,8 @@ enum Command {
     Undo(undo::UndoArgs),
     /// Take back every `init`, and what the service has written
     Uninstall(undo::UninstallArgs),
+    /// Explain a code that `status` or `init` has printed; without one, list all
+    Explain(explain::Args),
     /// Plant a fault in the running service
     #[cfg(feature = "faults")]
     #[command(hide = true)]
@@ -134,6 +137,7 @@ impl Command {
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Turn(args) => turn::run(frame, args),
+            Self::Explain(args) => explain::run(frame, &args),
             Self::Undo(args) => undo::undo(frame, &args),
             Self::Uninstall(args) => undo::uninstall(frame, &args),
             #[cfg(feature = "faults")]

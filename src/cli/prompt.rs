@@ -9,26 +9,28 @@ use dialoguer::{Confirm, Input, Select};
 use crate::error::{Failure, Kind, Result};
 use crate::setup::questions::Prompter;
 use crate::sys::interrupt;
+use crate::words::Lang;
 
 /// Someone at a terminal: questions go to standard error, answers come from standard input.
 pub(super) struct Terminal {
     term: Term,
     theme: Box<dyn Theme>,
+    lang: Lang,
 }
 
 impl Terminal {
     /// `None` without a terminal to ask at. From here on Ctrl-C is an error of the prompt.
-    pub(super) fn open(colour: bool) -> Option<Self> {
+    pub(super) fn open(colour: bool, lang: Lang) -> Option<Self> {
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
             return None;
         }
         interrupt::catch();
         let theme: Box<dyn Theme> = if colour { Box::new(ColorfulTheme::default()) } else { Box::new(SimpleTheme) };
-        Some(Self { term: Term::stderr(), theme })
+        Some(Self { term: Term::stderr(), theme, lang })
     }
 
     fn explain(&self, why: &str) -> Result<()> {
-        self.done(self.term.write_line(&format!("  {why}")).map_err(dialoguer::Error::IO))
+        self.done(self.term.write_line(&format!("  {}", self.lang.translate(why))).map_err(dialoguer::Error::IO))
     }
 
     fn done<T>(&self, answer: dialoguer::Result<T>) -> Result<T> {
@@ -56,7 +58,9 @@ impl Terminal {
 impl Prompter for Terminal {
     fn choose(&mut self, question: &str, why: &str, items: &[&str], default: usize) -> Result<usize> {
         self.explain(why)?;
-        let prompt = Select::with_theme(&*self.theme).with_prompt(question).items(items).default(default);
+        let items: Vec<&str> = items.iter().map(|item| self.lang.translate(item)).collect();
+        let question = self.lang.translate(question);
+        let prompt = Select::with_theme(&*self.theme).with_prompt(question).items(&items).default(default);
         self.done(prompt.interact_on(&self.term))
     }
 
@@ -69,7 +73,7 @@ impl Prompter for Terminal {
     ) -> Result<String> {
         self.explain(why)?;
         let mut prompt = Input::<String>::with_theme(&*self.theme)
-            .with_prompt(question)
+            .with_prompt(self.lang.translate(question))
             .validate_with(|text: &String| check(text))
             .allow_empty(default.is_some_and(str::is_empty));
         if let Some(default) = default {
@@ -79,7 +83,7 @@ impl Prompter for Terminal {
     }
 
     fn confirm(&mut self, question: &str) -> Result<bool> {
-        let prompt = Confirm::with_theme(&*self.theme).with_prompt(question).default(true);
+        let prompt = Confirm::with_theme(&*self.theme).with_prompt(self.lang.translate(question)).default(true);
         self.done(prompt.interact_on(&self.term))
     }
 }

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use super::Frame;
+use super::init::count;
 use super::start::daemon_pid;
 use super::stop::{Stopped, stop};
 use crate::certs::trust::untrust;
@@ -15,6 +16,7 @@ use crate::error::{Failure, Result};
 use crate::guardian;
 use crate::setup::journal::Journal;
 use crate::setup::undo::{Extent, Report, Verb, clear, preview, preview_clear, take_back, tidy};
+use crate::{text, word};
 
 #[derive(Debug, ClapArgs)]
 #[command(
@@ -53,12 +55,18 @@ pub(super) fn undo(frame: &Frame, args: &UndoArgs) -> Result<ExitCode> {
         tidy(&frame.home)?;
     }
     let Some(ledger) = Journal::read(&frame.home)? else {
-        return nothing(frame, &Report::default(), false, "nothing to undo: no `init` of this home is on record");
+        return nothing(
+            frame,
+            &Report::default(),
+            false,
+            frame.lang.say(word!("nothing to undo: no `init` of this home is on record")),
+        );
     };
     let planned = preview(&frame.home, &ledger, extent)?;
     let run = ledger.last_open().filter(|_| planned.changed());
     if let Some(run) = run.filter(|_| !frame.json) {
-        frame.say(&format!("Taking back what was done at {} by\n  {}\n", run.at, run.what));
+        let heading = text!("Taking back what was done at {} by", run.at).say(frame.lang);
+        frame.say(&format!("{heading}\n  {}\n", run.what));
     }
     if args.dry_run {
         tell(frame, &planned, true);
@@ -67,10 +75,15 @@ pub(super) fn undo(frame: &Frame, args: &UndoArgs) -> Result<ExitCode> {
     let stopped = planned.changed() && stop_service(frame)?;
     forget_trust(frame, &planned);
     let Some(journal) = Journal::open(&frame.home)? else {
-        return nothing(frame, &Report::default(), stopped, "nothing to undo: another run was faster");
+        return nothing(
+            frame,
+            &Report::default(),
+            stopped,
+            frame.lang.say(word!("nothing to undo: another run was faster")),
+        );
     };
     let report = take_back(&frame.home, journal, extent)?;
-    finish(frame, &report, stopped, "nothing to undo")
+    finish(frame, &report, stopped, frame.lang.say(word!("nothing to undo")))
 }
 
 /// Runs `uninstall`.
@@ -94,7 +107,7 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
             frame,
             &planned,
             stopped,
-            &format!("kept: everything in `{}`", frame.home.config_dir().display()),
+            &text!("kept: everything in `{}`", frame.home.config_dir().display()).say(frame.lang),
         );
     }
     if planned.changed() {
@@ -104,7 +117,7 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
         Some(journal) => take_back(&frame.home, journal, extent)?,
         None => clear(&frame.home, extent),
     };
-    finish(frame, &report, stopped, "nothing to uninstall")
+    finish(frame, &report, stopped, frame.lang.say(word!("nothing to uninstall")))
 }
 
 fn nothing(frame: &Frame, report: &Report, stopped: bool, words: &str) -> Result<ExitCode> {
@@ -122,7 +135,7 @@ fn stop_service(frame: &Frame) -> Result<bool> {
     if daemon_pid(&frame.home).is_none() && guardian::holder(&frame.home).is_none() {
         return Ok(false);
     }
-    frame.say("stopping the service first");
+    frame.say(frame.lang.say(word!("stopping the service first")));
     match stop(frame)? {
         Stopped::Daemon(_) | Stopped::GuardianAlone => Ok(true),
         Stopped::Nothing => Ok(false),
@@ -172,17 +185,21 @@ fn finish(frame: &Frame, report: &Report, stopped: bool, otherwise: &str) -> Res
         return Ok(ExitCode::SUCCESS);
     }
     let done = report.deeds.iter().filter(|deed| matches!(deed.verb, Verb::Remove | Verb::Restore)).count();
-    let changes = if done == 1 { "1 change".to_owned() } else { format!("{done} changes") };
-    frame.print(&format!("\n{changes} made"));
+    frame.print(&format!("\n{}", text!("{} made", count(frame.lang, done)).say(frame.lang)));
     let home = &frame.home;
     if stopped && home.config_file().exists() {
-        frame.say(&format!("the service was stopped; `rtcctl{} start` starts it as it was before", home.flag()));
+        frame.say(
+            &text!("the service was stopped; `rtcctl{} start` starts it as it was before", home.flag()).say(frame.lang),
+        );
     }
     if report.of(Verb::Leave).any(|deed| !deed.why.starts_with("it is not")) {
-        frame.say(&format!(
-            "`rtcctl{} uninstall` also removes what the service wrote, `--purge` also what was changed since",
-            home.flag()
-        ));
+        frame.say(
+            &text!(
+                "`rtcctl{} uninstall` also removes what the service wrote, `--purge` also what was changed since",
+                home.flag()
+            )
+            .say(frame.lang),
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -194,20 +211,20 @@ fn tell(frame: &Frame, report: &Report, is_dry: bool) {
         return;
     }
     for deed in &report.deeds {
-        let why = if deed.why.is_empty() { String::new() } else { format!("  ({})", deed.why) };
-        frame.print(&format!("  {:<7} {}{why}", word(deed.verb), deed.path.display()));
+        let why = if deed.why.is_empty() { String::new() } else { format!("  ({})", frame.lang.translate(&deed.why)) };
+        frame.print(&format!("  {:<7} {}{why}", frame.lang.say(word(deed.verb)), deed.path.display()));
     }
     if is_dry {
-        frame.say("\nnothing was changed: this was a dry run");
+        frame.say(&format!("\n{}", frame.lang.say(word!("nothing was changed: this was a dry run"))));
     }
 }
 
 fn word(verb: Verb) -> &'static str {
     match verb {
-        Verb::Remove => "remove",
-        Verb::Restore => "restore",
-        Verb::Leave => "leave",
-        Verb::Fail => "FAILED",
+        Verb::Remove => word!("remove"),
+        Verb::Restore => word!("restore"),
+        Verb::Leave => word!("leave"),
+        Verb::Fail => word!("FAILED"),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{
     Access, CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_access, default_peers, parse_name,
     parse_port_range,
 };
+use crate::word;
 
 /// Something `init` can be told. In the order in which the plan shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,13 +156,13 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Flag => "flag",
-            Self::Variable => "environment",
-            Self::AnswersFile => "answers file",
-            Self::Asked => "your answer",
-            Self::Config => "config.yaml",
-            Self::Detected => "detected",
-            Self::Default => "default",
+            Self::Flag => word!("flag"),
+            Self::Variable => word!("environment"),
+            Self::AnswersFile => word!("answers file"),
+            Self::Asked => word!("your answer"),
+            Self::Config => word!("config.yaml"),
+            Self::Detected => word!("detected"),
+            Self::Default => word!("default"),
         })
     }
 }

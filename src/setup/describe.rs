@@ -5,50 +5,59 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::plan::{Action, Objection, Plan, Step, Subject};
+use crate::words::Lang;
+use crate::{text, word};
 
 impl Action {
     fn word(self) -> &'static str {
         match self {
-            Self::Create => "create",
-            Self::Change => "change",
-            Self::Keep => "keep",
+            Self::Create => word!("create"),
+            Self::Change => word!("change"),
+            Self::Keep => word!("keep"),
         }
     }
 }
 
 /// The whole plan, without a newline at its end.
 #[must_use]
-pub fn describe(plan: &Plan) -> String {
-    let mut text = String::from("Settings\n");
+pub fn describe(plan: &Plan, lang: Lang) -> String {
+    let say = |words: &'static str| lang.say(words);
+    let mut text = String::new();
+    line(&mut text, say(word!("Settings")));
     for setting in &plan.settings {
         let flag = setting.key.flag().trim_start_matches('-');
-        line(&mut text, &format!("  {flag:<12} {:<24} {:<12}  {}", setting.value, setting.origin, setting.why));
+        let origin = padded(lang.translate(&setting.origin.to_string()), 12);
+        line(&mut text, &format!("  {flag:<12} {:<24} {origin}  {}", setting.value, say(setting.why)));
     }
-    line(&mut text, "\nFiles");
+    line(&mut text, &format!("\n{}", say(word!("Files"))));
     for step in &plan.steps {
-        let note = if step.note.is_empty() { String::new() } else { format!("  ({})", step.note) };
-        line(&mut text, &format!("  {:<6} {:04o} {}{note}", step.action.word(), step.mode, shown(step)));
+        let note = lang.translate(&step.note);
+        let note = if note.is_empty() { String::new() } else { format!("  ({note})") };
+        let action = padded(say(step.action.word()), 6);
+        line(&mut text, &format!("  {action} {:04o} {}{note}", step.mode, shown(step)));
     }
     if !plan.difference.is_empty() {
-        line(&mut text, "\nChanges in config.yaml");
+        line(&mut text, &format!("\n{}", say(word!("Changes in config.yaml"))));
         plan.difference.iter().for_each(|changed| line(&mut text, &format!("  {changed}")));
     }
-    line(&mut text, "\nPorts that callers must reach");
+    line(&mut text, &format!("\n{}", say(word!("Ports that callers must reach"))));
     for port in &plan.ports {
         let (first, last) = (port.ports.start(), port.ports.end());
         let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
-        line(&mut text, &format!("  {} {range:<12} {}", port.transport, port.why));
+        line(&mut text, &format!("  {} {range:<12} {}", port.transport, say(port.why)));
     }
     if plan.shows_firewall {
-        line(&mut text, "\nFirewall: nothing is changed; where one is active, run as root");
+        let heading = say(word!("Firewall: nothing is changed; where one is active, run as root"));
+        line(&mut text, &format!("\n{heading}"));
         for (tool, commands) in &plan.firewall {
-            line(&mut text, &format!("  with {}:", tool.program()));
+            line(&mut text, &format!("  {}", text!("with {}:", tool.program()).say(lang)));
             commands.iter().for_each(|command| line(&mut text, &format!("    {command}")));
         }
         if plan.firewall.is_empty() {
-            line(&mut text, "  no firewall tool was found on this host");
+            line(&mut text, &format!("  {}", say(word!("no firewall tool was found on this host"))));
         }
-        line(&mut text, "  and open the same ports in the provider's security group, if there is one");
+        let group = say(word!("and open the same ports in the provider's security group, if there is one"));
+        line(&mut text, &format!("  {group}"));
     }
     text.trim_end().to_owned()
 }
@@ -86,7 +95,7 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
     let outside: Vec<Value> = plan
         .outside
         .iter()
-        .map(|outside| json!({ "what": outside.what, "hint": outside.hint, "proven": outside.is_proven }))
+        .map(|outside| json!({ "what": outside.what.to_string(), "hint": outside.hint.to_string(), "proven": outside.is_proven }))
         .collect();
     json!({
         "schema_version": 1,
@@ -109,8 +118,14 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
 #[must_use]
 pub fn objections_as_json(objections: &[Objection]) -> Value {
     let objections: Vec<Value> =
-        objections.iter().map(|objection| json!({ "what": objection.what, "hint": objection.hint })).collect();
+        objections.iter().map(|objection| json!({ "code": objection.code, "what": objection.what.to_string(), "hint": objection.hint.to_string() })).collect();
     json!({ "schema_version": 1, "applied": false, "objections": objections })
+}
+
+/// Filled with blanks to this many columns; a Chinese sign takes two.
+fn padded(text: &str, columns: usize) -> String {
+    let width: usize = text.chars().map(|symbol| if symbol.is_ascii() { 1 } else { 2 }).sum();
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width)))
 }
 
 fn shown(step: &Step) -> String {
@@ -133,7 +148,7 @@ mod tests {
     #[test]
     fn a_first_plan_tells_everything() {
         let pairs = [(Key::Host, "call.example,10.0.0.7"), (Key::RelayPorts, "50000-50999")];
-        insta::assert_snapshot!(describe(&plan(&answers(&pairs, None), &fresh()).unwrap()));
+        insta::assert_snapshot!(describe(&plan(&answers(&pairs, None), &fresh()).unwrap(), Lang::En));
     }
 
     #[test]
@@ -143,6 +158,6 @@ mod tests {
         let pairs = [(Key::WebPort, "9443"), (Key::HttpPort, "off"), (Key::Firewall, "skip")];
         let second = answers(&pairs, Some(&first_answers.wanted));
         let facts = settled(&first, &first_answers.wanted);
-        insta::assert_snapshot!(describe(&plan(&second, &facts).unwrap()));
+        insta::assert_snapshot!(describe(&plan(&second, &facts).unwrap(), Lang::En));
     }
 }

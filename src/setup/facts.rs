@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::answers::Key;
 use super::firewall::Tool;
-use super::plan::{Certificates, Existing, Facts, NameFault, Taken, folders};
+use super::plan::{Certificates, Existing, Facts, NameFault, Taken, TakenBy, folders};
 use super::suggest::Surroundings;
 use super::wanted::Wanted;
 use crate::certs::files::check_files;
@@ -205,14 +205,13 @@ fn taken(wanted: &Wanted, existing: Option<&Wanted>) -> Vec<Taken> {
         .chain(turn_tcp)
         .filter_map(|(key, transport, port, old)| {
             let port = port.filter(|port| Some(*port) != old)?;
-            let (why, holder) = problem(transport, port)?;
-            Some(Taken { key, what: format!("cannot use port {port}/{transport}"), why, holder })
+            let by = problem(transport, port)?;
+            Some(Taken { key, transport, port, by })
         })
         .collect()
 }
 
-/// Why the port cannot be had, and the name of the process that has it.
-fn problem(transport: Transport, port: u16) -> Option<(String, Option<String>)> {
+fn problem(transport: Transport, port: u16) -> Option<TakenBy> {
     for address in [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)] {
         let address = SocketAddr::new(address, port);
         let tried = match transport {
@@ -222,13 +221,10 @@ fn problem(transport: Transport, port: u16) -> Option<(String, Option<String>)> 
         let Err(error) = tried else { continue };
         let kind = error.kind();
         if kind == ErrorKind::AddrInUse {
-            return Some(match holder(transport, port) {
-                Some(holder) => (format!("`{holder}` listens there"), Some(holder.name)),
-                None => ("another process, hidden from this user, listens there".to_owned(), None),
-            });
+            return Some(holder(transport, port).map_or(TakenBy::Hidden, TakenBy::Holder));
         }
         if kind == ErrorKind::PermissionDenied {
-            return Some(("ports below 1024 need root".to_owned(), None));
+            return Some(TakenBy::Root);
         }
         // Anything else is a family that this host does not have.
     }

@@ -6,6 +6,7 @@ pub mod blockers;
 pub mod by_product;
 pub mod certificate;
 pub mod describe;
+mod difference;
 pub mod facts;
 pub mod firewall;
 pub mod journal;

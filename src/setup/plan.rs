@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, Key};
-use super::blockers::taken_hint;
+use super::blockers::objection_to_port;
+use super::difference::difference;
 use super::firewall::Tool;
 use super::one_liner::{answers_file, one_liner};
 use super::outside::{Outside, outside};
@@ -15,7 +16,9 @@ use super::suggest::Surroundings;
 use super::wanted::Wanted;
 use crate::config::{Access, CertSource, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
-use crate::sys::ports::Transport;
+use crate::sys::ports::{Holder, Transport};
+use crate::words::Text;
+use crate::{text, word};
 
 /// What was found on this host, as far as the plan depends on it.
 #[derive(Debug, Clone)]
@@ -81,18 +84,41 @@ pub struct Certificates {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     pub key: Key,
-    pub what: String,
-    pub why: String,
-    /// The name of the process that has it, as far as this user may know.
-    pub holder: Option<String>,
+    pub transport: Transport,
+    pub port: u16,
+    pub by: TakenBy,
+}
+
+/// Why a port cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TakenBy {
+    Holder(Holder),
+    /// A process that this user may not see.
+    Hidden,
+    /// It is one of root's.
+    Root,
 }
 
 /// Why the plan cannot be carried out, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objection {
-    pub what: String,
-    pub hint: String,
+    /// By which `rtcctl explain` has a page on it.
+    pub code: &'static str,
+    pub what: Text,
+    pub hint: Text,
 }
+
+/// The codes of objections.
+pub const CODES: [&str; 8] = [
+    "port-taken",
+    "port-needs-root",
+    "folder-not-writable",
+    "relay-address-unknown",
+    "web-root-missing",
+    "certificate-unusable",
+    "config-value",
+    "config-by-hand",
+];
 
 /// Everything that will be done, and what it leads to.
 #[derive(Debug, Clone)]
@@ -170,13 +196,13 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
     let mut objections = Vec::new();
     for (folder, why) in &facts.unwritable {
         objections.push(Objection {
-            what: format!("cannot write to the folder `{}`: {why}", folder.display()),
-            hint: "choose another home by `--home DIR`, or run as the user it belongs to".to_owned(),
+            code: "folder-not-writable",
+            what: text!("cannot write to the folder `{}`: {}", folder.display(), why),
+            hint: text!("choose another home by `--home DIR`, or run as the user it belongs to"),
         });
     }
     for taken in &facts.taken {
-        objections
-            .push(Objection { what: format!("{}: {}", taken.what, taken.why), hint: taken_hint(taken, &facts.home) });
+        objections.push(objection_to_port(taken));
     }
     objections.extend(addresses_and_folders(wanted, facts));
     let config_text = match config_text(wanted, facts) {
@@ -207,7 +233,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         path: path.clone(),
         mode: 0o644,
         subject: Subject::Answers,
-        note: "these answers, for `--answers`".to_owned(),
+        note: word!("these answers, for `--answers`").to_owned(),
     }));
     let changes_anything = steps.iter().any(|step| step.action != Action::Keep);
     let next = match (facts.is_running, changes_anything) {
@@ -241,28 +267,32 @@ fn addresses_and_folders(wanted: &Wanted, facts: &Facts) -> Vec<Objection> {
         .iter()
         .filter(|address| !is_here(address))
         .map(|address| Objection {
-            what: format!("no interface of this host has the relay address {address}"),
-            hint: "give a local address by `--relay-ip`, and the one in front of this host by `--public-ip`".to_owned(),
+            code: "relay-address-unknown",
+            what: text!("no interface of this host has the relay address {}", address),
+            hint: text!("give a local address by `--relay-ip`, and the one in front of this host by `--public-ip`"),
         })
         .collect();
     if let Some(fault) = &facts.certificate_fault {
         objections.push(Objection {
-            what: fault.clone(),
-            hint: "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` and `--acme-dns-command` for an \
-                   authority"
-                .to_owned(),
+            code: "certificate-unusable",
+            what: text!("{}", fault),
+            hint: text!(
+                "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` and `--acme-dns-command` for an authority"
+            ),
         });
     }
     if facts.lacks_answers_folder {
         objections.push(Objection {
-            what: "the folder of the answers file is not there, or cannot be written".to_owned(),
-            hint: "give another file by `--save-answers`".to_owned(),
+            code: "folder-not-writable",
+            what: text!("the folder of the answers file is not there, or cannot be written"),
+            hint: text!("give another file by `--save-answers`"),
         });
     }
     if let Some(root) = wanted.web_root.as_ref().filter(|_| facts.lacks_web_root) {
         objections.push(Objection {
-            what: format!("`{}` is not a folder this user can see", root.display()),
-            hint: "give a folder with an index.html by `--web-root`".to_owned(),
+            code: "web-root-missing",
+            what: text!("`{}` is not a folder this user can see", root.display()),
+            hint: text!("give a folder with an index.html by `--web-root`"),
         });
     }
     objections
@@ -290,8 +320,9 @@ fn config_text(wanted: &Wanted, facts: &Facts) -> Result<String, Vec<Objection>>
     match resolve(&text, &facts.host) {
         Ok(resolved) if Wanted::of(&resolved) == *wanted => Ok(text),
         Ok(_) => Err(vec![Objection {
-            what: "the existing config.yaml cannot be changed a value at a time".to_owned(),
-            hint: format!("edit `{}` by hand", facts.home.config_file().display()),
+            code: "config-by-hand",
+            what: text!("the existing config.yaml cannot be changed a value at a time"),
+            hint: text!("edit `{}` by hand", facts.home.config_file().display()),
         }]),
         Err(complaints) => {
             Err(complaints.iter().map(|complaint| objection_to(complaint.path.as_str(), &complaint.text)).collect())
@@ -301,15 +332,20 @@ fn config_text(wanted: &Wanted, facts: &Facts) -> Result<String, Vec<Objection>>
 
 fn by_hand(path: &str, value: &str, facts: &Facts) -> Objection {
     Objection {
-        what: format!("`{path}` cannot be changed in config.yaml as it is written"),
-        hint: format!("set `{path}` to {value} in `{}` by hand", facts.home.config_file().display()),
+        code: "config-by-hand",
+        what: text!("`{}` cannot be changed in config.yaml as it is written", path),
+        hint: text!("set `{}` to {} in `{}` by hand", path, value, facts.home.config_file().display()),
     }
 }
 
 /// What the configuration's own rules say, with the flag in place of the key.
 fn objection_to(path: &str, text: &str) -> Objection {
     let flag = Key::ALL.into_iter().find(|key| key.path() == Some(path)).map_or("its flag", Key::flag);
-    Objection { what: format!("{path}: {text}"), hint: format!("give another value by `{flag}`") }
+    Objection {
+        code: "config-value",
+        what: text!("{}: {}", path, text),
+        hint: text!("give another value by `{}`", flag),
+    }
 }
 
 fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
@@ -319,7 +355,7 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
         path: path.clone(),
         mode: 0o700,
         subject: Subject::Folder,
-        note: if *path == home.setup_dir() { "what was there before, for `rtcctl undo`" } else { "" }.to_owned(),
+        note: if *path == home.setup_dir() { word!("what was there before, for `rtcctl undo`") } else { "" }.to_owned(),
     };
     let mut steps: Vec<Step> = facts.missing_folders.iter().map(folder).collect();
     let config = match &facts.existing {
@@ -329,20 +365,20 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
     };
     let config_mode = facts.existing.as_ref().map_or(0o644, |existing| existing.mode);
     let file = |action, path, mode, subject, note: &str| Step { action, path, mode, subject, note: note.to_owned() };
-    steps.push(file(config, home.config_file(), config_mode, Subject::Config, "every key documented"));
+    steps.push(file(config, home.config_file(), config_mode, Subject::Config, word!("every key documented")));
     let (secrets, note) = match (facts.has_secrets, access) {
-        (false, _) => (Action::Create, "TURN secret, 256 random bits, and the key of invite links"),
-        (true, Access::Key) if facts.lacks_access_key => (Action::Change, "the key of invite links is added"),
-        (true, _) => (Action::Keep, "TURN secret, 256 random bits, and the key of invite links"),
+        (false, _) => (Action::Create, word!("TURN secret, 256 random bits, and the key of invite links")),
+        (true, Access::Key) if facts.lacks_access_key => (Action::Change, word!("the key of invite links is added")),
+        (true, _) => (Action::Keep, word!("TURN secret, 256 random bits, and the key of invite links")),
     };
     steps.push(file(secrets, home.secrets_file(), 0o600, Subject::Secrets, note));
     let dir = home.certs_dir();
     let certificates = &facts.certificates;
     for (name, mode, why, what) in [
-        ("ca.pem", 0o644, &certificates.new_ca, "the local CA, to be trusted by devices"),
-        ("ca.key", 0o600, &certificates.new_ca, "its key"),
-        ("leaf.pem", 0o644, &certificates.new_leaf, "what the page is served with"),
-        ("leaf.key", 0o600, &certificates.new_leaf, "its key"),
+        ("ca.pem", 0o644, &certificates.new_ca, word!("the local CA, to be trusted by devices")),
+        ("ca.key", 0o600, &certificates.new_ca, word!("its key")),
+        ("leaf.pem", 0o644, &certificates.new_leaf, word!("what the page is served with")),
+        ("leaf.key", 0o600, &certificates.new_leaf, word!("its key")),
     ] {
         let path = dir.join(name);
         let action = match why {
@@ -367,19 +403,22 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
 
 fn ports(wanted: &Wanted) -> Vec<PortUse> {
     let tcp = |port, why| PortUse { transport: Transport::Tcp, ports: port..=port, why };
-    let https =
-        if wanted.turn_tcp { "the HTTPS page, signaling, and TURN over TLS" } else { "the HTTPS page and signaling" };
+    let https = if wanted.turn_tcp {
+        word!("the HTTPS page, signaling, and TURN over TLS")
+    } else {
+        word!("the HTTPS page and signaling")
+    };
     let mut ports = vec![tcp(wanted.web_port, https)];
     let plain = match wanted.certificate.source {
-        CertSource::Acme => "redirects plain HTTP to HTTPS, and answers the certificate authority",
-        CertSource::SelfSigned | CertSource::Files => "redirects plain HTTP to HTTPS",
+        CertSource::Acme => word!("redirects plain HTTP to HTTPS, and answers the certificate authority"),
+        CertSource::SelfSigned | CertSource::Files => word!("redirects plain HTTP to HTTPS"),
     };
     ports.extend(wanted.http_port.map(|port| tcp(port, plain)));
     let turn = wanted.turn_port;
-    ports.push(PortUse { transport: Transport::Udp, ports: turn..=turn, why: "STUN and TURN" });
-    let why = "TURN where UDP is blocked";
+    ports.push(PortUse { transport: Transport::Udp, ports: turn..=turn, why: word!("STUN and TURN") });
+    let why = word!("TURN where UDP is blocked");
     ports.extend(wanted.turn_tcp_ports().into_iter().map(|port| tcp(port, why)));
-    let why = "relayed media, one port for each relayed caller";
+    let why = word!("relayed media, one port for each relayed caller");
     ports.push(PortUse { transport: Transport::Udp, ports: wanted.relay_ports.clone(), why });
     ports
 }
@@ -387,34 +426,6 @@ fn ports(wanted: &Wanted) -> Vec<PortUse> {
 fn url(wanted: &Wanted) -> String {
     let host = wanted.hosts.first().map(Host::to_string).unwrap_or_default();
     if wanted.web_port == 443 { format!("https://{host}/") } else { format!("https://{host}:{}/", wanted.web_port) }
-}
-
-/// The lines that go, with `-`, and come, with `+`, in order.
-fn difference(before: &str, after: &str) -> Vec<String> {
-    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    // Longest common subsequence: a configuration has a few hundred lines at most.
-    let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i][j] =
-                if old[i] == new[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    let mut lines = Vec::new();
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            i += 1;
-            j += 1;
-        } else if i < old.len() && (j == new.len() || common[i + 1][j] >= common[i][j + 1]) {
-            lines.push(format!("- {}", old[i]));
-            i += 1;
-        } else {
-            lines.push(format!("+ {}", new[j]));
-            j += 1;
-        }
-    }
-    lines
 }
 
 /// The folders a home consists of, outermost first.
@@ -505,11 +516,11 @@ pub(super) mod tests {
     fn every_objection_comes_at_once() {
         let mut facts = fresh();
         facts.unwritable.push(("/srv".into(), "read-only file system".to_owned()));
-        let (what, why) = ("cannot use port 8443/tcp".to_owned(), "`nginx (pid 7)` listens there".to_owned());
-        facts.taken.push(Taken { key: Key::WebPort, what, why, holder: Some("nginx".to_owned()) });
+        let by = TakenBy::Holder(Holder { pid: 7, name: "nginx".to_owned() });
+        facts.taken.push(Taken { key: Key::WebPort, transport: Transport::Tcp, port: 8443, by });
         let pairs = [(Key::Host, "a.example"), (Key::HttpPort, "8443"), (Key::Peers, "custom")];
         let objections = plan(&answers(&pairs, None), &facts).unwrap_err();
-        let told: Vec<String> = objections.iter().map(|objection| objection.what.clone()).collect();
+        let told: Vec<String> = objections.iter().map(|objection| objection.what.to_string()).collect();
         assert_eq!(
             told,
             [
@@ -519,16 +530,19 @@ pub(super) mod tests {
                 "turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else",
             ]
         );
-        assert!(objections[1].hint.contains("--web-port"));
-        assert!(objections[3].hint.contains("--allow-peer"));
+        assert!(objections[1].hint.to_string().contains("--web-port"));
+        assert!(objections[3].hint.to_string().contains("--allow-peer"));
     }
 
     #[test]
     fn what_the_service_could_not_start_with_is_objected_to() {
         let pairs = [(Key::Host, "a.example"), (Key::RelayIp, "198.51.100.7"), (Key::WebRoot, "/nowhere")];
         let facts = Facts { lacks_web_root: true, ..fresh() };
-        let told: Vec<String> =
-            plan(&answers(&pairs, None), &facts).unwrap_err().into_iter().map(|objection| objection.what).collect();
+        let told: Vec<String> = plan(&answers(&pairs, None), &facts)
+            .unwrap_err()
+            .into_iter()
+            .map(|objection| objection.what.to_string())
+            .collect();
         assert_eq!(
             told,
             [

@@ -7,6 +7,7 @@ use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_rea
 use super::wanted::{Wanted, host_text, reach_word};
 use crate::config::{Host, Reach, is_public};
 use crate::error::{Failure, Kind, Result};
+use crate::word;
 
 /// Someone who answers: a person at a terminal, or a test.
 pub trait Prompter {
@@ -67,9 +68,15 @@ pub fn ask(
     };
     if draft.hosts.is_none() {
         let (question, why) = match reach {
-            Reach::Lan => ("Address or name", "callers open https:// with it, and the certificate is made for it"),
-            Reach::Ip => ("Public address", "callers open https:// with it, and the certificate is made for it"),
-            Reach::Domain => ("Domain name", "callers open https:// with it; it must lead to this host in the DNS"),
+            Reach::Lan => {
+                (word!("Address or name"), word!("callers open https:// with it, and the certificate is made for it"))
+            }
+            Reach::Ip => {
+                (word!("Public address"), word!("callers open https:// with it, and the certificate is made for it"))
+            }
+            Reach::Domain => {
+                (word!("Domain name"), word!("callers open https:// with it; it must lead to this host in the DNS"))
+            }
         };
         let default = suggest_host(reach, existing, surroundings)
             .map(|(hosts, _)| hosts.iter().map(host_text).collect::<Vec<_>>().join(","));
@@ -78,11 +85,11 @@ pub fn ask(
     if draft.web_port.is_none() {
         let (port, _) = suggest_web_port(existing, surroundings);
         let why = if surroundings.is_root {
-            "the HTTPS page; 443 needs no number in the URL"
+            word!("the HTTPS page; 443 needs no number in the URL")
         } else {
-            "the HTTPS page; ports below 1024 need root"
+            word!("the HTTPS page; ports below 1024 need root")
         };
-        ask_line(draft, prompter, Key::WebPort, "Web port", why, Some(port.to_string()))?;
+        ask_line(draft, prompter, Key::WebPort, word!("Web port"), why, Some(port.to_string()))?;
     }
     let has_public_address = surroundings.local_addresses.iter().any(|address| is_public(*address));
     if reach != Reach::Lan && draft.public_ips.is_none() && !has_public_address {
@@ -90,8 +97,15 @@ pub fn ask(
         let same = existing.filter(|existing| existing.reach == reach);
         let (addresses, _) = suggest_public_ips(reach, hosts, same, surroundings);
         let default = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let why = "no interface here has a public address: callers must be told the one in front of this host";
-        ask_line(draft, prompter, Key::PublicIp, "Public address of the relay, empty for none", why, Some(default))?;
+        let why = word!("no interface here has a public address: callers must be told the one in front of this host");
+        ask_line(
+            draft,
+            prompter,
+            Key::PublicIp,
+            word!("Public address of the relay, empty for none"),
+            why,
+            Some(default),
+        )?;
     }
     Ok(())
 }
@@ -103,14 +117,14 @@ fn ask_reach(
     surroundings: &Surroundings,
 ) -> Result<Reach> {
     const ITEMS: [(Reach, &str); 3] = [
-        (Reach::Lan, "lan     from this network only"),
-        (Reach::Ip, "ip      from the internet, by a public address"),
-        (Reach::Domain, "domain  from the internet, by a domain name"),
+        (Reach::Lan, word!("lan     from this network only")),
+        (Reach::Ip, word!("ip      from the internet, by a public address")),
+        (Reach::Domain, word!("domain  from the internet, by a domain name")),
     ];
     let (suggested, _) = suggest_reach(existing, surroundings);
     let default = ITEMS.iter().position(|(reach, _)| *reach == suggested).unwrap_or(0);
-    let why = "decides which address is suggested and which peers the relay allows";
-    let index = prompter.choose("Where do callers come from?", why, &ITEMS.map(|(_, text)| text), default)?;
+    let why = word!("decides which address is suggested and which peers the relay allows");
+    let index = prompter.choose(word!("Where do callers come from?"), why, &ITEMS.map(|(_, text)| text), default)?;
     let reach = ITEMS.get(index).map_or(suggested, |(reach, _)| *reach);
     take(draft, Key::Reach, reach_word(reach))?;
     Ok(reach)

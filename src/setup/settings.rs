@@ -2,6 +2,7 @@
 
 use super::answers::{Answers, Key, Origin};
 use crate::config::{Access, CertSource, Host, PeerMode, Reach};
+use crate::word;
 
 /// One value with its origin and, where it is not obvious, its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub(super) fn settings(answers: &Answers) -> Vec<Setting> {
         .collect();
     let firewall = if answers.show_firewall { "show" } else { "skip" };
     for (key, value, why) in [
-        (Key::Firewall, firewall, "the host's firewall is not changed"),
-        (Key::Boot, "none", "start it by `rtcctl start`"),
+        (Key::Firewall, firewall, word!("the host's firewall is not changed")),
+        (Key::Boot, "none", word!("start it by `rtcctl start`")),
     ] {
         let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);
         settings.push(Setting { key, value: value.to_owned(), origin, why });
@@ -45,36 +46,40 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
     let wanted = &answers.wanted;
     match key {
         Key::Reach if origin == Origin::Detected && wanted.reach == Reach::Lan => {
-            "this host has private addresses only"
+            word!("this host has private addresses only")
         }
-        Key::Reach if origin == Origin::Detected => "this host has a public address",
-        Key::Host if origin == Origin::Detected && wanted.reach == Reach::Domain => "what this host calls itself",
+        Key::Reach if origin == Origin::Detected => word!("this host has a public address"),
+        Key::Host if origin == Origin::Detected && wanted.reach == Reach::Domain => {
+            word!("what this host calls itself")
+        }
         Key::Host if origin == Origin::Detected && matches!(wanted.hosts.first(), Some(Host::Name(_))) => {
-            "no network was found"
+            word!("no network was found")
         }
-        Key::Host if origin == Origin::Detected => "this host's address",
-        Key::PublicIp if origin == Origin::Detected => "no interface has it, so it is translated (1:1 NAT)",
-        Key::RelayIp if wanted.relay_ips.is_empty() => "the default route's, looked up at each start",
+        Key::Host if origin == Origin::Detected => word!("this host's address"),
+        Key::PublicIp if origin == Origin::Detected => word!("no interface has it, so it is translated (1:1 NAT)"),
+        Key::RelayIp if wanted.relay_ips.is_empty() => word!("the default route's, looked up at each start"),
         Key::Cert => match wanted.certificate.source {
-            CertSource::SelfSigned => "by a local authority; a device may trust it once",
-            CertSource::Acme => "every device trusts it; the authority's terms of service are accepted by this",
-            CertSource::Files => "your own, taken again whenever they change",
+            CertSource::SelfSigned => word!("by a local authority; a device may trust it once"),
+            CertSource::Acme => word!("every device trusts it; the authority's terms of service are accepted by this"),
+            CertSource::Files => word!("your own, taken again whenever they change"),
         },
-        Key::AcmeChallenge => "how the authority is shown that the names are ours",
-        Key::AcmeDnsCommand if !wanted.certificate.dns_command.is_empty() => "adds records to the DNS and removes them",
-        Key::AcmeCaRoot if wanted.certificate.ca_root.is_none() => "the roots that this system trusts",
+        Key::AcmeChallenge => word!("how the authority is shown that the names are ours"),
+        Key::AcmeDnsCommand if !wanted.certificate.dns_command.is_empty() => {
+            word!("adds records to the DNS and removes them")
+        }
+        Key::AcmeCaRoot if wanted.certificate.ca_root.is_none() => word!("the roots that this system trusts"),
         Key::Access => match wanted.access {
-            Access::Open => "whoever reaches the page may call",
-            Access::Key => "who has an invite link may call",
+            Access::Open => word!("whoever reaches the page may call"),
+            Access::Key => word!("who has an invite link may call"),
         },
-        Key::WebPort if origin == Origin::Default && wanted.web_port != 443 => "ports below 1024 need root",
-        Key::HttpPort if wanted.http_port.is_some() => "redirects to HTTPS",
+        Key::WebPort if origin == Origin::Default && wanted.web_port != 443 => word!("ports below 1024 need root"),
+        Key::HttpPort if wanted.http_port.is_some() => word!("redirects to HTTPS"),
         Key::Peers => match (wanted.peers, wanted.reach) {
-            (PeerMode::Lan, Reach::Lan) => "callers on a LAN have private addresses, the relay must reach them",
-            (PeerMode::Lan, _) => "the relay reaches private networks, too",
-            (PeerMode::Public, _) => "the relay must not be a way into private networks",
-            (PeerMode::Itself, _) => "the relay joins its own clients only",
-            (PeerMode::Custom, _) => "the allowed networks and nothing else",
+            (PeerMode::Lan, Reach::Lan) => word!("callers on a LAN have private addresses, the relay must reach them"),
+            (PeerMode::Lan, _) => word!("the relay reaches private networks, too"),
+            (PeerMode::Public, _) => word!("the relay must not be a way into private networks"),
+            (PeerMode::Itself, _) => word!("the relay joins its own clients only"),
+            (PeerMode::Custom, _) => word!("the allowed networks and nothing else"),
         },
         Key::Reach
         | Key::Host

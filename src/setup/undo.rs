@@ -11,6 +11,7 @@ use super::journal::record::{Before, Effect, Ledger, Now, Record, Run, RunState,
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::fault;
+use crate::word;
 
 /// How many files of a folder that stays are named.
 const NAMED: usize = 20;
@@ -145,7 +146,7 @@ pub fn preview(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
                 report.add(Verb::Remove, path, "");
                 gone.insert(path.clone());
             }
-            Effect::Folder { path } => report.add(Verb::Leave, path, "it is not empty"),
+            Effect::Folder { path } => report.add(Verb::Leave, path, word!("it is not empty")),
         }
     }
     if ends(ledger, extent, &report) {
@@ -154,7 +155,7 @@ pub fn preview(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
                 report.add(Verb::Remove, folder, "");
                 gone.insert(folder.clone());
             } else {
-                report.add(Verb::Leave, folder, "it is not empty");
+                report.add(Verb::Leave, folder, word!("it is not empty"));
             }
         }
     }
@@ -204,7 +205,7 @@ pub fn take_back(home: &Home, mut journal: Journal, extent: Extent) -> Result<Re
         let stay = journal.bury()?;
         for folder in folders.iter().rev().filter(|folder| **folder != home.setup_dir()) {
             if stay.contains(folder) {
-                report.add(Verb::Leave, folder, "it is not empty");
+                report.add(Verb::Leave, folder, word!("it is not empty"));
             } else {
                 report.add(Verb::Remove, folder, "");
             }
@@ -231,7 +232,7 @@ pub fn clear(home: &Home, extent: Extent) -> Report {
         match std::fs::remove_dir(&folder) {
             Ok(()) => report.add(Verb::Remove, &folder, ""),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(_) => report.add(Verb::Leave, &folder, "it is not empty"),
+            Err(_) => report.add(Verb::Leave, &folder, word!("it is not empty")),
         }
     }
     name_contents(home, &[], &mut report, &BTreeSet::new());
@@ -258,7 +259,7 @@ pub fn preview_clear(home: &Home, extent: Extent) -> Report {
             report.add(Verb::Remove, &folder, "");
             gone.insert(folder);
         } else {
-            report.add(Verb::Leave, &folder, "it is not empty");
+            report.add(Verb::Leave, &folder, word!("it is not empty"));
         }
     }
     name_contents(home, &[], &mut report, &gone);
@@ -309,7 +310,7 @@ fn one_back(journal: &mut Journal, step: &Step, is_forced: bool, report: &mut Re
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => true,
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-                report.add(Verb::Leave, path, "it is not empty");
+                report.add(Verb::Leave, path, word!("it is not empty"));
                 false
             }
             Err(error) => {
@@ -447,9 +448,9 @@ fn name_contents(home: &Home, journals: &[PathBuf], report: &mut Report, gone: &
                 continue;
             }
             let why = match by_product(home, &path) {
-                Some(ByProduct::Scratch | ByProduct::Data) => "the service wrote it",
-                Some(ByProduct::Settings) => "it was there, or was made, without `init`",
-                None => "it is not of rtcctl",
+                Some(ByProduct::Scratch | ByProduct::Data) => word!("the service wrote it"),
+                Some(ByProduct::Settings) => word!("it was there, or was made, without `init`"),
+                None => word!("it is not of rtcctl"),
             };
             named += 1;
             report.add(Verb::Leave, &path, why);

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::word;
+
 /// The form of the lines. A journal of another form is left alone.
 pub const VERSION: u32 = 1;
 
@@ -104,8 +106,8 @@ pub fn verdict(before: &Before, after: &Print, now: &Now, is_forced: bool) -> Ve
         (Now::File(now), _) if now.sha256 == after.sha256 || is_forced => back,
         // Half a change of its mode, as a crash leaves it.
         (Now::File(now), Before::File { print, .. }) if now.sha256 == print.sha256 => back,
-        (Now::File(_), _) => Verdict::Keep("it was changed since"),
-        (Now::Other, _) => Verdict::Keep("it is no plain file any more"),
+        (Now::File(_), _) => Verdict::Keep(word!("it was changed since")),
+        (Now::Other, _) => Verdict::Keep(word!("it is no plain file any more")),
     }
 }
 

@@ -1,0 +1,61 @@
+//! `rtcctl explain`: a page for each code that `status`, `init` and others print.
+
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::Frame;
+use crate::control::protocol::SCHEMA_VERSION;
+use crate::error::{Failure, Kind, Result};
+use crate::words::{page, pages};
+
+/// How alike a code must be to be suggested.
+const ALIKE: f64 = 0.75;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// A code, or a subject; without it, all are listed
+    code: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    let Some(code) = &args.code else {
+        list(frame);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(page) = page(frame.lang, code) else {
+        let failure = Failure::new(Kind::Usage, format!("there is no page on `{code}`"));
+        let alike = pages(frame.lang)
+            .into_iter()
+            .map(|page| (strsim::jaro_winkler(page.code, code), page.code))
+            .filter(|(score, _)| *score >= ALIKE)
+            .max_by(|one, other| one.0.total_cmp(&other.0));
+        return Err(match alike {
+            Some((_, code)) => failure.hinted(format!("did you mean `rtcctl explain {code}`?")),
+            None => failure.hinted("`rtcctl explain` lists all pages"),
+        });
+    };
+    if frame.json {
+        frame.print_json(&json!({
+            "schema_version": SCHEMA_VERSION, "code": page.code, "title": page.title, "body": page.body,
+        }));
+    } else {
+        frame.print(&format!("{}: {}\n\n{}", page.code, page.title, page.body));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(frame: &Frame) {
+    let pages = pages(frame.lang);
+    if frame.json {
+        let pages: Vec<_> = pages.iter().map(|page| json!({ "code": page.code, "title": page.title })).collect();
+        frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "pages": pages }));
+        return;
+    }
+    let width = pages.iter().map(|page| page.code.len()).max().unwrap_or_default();
+    for page in pages {
+        frame.print(&format!("{:<width$}  {}", page.code, page.title));
+    }
+}
