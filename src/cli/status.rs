@@ -340,6 +340,7 @@ pub(super) mod tests {
             urls: Urls { web: "https://call.example/".to_owned(), ice: Vec::new() },
             calls: Calls { rooms: 1, peers: 2 },
             access: AccessStatus { mode: "open".to_owned(), outcomes: BTreeMap::new() },
+            signaling: Default::default(),
             turn: TurnStatus {
                 allocations: 3,
                 relayed_bytes: 2_500,

@@ -228,6 +228,13 @@ pub struct SignalingConfig {
     pub max_message: usize,
     /// Events a second from one socket, on average; bursts of four times that pass.
     pub max_rate: u32,
+    /// Sockets of one address, or of one /64 of IPv6.
+    pub max_sockets_per_address: usize,
+    pub max_rooms_per_socket: usize,
+    /// Joins a second from one address, on average; bursts of four times that pass.
+    pub max_joins_per_address: u32,
+    /// Bytes that may wait for one socket.
+    pub max_queue: usize,
 }
 
 /// The STUN/TURN server.
@@ -340,7 +347,19 @@ impl Default for TurnConfig {
 
 impl Default for SignalingConfig {
     fn default() -> Self {
-        Self { max_rooms: 2_000, max_sockets: 5_000, max_message: 64 * 1024, max_rate: 50 }
+        Self {
+            max_rooms: 2_000,
+            max_sockets: 5_000,
+            max_message: 64 * 1024,
+            max_rate: 50,
+            // An office, or a mobile operator's customers, behind one address; yet there is room for others.
+            max_sockets_per_address: 1_000,
+            max_rooms_per_socket: 8,
+            // All of them come back at once after a restart.
+            max_joins_per_address: 250,
+            // What one burst of another may bring before there is time to write any of it.
+            max_queue: 2 * 1024 * 1024,
+        }
     }
 }
 

@@ -181,7 +181,12 @@ fn read_signaling(reader: &mut Reader, root: &mut Section<'_>) -> SignalingConfi
         max_sockets: size("max_sockets", 2..=1_000_000, default.max_sockets),
         // Below 4 KiB an SDP offer does not fit; above 1 MiB a few callers fill the memory.
         max_message: size("max_message", 4096..=1_048_576, default.max_message),
+        max_sockets_per_address: size("max_sockets_per_address", 2..=1_000_000, default.max_sockets_per_address),
+        max_rooms_per_socket: size("max_rooms_per_socket", 1..=1_000, default.max_rooms_per_socket),
+        max_queue: size("max_queue", 262_144..=67_108_864, default.max_queue),
         max_rate: read_u32(reader, &mut section, "max_rate", 1..=10_000).unwrap_or(default.max_rate),
+        max_joins_per_address: read_u32(reader, &mut section, "max_joins_per_address", 1..=10_000)
+            .unwrap_or(default.max_joins_per_address),
     };
     reader.close(section);
     signaling

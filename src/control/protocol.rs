@@ -151,6 +151,8 @@ pub struct Status {
     /// Who may call, and what became of those who wanted to.
     #[serde(default)]
     pub access: AccessStatus,
+    #[serde(default)]
+    pub signaling: SignalingStatus,
     pub turn: TurnStatus,
     /// TCP connections since the start, by what was made of them; every class is there.
     #[serde(default)]
@@ -270,6 +272,21 @@ pub struct AccessStatus {
     /// `open` or `key`.
     pub mode: String,
     pub outcomes: BTreeMap<String, u64>,
+}
+
+/// What the signaling server has done and refused since the service began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalingStatus {
+    /// Connected now, in a room or not.
+    pub sockets: u64,
+    /// Messages relayed.
+    pub messages: u64,
+    /// Bytes that wait for receivers now.
+    pub queued_bytes: u64,
+    /// How often each bound was met; every bound is there.
+    pub limits: BTreeMap<String, u64>,
+    /// Sockets that have ended, by how; every way is there.
+    pub ended: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

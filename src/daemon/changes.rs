@@ -54,7 +54,7 @@ fn how(key: &str, old: &Config, new: &Config) -> How {
         "turn.bind" | "turn.port" => How::TurnListeners,
         // What is bound for a running instance, how many threads it has, and whether one of them is for streams.
         "turn.relay_ports" | "turn.relay_ips" | "turn.workers" | "turn.tcp" => How::Restart(TaskName::Turn),
-        "signaling.max_message" | "signaling.max_rate" if signaling::needs_restart(&old.signaling, &new.signaling) => {
+        "signaling.max_message" if signaling::needs_restart(&old.signaling, &new.signaling) => {
             How::Restart(TaskName::Signaling)
         }
         _ => How::Live,
@@ -83,7 +83,9 @@ impl Change {
                 "allocations by UDP stay where they are until they end, for an hour at most; connections stay"
             }
             (_, How::Listeners) => "connections stay",
-            ("signaling.max_rate", _) => "for sockets that connect from now on",
+            ("signaling.max_rate" | "signaling.max_sockets" | "signaling.max_sockets_per_address", _) => {
+                "for sockets that connect from now on"
+            }
             ("turn_secrets", _) => "allocations stay; credentials of a secret that is gone are worthless",
             ("access_key", _) => "who is in a room stays; who comes needs the new invite link",
             ("access", _) => "who is in a room stays",
@@ -154,10 +156,7 @@ mod tests {
         );
         assert_eq!(
             hows("", "signaling: {max_message: 5000, max_rate: 60}\n"),
-            [
-                ("signaling.max_message", Restart(TaskName::Signaling)),
-                ("signaling.max_rate", Restart(TaskName::Signaling))
-            ]
+            [("signaling.max_message", Restart(TaskName::Signaling)), ("signaling.max_rate", Live)]
         );
     }
 

@@ -30,6 +30,15 @@ pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
     page.many("rtcctl_access_total", "counter", help, "outcome", outcomes);
     page.one("rtcctl_signaling_rooms", "gauge", "Rooms with somebody in them.", status.calls.rooms);
     page.one("rtcctl_signaling_peers", "gauge", "People in rooms.", status.calls.peers);
+    let signaling = &status.signaling;
+    page.one("rtcctl_signaling_sockets", "gauge", "Connected sockets.", signaling.sockets);
+    page.one("rtcctl_signaling_messages_total", "counter", "Messages relayed.", signaling.messages);
+    let help = "Bytes that wait for slow receivers.";
+    page.one("rtcctl_signaling_queued_bytes", "gauge", help, signaling.queued_bytes);
+    let limits = signaling.limits.iter().map(|(limit, count)| (limit.as_str(), *count));
+    page.many("rtcctl_signaling_limits_total", "counter", "How often a bound was met.", "limit", limits);
+    let ended = signaling.ended.iter().map(|(end, count)| (end.as_str(), *count));
+    page.many("rtcctl_signaling_ended_total", "counter", "Sockets that have ended, by how.", "end", ended);
     if let Some(not_after) = not_after {
         let help = "When the certificate that is served ends, in seconds since 1970.";
         page.one("rtcctl_certificate_not_after_seconds", "gauge", help, not_after);
@@ -84,7 +93,9 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{AccessStatus, Calls, SCHEMA_VERSION, TurnStatus, Urls, UsageStatus};
+    use crate::control::protocol::{
+        AccessStatus, Calls, SCHEMA_VERSION, SignalingStatus, TurnStatus, Urls, UsageStatus,
+    };
     use crate::supervisor::service::TaskName;
 
     #[test]
@@ -131,6 +142,13 @@ mod tests {
             urls: Urls { web: String::new(), ice: Vec::new() },
             calls: Calls { rooms: 1, peers: 2 },
             access: AccessStatus { mode: "key".to_owned(), outcomes: [("wrong".to_owned(), 4)].into() },
+            signaling: SignalingStatus {
+                sockets: 4,
+                messages: 9,
+                queued_bytes: 0,
+                limits: [("flood".to_owned(), 1), ("queue".to_owned(), 0)].into(),
+                ended: [("closed".to_owned(), 3)].into(),
+            },
             turn,
             connections: [("turned_away".to_owned(), 0), ("web".to_owned(), 7)].into(),
             certificate: None,
@@ -168,6 +186,22 @@ rtcctl_signaling_rooms 1
 # HELP rtcctl_signaling_peers People in rooms.
 # TYPE rtcctl_signaling_peers gauge
 rtcctl_signaling_peers 2
+# HELP rtcctl_signaling_sockets Connected sockets.
+# TYPE rtcctl_signaling_sockets gauge
+rtcctl_signaling_sockets 4
+# HELP rtcctl_signaling_messages_total Messages relayed.
+# TYPE rtcctl_signaling_messages_total counter
+rtcctl_signaling_messages_total 9
+# HELP rtcctl_signaling_queued_bytes Bytes that wait for slow receivers.
+# TYPE rtcctl_signaling_queued_bytes gauge
+rtcctl_signaling_queued_bytes 0
+# HELP rtcctl_signaling_limits_total How often a bound was met.
+# TYPE rtcctl_signaling_limits_total counter
+rtcctl_signaling_limits_total{limit=\"flood\"} 1
+rtcctl_signaling_limits_total{limit=\"queue\"} 0
+# HELP rtcctl_signaling_ended_total Sockets that have ended, by how.
+# TYPE rtcctl_signaling_ended_total counter
+rtcctl_signaling_ended_total{end=\"closed\"} 3
 # HELP rtcctl_certificate_not_after_seconds When the certificate that is served ends, in seconds since 1970.
 # TYPE rtcctl_certificate_not_after_seconds gauge
 rtcctl_certificate_not_after_seconds 1800000000

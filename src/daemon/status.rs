@@ -19,7 +19,7 @@ use crate::certs::{CertHandle, RenewalView, Served};
 use crate::config::{Config, Host};
 use crate::control::protocol::{
     AccessStatus, AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus,
-    RenewalStatus, SCHEMA_VERSION, Severity, Status, TaskStatus, Urls, UsageStatus,
+    RenewalStatus, SCHEMA_VERSION, Severity, SignalingStatus, Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
 use crate::findings::facts::Kind;
@@ -116,6 +116,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
             mode: if sources.gate.is_open() { "open" } else { "key" }.to_owned(),
             outcomes: sources.gate.counters().all().map(|(word, count)| (word.to_owned(), count)).collect(),
         },
+        signaling: signaling_status(&sources.calls),
         turn: outside.relay.status(),
         connections: edge::Class::ALL
             .iter()
@@ -172,6 +173,18 @@ fn renewal(view: &RenewalView) -> RenewalStatus {
             error: last.failure.as_ref().map(|(_, error, _)| error.clone()),
             hint: last.failure.as_ref().and_then(|(_, _, hint)| hint.map(str::to_owned)),
         }),
+    }
+}
+
+fn signaling_status(counters: &signaling::Counters) -> SignalingStatus {
+    let limits = signaling::Limit::ALL.iter().map(|limit| (limit.as_str().to_owned(), counters.met(*limit)));
+    let ended = signaling::End::ALL.iter().map(|end| (end.as_str().to_owned(), counters.ended(*end)));
+    SignalingStatus {
+        sockets: Counters::read(&counters.sockets),
+        messages: Counters::read(&counters.messages),
+        queued_bytes: Counters::read(&counters.queued_bytes),
+        limits: limits.collect(),
+        ended: ended.collect(),
     }
 }
 

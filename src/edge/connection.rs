@@ -26,7 +26,7 @@ use super::live::Live;
 use super::redirect::Way;
 use super::tls::Tls;
 use crate::certs::challenge::Challenges;
-use crate::supervisor::handover::{HttpJob, OwnRequest};
+use crate::supervisor::handover::{Hangup, HttpJob, OwnRequest};
 use crate::sys::marks::Marks;
 
 /// How long a client may take to send the head of a request, the first by whichever version of HTTP; an idle connection
@@ -67,7 +67,10 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self);
+        let line = cutter.clone();
+        let hangup = Hangup::new(move || line.cut());
         let answer = move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(hangup.clone());
             if is_own {
                 request.extensions_mut().insert(OwnRequest);
             }

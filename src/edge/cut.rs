@@ -40,7 +40,7 @@ impl Drop for Line {
 
 impl Cutter {
     /// Ends the connection in both directions. Whoever has the socket still has to close it.
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(socket) = *socket {
             // The client may have gone already.

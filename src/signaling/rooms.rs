@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 
 /// A page that lost its connection and has a session keeps its place for so long.
 pub(super) const GRACE: Duration = Duration::from_secs(15);
-/// Rooms that one socket may be in; old pages use one.
-const MAX_ROOMS_OF_ONE: usize = 8;
 /// The most in one room.
 const PLACES: usize = 2;
 
@@ -41,8 +39,10 @@ pub(super) enum Joined {
         others: usize,
     },
     Full,
-    /// There are too many rooms, or this socket is in too many.
-    Refused,
+    /// There are as many rooms as there may be.
+    TooManyRooms,
+    /// This socket is in as many rooms as it may be.
+    TooManyOfSocket,
 }
 
 /// One place in a room.
@@ -58,18 +58,20 @@ struct Member {
 #[derive(Debug)]
 pub(super) struct Rooms {
     max_rooms: usize,
+    max_rooms_per_socket: usize,
     members_by_room: BTreeMap<String, Vec<Member>>,
     rooms_by_socket: BTreeMap<SocketId, BTreeSet<String>>,
 }
 
 impl Rooms {
-    pub(super) fn new(max_rooms: usize) -> Self {
-        Self { max_rooms, members_by_room: BTreeMap::new(), rooms_by_socket: BTreeMap::new() }
+    pub(super) fn new(max_rooms: usize, max_rooms_per_socket: usize) -> Self {
+        let (members_by_room, rooms_by_socket) = (BTreeMap::new(), BTreeMap::new());
+        Self { max_rooms, max_rooms_per_socket, members_by_room, rooms_by_socket }
     }
 
-    /// No room is made beyond this number; those that are there stay.
-    pub(super) fn set_max_rooms(&mut self, max_rooms: usize) {
-        self.max_rooms = max_rooms;
+    /// Nothing is made or joined beyond these numbers; what is there stays.
+    pub(super) fn set_bounds(&mut self, max_rooms: usize, max_rooms_per_socket: usize) {
+        (self.max_rooms, self.max_rooms_per_socket) = (max_rooms, max_rooms_per_socket);
     }
 
     /// Rooms with somebody in them.
@@ -107,8 +109,11 @@ impl Rooms {
         let members = self.members_by_room.get_mut(room);
         let is_new_room = members.is_none();
         let is_in = members.as_ref().is_some_and(|members| members.iter().any(|member| member.socket == socket));
-        if !is_in && (own_rooms >= MAX_ROOMS_OF_ONE || (is_new_room && rooms >= self.max_rooms)) {
-            return (Joined::Refused, Vec::new());
+        if !is_in && own_rooms >= self.max_rooms_per_socket {
+            return (Joined::TooManyOfSocket, Vec::new());
+        }
+        if is_new_room && rooms >= self.max_rooms {
+            return (Joined::TooManyRooms, Vec::new());
         }
         let mut out = vec![told(socket, "joined", socket)];
         let Some(members) = members else {
@@ -229,7 +234,7 @@ mod tests {
     }
 
     fn pair() -> Rooms {
-        let mut rooms = Rooms::new(10);
+        let mut rooms = Rooms::new(10, 8);
         rooms.join("a", None, "r");
         rooms.join("b", None, "r");
         rooms
@@ -237,7 +242,7 @@ mod tests {
 
     #[test]
     fn two_meet_and_a_third_is_told_that_the_room_is_full() {
-        let mut rooms = Rooms::new(10);
+        let mut rooms = Rooms::new(10, 8);
         let (joined, told) = rooms.join("a", None, "r");
         assert_eq!((joined, short(&told)), (Joined::In { others: 0 }, vec!["joined a a".to_owned()]));
         let (joined, told) = rooms.join("b", None, "r");
@@ -276,7 +281,7 @@ mod tests {
     #[test]
     fn a_page_with_a_session_comes_back_to_its_place() {
         let now = clock::now().mono;
-        let mut rooms = Rooms::new(10);
+        let mut rooms = Rooms::new(10, 8);
         rooms.join("a", Some("secret of a"), "r");
         rooms.join("b", None, "r");
         assert_eq!(short(&rooms.lose("a", false, now)), Vec::<String>::new());
@@ -293,7 +298,7 @@ mod tests {
     #[test]
     fn a_place_is_not_kept_for_ever_nor_after_a_goodbye() {
         let now = clock::now().mono;
-        let mut rooms = Rooms::new(10);
+        let mut rooms = Rooms::new(10, 8);
         rooms.join("a", Some("secret of a"), "r");
         rooms.join("b", None, "r");
         rooms.lose("a", false, now);
@@ -306,16 +311,16 @@ mod tests {
 
     #[test]
     fn rooms_are_bounded_in_all_and_for_one_socket() {
-        let mut rooms = Rooms::new(10);
+        let mut rooms = Rooms::new(10, 8);
         let join = |rooms: &mut Rooms, socket: &str, room: usize| rooms.join(socket, None, &room.to_string()).0;
-        for room in 0..MAX_ROOMS_OF_ONE {
-            assert_ne!(join(&mut rooms, "a", room), Joined::Refused);
+        for room in 0..8 {
+            assert_eq!(join(&mut rooms, "a", room), Joined::In { others: 0 });
         }
-        assert_eq!(join(&mut rooms, "a", 90), Joined::Refused);
-        assert_ne!(join(&mut rooms, "b", 90), Joined::Refused);
-        assert_ne!(join(&mut rooms, "b", 91), Joined::Refused);
-        assert_eq!(join(&mut rooms, "b", 92), Joined::Refused, "there are ten rooms");
-        assert_ne!(join(&mut rooms, "b", 0), Joined::Refused, "but not a new one");
+        assert_eq!(join(&mut rooms, "a", 90), Joined::TooManyOfSocket);
+        assert_eq!(join(&mut rooms, "b", 90), Joined::In { others: 0 });
+        assert_eq!(join(&mut rooms, "b", 91), Joined::In { others: 0 });
+        assert_eq!(join(&mut rooms, "b", 92), Joined::TooManyRooms);
+        assert_eq!(join(&mut rooms, "b", 0), Joined::In { others: 1 }, "it is no new one");
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -340,7 +345,7 @@ mod tests {
             )
         ) {
             let mut now = clock::now().mono;
-            let mut rooms = Rooms::new(3);
+            let mut rooms = Rooms::new(3, 8);
             for (socket, room, step) in steps {
                 let (name, room) = (format!("s{socket}"), format!("r{room}"));
                 // Two sockets share each session.

@@ -226,6 +226,27 @@ impl<T> Handed<T> {
 #[derive(Debug, Clone, Copy)]
 pub struct OwnRequest;
 
+/// Found among a request's extensions: ends its connection in both directions, whoever has it and whatever is written
+/// to it. Cheap to clone.
+#[derive(Clone)]
+pub struct Hangup(Arc<dyn Fn() + Send + Sync>);
+
+impl Hangup {
+    pub fn new(hang_up: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hang_up))
+    }
+
+    pub fn hang_up(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Hangup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hangup").finish_non_exhaustive()
+    }
+}
+
 /// One HTTP request on its way from `edge` to `web` or `signaling`, with the way back.
 ///
 /// An `Upgrade` (WebSocket) travels in the request's extensions as `hyper::upgrade::OnUpgrade`.

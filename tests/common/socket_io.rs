@@ -30,7 +30,23 @@ impl Socket {
 
     /// With this `auth`; an error, if it is refused.
     pub(crate) fn connect_with(port: u16, auth: &str) -> Result<Self> {
-        let mut stream = connect_tls(port, &["http/1.1"]);
+        let mut socket = Self::open(port)?;
+        socket.write_text(&format!("40{auth}"))?;
+        let answer = socket.read_text()?;
+        if answer.starts_with("44") {
+            return Err(Error::other(answer));
+        }
+        assert!(answer.starts_with("40"), "{answer}");
+        Ok(socket)
+    }
+
+    /// A session without a namespace.
+    pub(crate) fn open(port: u16) -> Result<Self> {
+        Self::open_by(connect_tls(port, &["http/1.1"]))
+    }
+
+    /// As [`Socket::open`], by a connection that is there.
+    pub(crate) fn open_by(mut stream: StreamOwned<ClientConnection, TcpStream>) -> Result<Self> {
         stream.write_all(
             b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
@@ -46,12 +62,6 @@ impl Socket {
         }
         let mut socket = Self { stream, room: String::new() };
         assert!(socket.read_text()?.starts_with('0'));
-        socket.write_text(&format!("40{auth}"))?;
-        let answer = socket.read_text()?;
-        if answer.starts_with("44") {
-            return Err(Error::other(answer));
-        }
-        assert!(answer.starts_with("40"), "{answer}");
         Ok(socket)
     }
 
@@ -99,7 +109,7 @@ impl Socket {
     }
 
     /// The next packet; pings are answered in passing.
-    fn read_text(&mut self) -> Result<String> {
+    pub(crate) fn read_text(&mut self) -> Result<String> {
         loop {
             let mut head = [0; 2];
             self.stream.read_exact(&mut head)?;
@@ -122,11 +132,20 @@ impl Socket {
         }
     }
 
-    fn write_text(&mut self, text: &str) -> Result<()> {
-        let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).unwrap();
+    pub(crate) fn write_text(&mut self, text: &str) -> Result<()> {
+        let length = match text.len() {
+            short @ 0..126 => vec![0x80 | u8::try_from(short).unwrap()],
+            long @ 126..65_536 => [&[0x80 | 126][..], &u16::try_from(long).unwrap().to_be_bytes()].concat(),
+            longest => [&[0x80 | 127][..], &(longest as u64).to_be_bytes()].concat(),
+        };
         // A mask of zeros leaves the payload as it is.
-        let frame = [&[0x80 | TEXT, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat();
-        self.stream.write_all(&frame)?;
+        let frame = [&[0x80 | TEXT][..], &length, &[0; 4], text.as_bytes()].concat();
+        self.write_bytes(&frame)
+    }
+
+    /// Sends bytes that may be no frame.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes)?;
         self.stream.flush()
     }
 }

@@ -31,7 +31,11 @@ pub(crate) struct StreamClient<S> {
 }
 
 pub(crate) fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connect_to(([127, 0, 0, 1], port).into())
+}
+
+pub(crate) fn connect_to(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(Some(ANSWERED_WITHIN)).unwrap();
     stream.set_write_timeout(Some(ANSWERED_WITHIN)).unwrap();
     stream
