@@ -6,12 +6,15 @@
 #![expect(clippy::disallowed_methods, reason = "tests start programs")]
 
 mod common;
+#[path = "browser/nat.rs"]
+mod nat;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use common::{has_program, skip};
+use nat::Nat;
 
 /// The server's address, on its loopback interface: every network reaches it by its default route.
 const SERVER: &str = "10.77.0.1";
@@ -25,6 +28,7 @@ struct World {
     name: String,
     /// What the people call the server.
     host: &'static str,
+    web_port: &'static str,
     home: tempfile::TempDir,
 }
 
@@ -35,7 +39,12 @@ impl World {
 
     /// Set up by these flags besides.
     fn with(name: &str, host: &'static str, flags: &[&str]) -> Self {
-        let world = Self { name: format!("rb{}{name}", std::process::id()), host, home: tempfile::tempdir().unwrap() };
+        Self::at_port(name, host, WEB_PORT, flags)
+    }
+
+    fn at_port(name: &str, host: &'static str, web_port: &'static str, flags: &[&str]) -> Self {
+        let name = format!("rb{}{name}", std::process::id());
+        let world = Self { name, host, web_port, home: tempfile::tempdir().unwrap() };
         let server = world.server();
         must("ip", &["netns", "add", &server]);
         for (device, address) in [("lo", "127.0.0.1/8"), ("lo", &format!("{SERVER}/32"))] {
@@ -72,7 +81,7 @@ impl World {
         }
         let init = ["init", "--yes", "--host", host, "--reach", "lan", "--relay-ip", SERVER];
         world.rtcctl(
-            &[&init[..], &["--web-port", WEB_PORT, "--http-port", "8080", "--turn-port", "3478"], flags].concat(),
+            &[&init[..], &["--web-port", web_port, "--http-port", "8080", "--turn-port", "3478"], flags].concat(),
         );
         world.rtcctl(&["start"]);
         world
@@ -107,6 +116,11 @@ impl World {
         ["a", "b", "c"].iter().map(|person| format!("{}{person}", self.name)).collect()
     }
 
+    /// What stands between the first two people and the server, where they were put behind routers.
+    fn routers(&self) -> Vec<String> {
+        ["ra", "rb"].iter().map(|router| format!("{}{router}", self.name)).collect()
+    }
+
     /// The words that go after `ip` and before a command of rtcctl.
     fn words(&self) -> Vec<String> {
         let home = self.home.path().to_str().unwrap();
@@ -125,7 +139,7 @@ impl World {
         let output = Command::new("node")
             .arg(folder.join("scenarios.mjs"))
             .arg(scenario)
-            .env("URL", format!("https://{}:{WEB_PORT}", self.host))
+            .env("URL", format!("https://{}:{}", self.host, self.web_port))
             .env("CA", self.home.path().join("certs/ca.pem"))
             .env("NETWORKS", self.people().join(","))
             .env("RTCCTL", serde_json::to_string(&self.words()).unwrap())
@@ -142,7 +156,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let home = self.home.path().to_str().unwrap();
         let _ = run(env!("CARGO_BIN_EXE_rtcctl"), &["--home", home, "stop"]);
-        for network in self.people().iter().chain([&self.server()]) {
+        for network in self.people().iter().chain(&self.routers()).chain([&self.server()]) {
             let _ = run("ip", &["netns", "delete", network]);
             let _ = std::fs::remove_dir_all(Path::new("/etc/netns").join(network));
         }
@@ -191,19 +205,37 @@ fn two_browsers_see_each_other_through_the_relay_alone() {
 }
 
 #[test]
-fn two_browsers_whose_networks_block_udp_call_by_tcp() {
+fn two_browsers_behind_cone_nats_call_through_holes_that_they_punch() {
+    if is_possible() {
+        let world = World::new("co", SERVER);
+        world.put_behind_routers(Nat::Cone, "accept");
+        world.play("punch");
+    }
+}
+
+#[test]
+fn two_browsers_behind_symmetric_nats_call_through_the_relay_by_udp() {
+    if is_possible() {
+        let world = World::new("sy", SERVER);
+        world.put_behind_routers(Nat::Symmetric, "accept");
+        world.play("udp");
+    }
+}
+
+#[test]
+fn two_browsers_behind_symmetric_nats_that_block_udp_call_by_tcp() {
     if is_possible() {
         let world = World::new("tc", SERVER);
-        world.let_people_out_only_by("meta l4proto tcp accept");
+        world.put_behind_routers(Nat::Symmetric, "meta l4proto tcp accept");
         world.play("tcp");
     }
 }
 
 #[test]
-fn two_browsers_that_may_only_use_the_https_port_call_by_verified_tls() {
+fn two_browsers_behind_symmetric_nats_with_port_443_alone_call_by_verified_tls() {
     if is_possible() {
-        let world = World::new("tl", NAME);
-        world.let_people_out_only_by(&format!("ip daddr {SERVER} tcp dport {WEB_PORT} accept"));
+        let world = World::at_port("tl", NAME, "443", &[]);
+        world.put_behind_routers(Nat::Symmetric, &format!("ip daddr {SERVER} tcp dport 443 accept"));
         world.play("tls");
     }
 }

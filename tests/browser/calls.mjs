@@ -1,6 +1,6 @@
 // Calls by each kind of path, and their mending.
 
-import { areRelayed, check, pair, person, rtcctl, seeEachOther } from "./cast.mjs";
+import { areRelayed, check, pair, person, rtcctl, seeEachOther, settle } from "./cast.mjs";
 
 export const calls = {
   async host() {
@@ -26,6 +26,28 @@ export const calls = {
     const told = await seeEachOther(anna, bo);
     areRelayed(told);
     await anna.screenshot("relayed");
+  },
+
+  // Both are behind NATs that map each of them to one outer port; see tests/browser/nat.rs.
+  async punch() {
+    const both = await pair("punch");
+    await seeEachOther(...both);
+    const isPunched = ({ local, remote, protocol }) => local === "srflx" && remote === "srflx" && !protocol;
+    await settle(both, "both ends are the outer addresses that STUN told", isPunched);
+    await both[0].screenshot("punched");
+  },
+
+  // Both are behind NATs that map each of them to another port for each destination.
+  async udp() {
+    const both = await pair("udp");
+    const told = await seeEachOther(...both);
+    const isRelayed = ({ local, remote, protocol }) => (local === "relay" ? protocol === "udp" : remote === "relay");
+    check(`each call goes through a relay by UDP: ${JSON.stringify(told)}`, told.every(isRelayed));
+    await both[0].join("udp, both relayed", { relay: true });
+    await both[0].becomes("waiting");
+    await both[1].join("udp, both relayed", { relay: true });
+    await Promise.all(both.map((one) => one.becomes("connected")));
+    areRelayed(await seeEachOther(...both), "udp");
   },
 
   async tcp() {
@@ -90,11 +112,18 @@ export const calls = {
       const notice = document.getElementById("notice");
       new MutationObserver(() => (globalThis.wasNoticed ||= !notice.hidden)).observe(notice, { attributes: true });
     })));
+    await Promise.all([anna, bo].map((one) => one.watches()));
     rtcctl("restart", "signaling");
     await Promise.all([anna, bo].map((one) => one.page.waitForFunction(() => globalThis.wasNoticed)));
     await Promise.all([anna, bo].map((one) => one.page.waitForFunction(() => document.getElementById("notice").hidden)));
-    await Promise.all([anna, bo].map(async (one) => one.sees((await frames(one)) + 20)));
+    const gaps = await Promise.all([anna, bo].map((one) => one.stoodStill(0)));
+    check(`pictures never stop while signaling restarts, for no longer than ${gaps.map(Math.round)} ms`, gaps.every((gap) => gap < 1000));
     check("a call outlives a restart of signaling", (await isSame(anna)) && (await isSame(bo)));
+    for (const muted of [true, false]) {
+      await bo.page.click("#mute");
+      await anna.page.waitForFunction((muted) => globalThis.rtcctl.other?.muted === muted, muted);
+    }
+    check("and the other is told who is muted after it", true);
 
     rtcctl("restart", "turn");
     const before = await Promise.all([anna, bo].map(frames));

@@ -2,7 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 
-import { Person } from "./person.mjs";
+import { PATIENCE, Person } from "./person.mjs";
 
 export const { URL: url, CA: ca } = process.env;
 export const networks = process.env.NETWORKS.split(",");
@@ -51,4 +51,27 @@ export function areRelayed(told, protocol) {
   const isBy = (own) => protocol === undefined || own === protocol;
   const isRelayed = ({ local, remote, protocol: own }) => local === "relay" && remote === "relay" && isBy(own);
   check(`both ends are relayed by ${protocol ?? "anything"}: ${JSON.stringify(told)}`, told.every(isRelayed));
+}
+
+/** Waits until the calls of both go by pairs of this kind: what a check has found first may be replaced by better. */
+export async function settle(both, what, isRight) {
+  const end = performance.now() + PATIENCE / 2;
+  for (;;) {
+    const told = await Promise.all(both.map((one) => one.sees(0)));
+    if (told.every(isRight)) {
+      check(`${what}: ${JSON.stringify(told)}`, true);
+      return told;
+    }
+    if (performance.now() > end) {
+      throw new Error(`expected that ${what}: ${JSON.stringify(told)}`);
+    }
+  }
+}
+
+/** Changes the addresses of a network's device; `next` is with its length of prefix. Gives nothing back. */
+export function renumber(network, device, old, next, gateway) {
+  const ip = (...words) => execFileSync("ip", ["-n", network, ...words]);
+  ip("address", "delete", old, "dev", device);
+  ip("address", "add", next, "dev", device);
+  ip("route", "replace", "default", "via", gateway);
 }

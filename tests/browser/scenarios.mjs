@@ -34,6 +34,8 @@ try {
   for (const [number, one] of people.entries()) {
     const state = await one.page?.evaluate(() => `${document.documentElement.dataset.state}: ${document.getElementById("notice")?.textContent}`).catch(() => "gone");
     console.error(`person ${number}: ${state}; complaints: ${one.complaints.join(" | ")}`);
+    const events = await one.page?.evaluate(() => globalThis.rtcctl.journal.events.slice(-150).map(({ at, way, name, detail }) => `${at} ${way} ${name} ${detail.slice(0, 90)}`)).catch(() => []);
+    console.error(`its log:\n  ${(events ?? []).join("\n  ")}`);
     await one.screenshot(`failed-${name}-${number}`).catch(() => {});
   }
   process.exitCode = 1;

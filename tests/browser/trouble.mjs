@@ -2,7 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 
-import { check, networks, pair, person, rtcctl, seeEachOther, url } from "./cast.mjs";
+import { check, networks, pair, person, renumber, rtcctl, seeEachOther, url } from "./cast.mjs";
 
 /** Milliseconds that a picture may stand still. */
 const BACK_WITHIN = 5000;
@@ -16,6 +16,8 @@ async function comesBack(people, what, act) {
 }
 
 const ip = (...words) => execFileSync("ip", words);
+/** What a browser says of a network that changes. */
+const CHANGED = /ERR_(INTERNET_DISCONNECTED|NETWORK_CHANGED|ADDRESS_UNREACHABLE|CONNECTION_(RESET|CLOSED|TIMED_OUT))/;
 
 export const trouble = {
   async network() {
@@ -25,12 +27,8 @@ export const trouble = {
     const [, gateway] = /via (\S+)/.exec(ip("-n", network, "route", "show", "default"));
     const old = gateway.replace(/\d+$/, "2");
     const next = gateway.replace(/\d+$/, "77");
-    await comesBack([anna, bo], "the address of one changes", () => {
-      ip("-n", network, "address", "delete", `${old}/24`, "dev", "eth0");
-      ip("-n", network, "address", "add", `${next}/24`, "dev", "eth0");
-      ip("-n", network, "route", "replace", "default", "via", gateway);
-    });
-    anna.forgives(/ERR_(INTERNET_DISCONNECTED|NETWORK_CHANGED|ADDRESS_UNREACHABLE)/);
+    await comesBack([anna, bo], "the address of one changes", () => renumber(network, "eth0", `${old}/24`, `${next}/24`, gateway));
+    anna.forgives(CHANGED);
     await anna.seesColour("blue");
     await bo.seesColour("red");
     const address = await anna.page.evaluate(async () => {
