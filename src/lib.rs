@@ -14,6 +14,7 @@
 //! | [`turn`] | STUN and TURN | `server`, `credentials`, `framer`, `peers` | `plane`, `sockets` |
 //! | [`signaling`] | rooms of two | `rooms`, `message` | `socket` |
 //! | [`edge`] | accepts every TCP connection | `demux`, `redirect` | `accept`, `arrival`, `connection` |
+//! | [`phone`] | the proof by a phone, `rtcctl phone` | `desk`, `report`, `verdict` | |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints`, `schedule` | `https`, `rooms`, `stun`, `turn` |
 //! | [`findings`] | what an operator should know | all of it | |
@@ -45,6 +46,7 @@ pub mod findings;
 pub mod guardian;
 pub mod home;
 pub mod hooks;
+pub mod phone;
 pub mod probe;
 pub mod setup;
 pub mod signaling;

@@ -332,3 +332,27 @@ fn pages_that_know_nothing_of_keys_call_behind_one() {
 fn the_pages_speak_two_languages_and_the_ice_test_finds_the_relay() {
     play("pages");
 }
+
+#[test]
+fn a_phone_proves_that_calls_work_and_its_code_is_good_once() {
+    play("phone");
+}
+
+#[test]
+fn a_phone_whose_camera_is_refused_says_so_and_a_code_ends_with_its_command() {
+    play("refusals");
+}
+
+#[test]
+fn a_phone_that_went_on_after_a_warning_is_known_by_it() {
+    play("warned");
+}
+
+#[test]
+fn a_phone_whose_network_blocks_udp_finds_the_way_by_tcp() {
+    if is_possible() {
+        let world = World::new("bl", SERVER);
+        world.let_people_out_only_by("meta l4proto tcp accept");
+        world.play("blocked");
+    }
+}

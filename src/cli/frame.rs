@@ -28,7 +28,7 @@ pub struct Global {
     /// Colour the output
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Colour,
-    /// The language of the wizard, the plan and `explain`: en or zh (by the locale)
+    /// The language of the wizard, the plan, `explain` and `phone`: en or zh (by the locale)
     #[arg(long, global = true, env = "RTCCTL_LANG", value_name = "LANG")]
     lang: Option<Language>,
     /// Tell more; twice for everything

@@ -259,6 +259,8 @@ fn finish(frame: &Frame, plan: &Plan, changes: usize) {
         frame.say(&code);
     }
     frame.print(&format!("{}\n  {}", say(word!("Next:")), plan.next));
+    let then = say(word!("Then see whether a phone can call:"));
+    frame.print(&format!("{then}\n  rtcctl{} phone", frame.home.flag()));
 }
 
 /// The invite link, where callers need one.

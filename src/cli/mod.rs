@@ -13,6 +13,7 @@ mod guardian;
 mod init;
 mod invite;
 mod logs;
+mod phone;
 mod prompt;
 mod qr;
 mod reload;
@@ -92,6 +93,12 @@ enum Command {
     Uninstall(undo::UninstallArgs),
     /// Explain a code that `status` or `init` has printed; without one, list all
     Explain(explain::Args),
+    /// Show a code for a phone to scan, and what works from there as it tries
+    ///
+    /// The phone opens a page that tries everything a call needs: the certificate, the camera, its own and its outer
+    /// address, the relay by UDP, TCP and TLS, and a call with itself through the relay. Exit code 0: calls work from it;
+    /// 1: they do not, or with limits, or no phone came; 3: the service does not run; 130: Ctrl-C, which ends the code.
+    Phone(phone::Args),
     /// Plant a fault in the running service
     #[cfg(feature = "faults")]
     #[command(hide = true)]
@@ -140,6 +147,7 @@ impl Command {
             Self::Explain(args) => explain::run(frame, &args),
             Self::Undo(args) => undo::undo(frame, &args),
             Self::Uninstall(args) => undo::uninstall(frame, &args),
+            Self::Phone(args) => phone::run(frame, &args),
             #[cfg(feature = "faults")]
             Self::Fault(args) => fault::run(frame, &args),
             Self::Version => {

@@ -18,6 +18,7 @@ pub(super) fn run(frame: &Frame) -> Result<ExitCode> {
         Response::Reloaded { reload } => reload,
         Response::Status { .. }
         | Response::Done
+        | Response::Phone(_)
         | Response::Renewed { .. }
         | Response::Refused { .. }
         | Response::Failed { .. } => {

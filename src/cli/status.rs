@@ -70,6 +70,7 @@ pub(super) fn ask_for(home: &Home) -> Result<Status> {
         | Response::Renewed { .. }
         | Response::Refused { .. }
         | Response::Reloaded { .. }
+        | Response::Phone(_)
         | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
     }
 }

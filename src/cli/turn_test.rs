@@ -117,6 +117,7 @@ fn running_urls(frame: &Frame) -> Result<Vec<String>> {
         | Response::Renewed { .. }
         | Response::Refused { .. }
         | Response::Reloaded { .. }
+        | Response::Phone(_)
         | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
     }
 }

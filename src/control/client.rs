@@ -57,10 +57,11 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
             Err(hint.into_iter().fold(failure, Failure::hinted))
         }
         Response::Failed { failure } => Err(failure),
-        response
-        @ (Response::Status { .. } | Response::Done | Response::Renewed { .. } | Response::Reloaded { .. }) => {
-            Ok(response)
-        }
+        response @ (Response::Status { .. }
+        | Response::Done
+        | Response::Renewed { .. }
+        | Response::Reloaded { .. }
+        | Response::Phone(_)) => Ok(response),
     }
 }
 

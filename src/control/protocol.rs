@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
+use crate::phone::{Answer, Ask};
 use crate::supervisor::board::State;
 #[cfg(feature = "faults")]
 use crate::supervisor::faults;
@@ -36,6 +37,8 @@ pub enum Request {
     },
     /// Reads the configuration anew and applies what changed.
     Reload,
+    /// The proof by a phone.
+    Phone(Ask),
     /// Plants a fault: in builds for tests only.
     #[cfg(feature = "faults")]
     Fault {
@@ -63,6 +66,7 @@ pub enum Response {
     Reloaded {
         reload: Box<Reload>,
     },
+    Phone(Answer),
     /// As `Refused`, with everything there is to say and an exit code.
     Failed {
         failure: Failure,

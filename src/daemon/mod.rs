@@ -9,6 +9,7 @@ mod edited;
 mod guarded;
 mod heartbeat;
 mod metrics;
+mod phone;
 mod probe_metrics;
 mod probing;
 mod relay;
@@ -51,6 +52,7 @@ use crate::error::{Failure, Kind, Result};
 use crate::guardian::{self, Manner};
 use crate::home::Home;
 use crate::hooks::Hooks;
+use crate::phone::Phones;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
@@ -145,6 +147,7 @@ struct Prepared {
     edge: Edge,
     supervisor: Supervisor,
     sources: Sources,
+    phones: Phones,
 }
 
 fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
@@ -234,6 +237,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     let certs = Certs::new(&config, &secrets, home, certificate);
     let signaling = Signaling::new(&config, doors.signaling, (ice.clone(), gate.clone()), call_counters);
     let web = Web::new(&config, home, doors.web, (ice, gate.clone()), board.clone(), metrics);
+    let phones = web.phones();
     let controls = Controls {
         access: gate,
         certs: certs.control(),
@@ -252,7 +256,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
         .watching(Fixture { name: "edge", pulses: edge.pulses() });
     let home = home.clone();
-    Ok(Prepared { home, manner, manager, inherited, _lock: lock, controls, journal, edge, supervisor, sources })
+    Ok(Prepared { home, manner, manager, inherited, _lock: lock, controls, journal, edge, supervisor, sources, phones })
 }
 
 fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
@@ -275,7 +279,8 @@ fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, manner, manager, mut inherited, _lock, controls, journal, edge, supervisor, sources } = self;
+        let Self { home, manner, manager, mut inherited, _lock, controls, journal, edge, supervisor, sources, phones } =
+            self;
         let control = control_socket(&home, &mut inherited)?;
         keep_control(&manager, &control);
         for name in inherited.finish() {
@@ -287,7 +292,8 @@ impl Prepared {
         let log = controls.log.clone();
         let (events, keeper) = (journal.clone(), Arc::clone(&manager));
         let reloader = Reloader::new(controls, sources.clone(), handle.clone(), events, keeper, ORDER_PATIENCE);
-        let answerer = answerer(sources.clone(), handle.clone(), reloader.clone(), wishes.clone(), journal.clone());
+        let answerer =
+            answerer(sources.clone(), handle.clone(), reloader.clone(), wishes.clone(), journal.clone(), phones);
         let renewing = Arc::clone(&manager);
         let control = server::serve(control, answerer, move |socket| keep_control(&renewing, socket))?;
         let supervisor = supervisor.with_escalation(escalation(wishes.clone(), Arc::clone(&manager)));
@@ -433,6 +439,7 @@ fn answerer(
     reloader: Reloader,
     wishes: mpsc::Sender<Wish>,
     journal: Journal,
+    phones: Phones,
 ) -> server::Answerer {
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
@@ -442,6 +449,7 @@ fn answerer(
             Err(failure) => Response::Refused { message: failure.to_string(), hint: failure.hints().first().cloned() },
         };
         match request {
+            Request::Phone(ask) => phone::answer(&phones, &sources, ask),
             Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
             Request::Stop { task: None } => {
                 journal.record(Event::new(EventKind::Order, None, "stop ordered by the operator", clock::now()));

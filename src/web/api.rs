@@ -96,7 +96,7 @@ pub(super) async fn ca(Shared(facts): Shared<Arc<Facts>>) -> Response {
 }
 
 /// The host part of what the client asked for, without the port.
-fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+pub(super) fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let header = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     header.or_else(|| uri.authority().cloned()).map(|authority| authority.host().to_owned())
 }

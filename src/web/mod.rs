@@ -4,6 +4,7 @@ mod api;
 mod files;
 mod metrics;
 mod page;
+mod phone;
 mod task;
 mod trust;
 

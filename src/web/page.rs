@@ -131,6 +131,11 @@ pub(super) fn is_for_reading(request: &Request<Body>) -> bool {
     }
 }
 
+/// The page that a phone opens by the code of `rtcctl phone`.
+pub(super) async fn phone(headers: HeaderMap) -> Response<Body> {
+    serve("phone.html", &headers, false)
+}
+
 /// How a device comes to trust the local CA.
 pub(super) async fn trust(headers: HeaderMap) -> Response<Body> {
     serve("trust.html", &headers, false)

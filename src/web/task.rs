@@ -19,18 +19,19 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::files::Files;
 use super::metrics::{Metrics, metrics};
-use super::{api, page, trust};
+use super::{api, page, phone, trust};
 use crate::access::{Gate, Shown};
 use crate::config::{Config, Secret, WebConfig};
 use crate::error::{Failure, Result};
 use crate::home::Home;
+use crate::phone::Phones;
 use crate::supervisor::board::Board;
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
 use crate::sys::clock;
 use crate::turn::ice::LiveIce;
 
-/// Bytes of a request's body; nothing here takes one.
+/// Bytes of a request's body; a phone's report is the only one.
 const MAX_BODY: usize = 16 * 1024;
 /// The longest the loop rests, so that one without requests still shows that it lives.
 const TURN_EVERY: Duration = Duration::from_secs(1);
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     /// The local CA's certificate, for devices that do not trust it yet.
     pub(super) ca_file: PathBuf,
     pub(super) metrics: Metrics,
+    /// Proofs by phones, which outlive an instance.
+    pub(super) phones: Phones,
     /// The operator's own files, in place of the built-in page.
     files: ArcSwapOption<Files>,
 }
@@ -96,7 +99,8 @@ impl Web {
         metrics: Metrics,
     ) -> Self {
         let ca_file = home.certs_dir().join("ca.pem");
-        let shared = Arc::new(Shared { ice, gate, board, ca_file, metrics, files: ArcSwapOption::empty() });
+        let phones = Phones::default();
+        let shared = Arc::new(Shared { ice, gate, board, ca_file, metrics, phones, files: ArcSwapOption::empty() });
         let root = config.web.root.clone().map(Arc::new);
         Self { door, shared, root: Arc::new(ArcSwapOption::new(root)) }
     }
@@ -105,6 +109,12 @@ impl Web {
     #[must_use]
     pub fn control(&self) -> Control {
         Control { shared: Arc::clone(&self.shared), root: Arc::clone(&self.root) }
+    }
+
+    /// The proofs that the page's API takes reports for.
+    #[must_use]
+    pub fn phones(&self) -> Phones {
+        self.shared.phones.clone()
     }
 
     fn router(&self) -> Result<Router> {
@@ -123,6 +133,9 @@ impl Web {
             .route("/metrics", get(metrics))
             .route("/socket.io/socket.io.js", get(page::client_script))
             .route("/ice-test", get(page::ice_test))
+            .route("/phone", get(page::phone))
+            .route("/api/phone", post(phone::claim))
+            .route("/api/phone/report", post(phone::report))
             .route("/rtcctl/{*path}", get(page::asset))
             .with_state(Arc::clone(&self.shared))
             // Assets of the ICE test stay reachable below `/rtcctl/`, whatever the operator serves.

@@ -276,6 +276,7 @@ const CHINESE: &[(&str, &str)] = &[
     ("Outside this host:", "本机之外："),
     ("Once it is started, callers open:", "启动后，呼叫者打开："),
     ("Next:", "下一步："),
+    ("Then see whether a phone can call:", "然后看看手机能否通话："),
     (
         "An earlier `init` was cut off; what it had changed has been taken back.",
         "之前的 `init` 被中断；它的改动已撤销。",

@@ -4,14 +4,13 @@
 
 import { takeKey } from "./access.js";
 import { priorityParts } from "./candidates.js";
+import { eachUrl, gather } from "./gather.js";
 import { icon } from "./icons.js";
 import { loopback } from "./loopback.js";
 import { iceProblem, refusalProblem } from "./problems.js";
 import { dress, element, languageListeners, make, notice, number, say, startShell, text } from "./shell.js";
 import { judge, overall } from "./verdicts.js";
 
-/** Milliseconds after which the gathering by one URL is ended. */
-const GATHERED_WITHIN = 10000;
 const TRANSPORTS = ["udp", "tcp", "tls"];
 const PICTURES = { good: "check", fair: "info", bad: "alert" };
 
@@ -22,8 +21,7 @@ let state = null;
 /** The list as typed, for RTCPeerConnection: one server for each URL. */
 function servers() {
   const [username, credential] = [element("user").value.trim(), element("password").value.trim()];
-  const urls = element("urls").value.split(/\s+/).filter(Boolean);
-  return urls.map((url) => (/^turns?:/i.test(url) ? { urls: [url], username, credential } : { urls: [url] }));
+  return eachUrl([{ urls: element("urls").value.split(/\s+/).filter(Boolean), username, credential }]);
 }
 
 async function useOwn() {
@@ -39,48 +37,16 @@ async function useOwn() {
   element("password").value = relay?.credential ?? "";
 }
 
-/** Gathers by one server; `told` is called whenever there is news. */
-async function gather(server, told) {
-  const result = { url: server.urls[0], candidates: [], errors: [], ms: null, isDone: false };
-  results.push(result);
-  const start = performance.now();
-  let peer = null;
-  try {
-    peer = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: /^turn/i.test(result.url) ? "relay" : "all" });
-    await new Promise((done, fail) => {
-      setTimeout(done, GATHERED_WITHIN);
-      peer.onicecandidateerror = ({ errorCode, errorText, url, address }) => result.errors.push({ errorCode, errorText, url: url || result.url, address });
-      peer.onicecandidate = ({ candidate }) => {
-        if (!candidate?.candidate) {
-          return;
-        }
-        const { type, protocol, address, port, priority, relayProtocol } = candidate;
-        const ms = performance.now() - start;
-        result.candidates.push({ type, protocol, address, port, priority, relayProtocol, ms, url: candidate.url || result.url });
-        if (type !== "host") {
-          result.ms ??= ms;
-        }
-        told();
-      };
-      peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
-      peer.createDataChannel("ice");
-      peer.setLocalDescription().catch(fail);
-    });
-  } catch (error) {
-    result.errors.push({ errorText: error.message, url: result.url });
-    result.isRefused = true;
-  } finally {
-    peer?.close();
-  }
-  result.isDone = true;
-  told();
-}
-
 async function test() {
   [results, loops] = [[], []];
   enter("iceRunning");
   busy(true);
-  await Promise.all(servers().map((server) => gather(server, draw)));
+  await Promise.all(servers().map((server) => gather(server, (result) => {
+    if (!results.includes(result)) {
+      results.push(result);
+    }
+    draw();
+  })));
   busy(false);
   enter(null);
 }

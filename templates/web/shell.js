@@ -45,6 +45,12 @@ export function text(key, values = {}) {
   return words.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+/** Adds words that only one page needs, before it is translated. */
+export function addWords({ en, zh }) {
+  Object.assign(STRINGS.en, en);
+  Object.assign(STRINGS.zh, zh);
+}
+
 /** A number as people of the chosen language write it. */
 export const number = (value, digits = 0) =>
   value.toLocaleString(document.documentElement.lang, { minimumFractionDigits: digits, maximumFractionDigits: digits });

@@ -28,9 +28,9 @@ export const PATIENCE = 45000;
 
 /** Takes the pages from a folder instead of from the service: who works on them need not build it each time. */
 async function servePages(context, folder) {
-  await context.route(/^https:\/\/[^/]+\/(rtcctl\/[^?]*|ice-test)?(\?.*)?$/, (route) => {
+  await context.route(/^https:\/\/[^/]+\/(rtcctl\/[^?]*|ice-test|phone)?(\?.*)?$/, (route) => {
     const { pathname } = new URL(route.request().url());
-    const name = { "/": "index.html", "/ice-test": "ice-test.html" }[pathname] ?? pathname.replace("/rtcctl/", "");
+    const name = { "/": "index.html", "/ice-test": "ice-test.html", "/phone": "phone.html" }[pathname] ?? pathname.replace("/rtcctl/", "");
     const path = join(folder, name);
     return existsSync(path) ? route.fulfill({ path, headers: { "content-security-policy": POLICY, "content-type": TYPES[name.split(".").at(-1)] } }) : route.continue();
   });

@@ -8,12 +8,13 @@ import { keys } from "./key.mjs";
 import { old } from "./old.mjs";
 import { pages } from "./pages.mjs";
 import { PATIENCE } from "./person.mjs";
+import { phone } from "./phone.mjs";
 import { service } from "./service.mjs";
 import { looks } from "./shots.mjs";
 import { talk } from "./talk.mjs";
 import { trouble } from "./trouble.mjs";
 
-const scenarios = { ...calls, ...keys, ...old, ...pages, ...looks, ...service, ...talk, ...trouble };
+const scenarios = { ...calls, ...keys, ...old, ...pages, ...looks, ...phone, ...service, ...talk, ...trouble };
 
 async function run(name) {
   await scenarios[name]();

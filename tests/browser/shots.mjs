@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { check, person, url } from "./cast.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };
+export const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };
 const EACH = [
   ["desktop", "en-US", "light"],
   ["phone", "zh-CN", "dark"],
@@ -17,14 +17,14 @@ const EACH = [
 const EVERY = Object.keys(SIZES).flatMap((size) => ["en-US", "zh-CN"].flatMap((locale) => ["light", "dark"].map((scheme) => [size, locale, scheme])));
 
 /** What axe-core finds on the page as it is. */
-async function violations(page) {
+export async function violations(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
 }
 
 /** What sticks out of the page to the side, and words that are cut off. */
-const overflow = (page) =>
+export const overflow = (page) =>
   page.evaluate(() => {
     const width = document.documentElement.clientWidth;
     const isScrolled = (node) => node.closest(".scroll, .tabs, pre, textarea") !== null;

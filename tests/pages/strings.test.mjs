@@ -4,9 +4,13 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import test from "node:test";
 
-import { en } from "../../templates/web/strings.en.js";
-import { zh } from "../../templates/web/strings.zh.js";
+import { en as enOfAll } from "../../templates/web/strings.en.js";
+import { en as enOfPhone } from "../../templates/web/strings.phone.en.js";
+import { zh as zhOfPhone } from "../../templates/web/strings.phone.zh.js";
+import { zh as zhOfAll } from "../../templates/web/strings.zh.js";
 
+const en = { ...enOfAll, ...enOfPhone };
+const zh = { ...zhOfAll, ...zhOfPhone };
 const folder = new URL("../../templates/web/", import.meta.url);
 const files = readdirSync(folder).filter((name) => /\.(js|html)$/.test(name) && !name.startsWith("strings."));
 const sources = new Map(files.map((name) => [name, readFileSync(new URL(name, folder), "utf8")]));
@@ -19,6 +23,10 @@ test("both languages have the same keys with the same blanks", () => {
     assert.ok(en[key].trim() && zh[key].trim(), `${key} is empty`);
     assert.deepEqual(placeholders(zh[key]), placeholders(en[key]), key);
   }
+});
+
+test("words of the phone's page take the place of no others", () => {
+  assert.equal(Object.keys(en).length, Object.keys(enOfAll).length + Object.keys(enOfPhone).length);
 });
 
 test("everything is translated", () => {
@@ -36,9 +44,25 @@ test("everything is translated", () => {
 
 test("no key is unused", () => {
   for (const key of Object.keys(en)) {
-    const isUsed = all.includes(`"${key}"`) || (key.startsWith("file_") && all.includes("`file_${state}`"));
+    const isBuilt = ["file_${state}", "step_${step}", "phone_${report.note}", "hint_${hint}"].some((name) => key.startsWith(name.split("$")[0]) && all.includes(`\`${name}\``));
+    const isUsed = all.includes(`"${key}"`) || isBuilt;
     // States of a call are shown by their own names.
     assert.ok(isUsed, `${key} is used nowhere`);
+  }
+});
+
+test("there are words for each step, note and hint of a phone's proof, as the service spells them", () => {
+  // Of an enum in Rust, its variants as serde writes them.
+  const variants = (path, name) => {
+    const source = readFileSync(new URL(`../../src/phone/${path}`, import.meta.url), "utf8");
+    const [, body] = new RegExp(`pub enum ${name} \\{([^}]*)\\}`).exec(source);
+    const names = [...body.matchAll(/^    (\w+),$/gm)].map(([, variant]) => variant);
+    return names.map((variant) => variant.replace(/(?!^)([A-Z])/g, "-$1").toLowerCase());
+  };
+  for (const [prefix, path, name] of [["step_", "report.rs", "Step"], ["phone_", "report.rs", "Note"], ["hint_", "verdict.rs", "Hint"]]) {
+    const wanted = variants(path, name).map((variant) => prefix + variant);
+    assert.ok(wanted.length >= 9, name);
+    assert.deepEqual(Object.keys(enOfPhone).filter((key) => key.startsWith(prefix)).sort(), wanted.sort());
   }
 });
 

@@ -26,7 +26,7 @@ function loaded(page) {
 }
 
 test("the first view of a page is light", () => {
-  for (const page of ["index.html", "ice-test.html", "key.html"]) {
+  for (const page of ["index.html", "ice-test.html", "key.html", "phone.html"]) {
     const names = loaded(page);
     const [plain, packed] = [(data) => data.length, (data) => gzipSync(data).length].map((size) => names.reduce((sum, name) => sum + size(read(name)), 0));
     console.log(`${page}: ${names.length} files, ${plain} bytes, ${packed} compressed`);
@@ -35,7 +35,7 @@ test("the first view of a page is light", () => {
 });
 
 test("a page names all scripts that it needs, so that they come at once and not one after the other", () => {
-  for (const page of ["index.html", "ice-test.html", "key.html"]) {
+  for (const page of ["index.html", "ice-test.html", "key.html", "phone.html"]) {
     const named = [...read(page).toString().matchAll(/(?:src|href)="\/rtcctl\/([^"]+\.js)"/g)].map(([, name]) => name);
     assert.deepEqual(named.sort(), loaded(page).filter((name) => name.endsWith(".js")).sort(), page);
   }
