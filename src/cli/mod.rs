@@ -7,6 +7,7 @@ mod explain;
 #[cfg(feature = "faults")]
 mod fault;
 mod findings;
+mod firewall;
 mod follow;
 mod frame;
 mod guardian;
@@ -14,6 +15,7 @@ mod init;
 mod invite;
 mod logs;
 mod phone;
+mod ports;
 mod prompt;
 mod qr;
 mod reload;
@@ -84,6 +86,11 @@ enum Command {
     /// The certificate
     #[command(subcommand)]
     Cert(cert::Args),
+    /// The host's own firewall: what filters, and letting callers in
+    #[command(subcommand)]
+    Firewall(firewall::Args),
+    /// Show the ports that callers must reach, also as firewall files and as commands of cloud providers
+    Ports(ports::Args),
     /// The relay: credentials for it, and a test of this or any other
     #[command(subcommand)]
     Turn(turn::Args),
@@ -143,6 +150,8 @@ impl Command {
             Self::Events(args) => events::run(frame, &args),
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
+            Self::Firewall(args) => firewall::run(frame, &args),
+            Self::Ports(args) => ports::run(frame, &args),
             Self::Turn(args) => turn::run(frame, args),
             Self::Explain(args) => explain::run(frame, &args),
             Self::Undo(args) => undo::undo(frame, &args),

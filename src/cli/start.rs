@@ -84,6 +84,7 @@ fn manner(frame: &Frame, endurance: bool) -> Manner {
 }
 
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
+    super::firewall::catch_up_quietly(frame);
     if args.foreground {
         return run_in_foreground(frame, &RunArgs { guarded: false, endurance: args.endurance });
     }

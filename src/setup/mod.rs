@@ -13,6 +13,7 @@ pub mod journal;
 mod one_liner;
 pub mod outside;
 pub mod plan;
+pub mod ports;
 pub mod questions;
 pub mod settings;
 pub mod suggest;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, Key};
@@ -11,12 +10,13 @@ use super::difference::difference;
 use super::firewall::Tool;
 use super::one_liner::{answers_file, one_liner};
 use super::outside::{Outside, outside};
+use super::ports::{PortUse, port_uses};
 use super::settings::{Setting, settings};
 use super::suggest::Surroundings;
 use super::wanted::Wanted;
-use crate::config::{Access, CertSource, Host, HostFacts, render_config, resolve, set_value};
+use crate::config::{Access, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
-use crate::sys::ports::{Holder, Transport};
+use crate::sys::ports::Holder;
 use crate::words::Text;
 use crate::{text, word};
 
@@ -171,14 +171,6 @@ pub enum Subject {
     Answers,
 }
 
-/// A port or a range that has to be reachable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortUse {
-    pub transport: Transport,
-    pub ports: RangeInclusive<u16>,
-    pub why: &'static str,
-}
-
 impl Plan {
     /// How many files and folders change.
     #[must_use]
@@ -215,7 +207,8 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
     if !objections.is_empty() {
         return Err(objections);
     }
-    let ports = ports(wanted);
+    let resolved = resolve(&config_text, &facts.host).ok();
+    let ports = resolved.map(|resolved| port_uses(&resolved.config)).unwrap_or_default();
     let firewall = if answers.show_firewall {
         facts.firewalls.iter().map(|tool| (*tool, tool.commands(&ports))).collect()
     } else {
@@ -399,28 +392,6 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
         steps.retain(|step| step.path != journal);
     }
     steps
-}
-
-fn ports(wanted: &Wanted) -> Vec<PortUse> {
-    let tcp = |port, why| PortUse { transport: Transport::Tcp, ports: port..=port, why };
-    let https = if wanted.turn_tcp {
-        word!("the HTTPS page, signaling, and TURN over TLS")
-    } else {
-        word!("the HTTPS page and signaling")
-    };
-    let mut ports = vec![tcp(wanted.web_port, https)];
-    let plain = match wanted.certificate.source {
-        CertSource::Acme => word!("redirects plain HTTP to HTTPS, and answers the certificate authority"),
-        CertSource::SelfSigned | CertSource::Files => word!("redirects plain HTTP to HTTPS"),
-    };
-    ports.extend(wanted.http_port.map(|port| tcp(port, plain)));
-    let turn = wanted.turn_port;
-    ports.push(PortUse { transport: Transport::Udp, ports: turn..=turn, why: word!("STUN and TURN") });
-    let why = word!("TURN where UDP is blocked");
-    ports.extend(wanted.turn_tcp_ports().into_iter().map(|port| tcp(port, why)));
-    let why = word!("relayed media, one port for each relayed caller");
-    ports.push(PortUse { transport: Transport::Udp, ports: wanted.relay_ports.clone(), why });
-    ports
 }
 
 fn url(wanted: &Wanted) -> String {

@@ -15,6 +15,8 @@ use super::clock;
 
 /// How often it is looked whether a program that has closed its output has ended.
 const LOOKED_EVERY: Duration = Duration::from_millis(20);
+/// Bytes of what a tool complains about that are kept.
+const MAX_COMPLAINTS: usize = 4096;
 /// Variables that a program gets; the others may be secrets, or speak to a service manager in our name.
 const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
 
@@ -24,6 +26,51 @@ pub struct Ended {
     pub status: ExitStatus,
     /// What it said, on standard output and standard error together, as much as was kept.
     pub output: String,
+}
+
+/// What a program answered.
+#[derive(Debug)]
+pub struct Told {
+    pub status: ExitStatus,
+    pub output: String,
+    /// What it said on standard error.
+    pub complaints: String,
+}
+
+/// Folders in which tools of administrators are, also where the path of whoever runs us leaves them out.
+const TOOL_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+
+/// Asks a tool of the system, which answers in English, at most for `limit`. As much as `max_output` of its answer is
+/// kept.
+///
+/// # Errors
+/// As [`run`].
+pub fn ask(program: &[String], limit: Duration, max_output: usize) -> io::Result<Told> {
+    let (name, arguments) = program.split_first().ok_or(ErrorKind::InvalidInput)?;
+    let until = clock::now().mono + limit;
+    let (mut reader, writer) = io::pipe()?;
+    let (mut complaint_reader, complaint_writer) = io::pipe()?;
+    #[expect(clippy::disallowed_methods, reason = "this is the place that starts others' programs")]
+    let mut command = Command::new(name);
+    let path = std::env::var("PATH").map_or_else(|_| TOOL_FOLDERS.to_owned(), |path| format!("{path}:{TOOL_FOLDERS}"));
+    command.args(arguments).env_clear().env("PATH", path).env("LC_ALL", "C").current_dir("/");
+    command.process_group(0).stdin(Stdio::null()).stdout(writer).stderr(complaint_writer);
+    let mut child = command.spawn()?;
+    drop(command);
+    let complaining = thread::Builder::new()
+        .name("complaints".to_owned())
+        .spawn(move || listen(&mut complaint_reader, until, MAX_COMPLAINTS).unwrap_or_default());
+    let heard = listen(&mut reader, until, max_output).and_then(|output| Ok((wait(&mut child, until)?, output)));
+    match heard {
+        Ok((status, output)) => {
+            let complaints = complaining.ok().and_then(|thread| thread.join().ok()).unwrap_or_default();
+            Ok(Told { status, output, complaints })
+        }
+        Err(error) => {
+            end(&mut child);
+            Err(error)
+        }
+    }
 }
 
 /// Runs `program` until it has ended, at most `limit`, with `input` on its standard input. `max_output` bytes of what
@@ -171,6 +218,14 @@ mod tests {
         let names: Vec<&str> = ended.output.lines().filter_map(|line| line.split('=').next()).collect();
         let is_known = |name: &&str| PASSED_ON.contains(name) || matches!(*name, "PWD" | "SHLVL" | "_" | "OLDPWD");
         assert!(names.iter().all(is_known), "{names:?}");
+    }
+
+    #[test]
+    fn a_tool_that_is_asked_answers_apart_from_its_complaints_and_in_english() {
+        let told = ask(&shell("echo $LC_ALL; echo oops >&2; exit 4"), LONG, 100).unwrap();
+        assert_eq!((told.output.as_str(), told.complaints.as_str(), told.status.code()), ("C\n", "oops\n", Some(4)));
+        let error = ask(&shell("sleep 600"), Duration::from_millis(200), 100).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 
     #[test]

@@ -64,6 +64,43 @@ pub fn default_source(family: Family) -> Option<IpAddr> {
     (!source.is_loopback() && !source.is_unspecified() && !is_link_local(source)).then_some(source)
 }
 
+/// The interfaces that lead to the internet, by the kernel's own tables; where none does, all that are up and have an
+/// address.
+#[must_use]
+pub fn outer_interfaces() -> Vec<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let mut found = default_routes(&read("/proc/net/route"), &read("/proc/net/ipv6_route"));
+    if found.is_empty() {
+        found = getifaddrs()
+            .into_iter()
+            .flatten()
+            .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
+            .filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK))
+            .filter(|interface| interface.address.is_some_and(|address| address.as_sockaddr_in().is_some()))
+            .map(|interface| interface.interface_name)
+            .collect();
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The interfaces of the routes to everywhere, from `/proc/net/route` and `/proc/net/ipv6_route`.
+fn default_routes(v4: &str, v6: &str) -> Vec<String> {
+    const ANY_V4: &str = "00000000";
+    const ANY_V6: &str = "00000000000000000000000000000000";
+    let v4 = v4.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        (*fields.get(1)? == ANY_V4 && *fields.get(7)? == ANY_V4).then(|| fields[0].to_owned())
+    });
+    let v6 = v6.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        (*fields.first()? == ANY_V6 && *fields.get(1)? == "00").then(|| fields.last().map(|name| (*name).to_owned()))?
+    });
+    // The kernel's own route to nowhere is on loopback.
+    v4.chain(v6).filter(|name| name != "lo").collect()
+}
+
 /// The broadcast addresses of all networks this host is in.
 #[must_use]
 pub fn broadcast_addresses() -> Vec<IpAddr> {
@@ -95,5 +132,23 @@ pub fn resolve(host: &str, port: u16, patience: Duration) -> Result<Vec<SocketAd
         }
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("the resolver did not answer within {} s", patience.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_to_everywhere_name_their_interfaces() {
+        let v4 = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                  eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                  eth1\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+        let zero = "0".repeat(32);
+        let v6 = format!(
+            "{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 lo\n\
+                          {zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 1 0 00000003 eth2\n"
+        );
+        assert_eq!(default_routes(v4, &v6), ["eth0", "eth2"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Decides the commands that open the ports on each firewall a host may have. They are shown, never run.
 
-use super::plan::PortUse;
+use crate::setup::ports::PortUse;
 use crate::sys::ports::Transport;
 
 /// A tool that manages a firewall.
@@ -34,7 +34,8 @@ impl Tool {
             Self::Firewalld => {
                 let flags: Vec<String> =
                     ports.iter().map(|port| format!("--add-port={}/{}", range(port, '-'), port.transport)).collect();
-                vec![format!("firewall-cmd --permanent {}", flags.join(" ")), "firewall-cmd --reload".to_owned()]
+                // For good, and at once: a reload would lose what is in the running configuration only.
+                ["--permanent ", ""].iter().map(|scope| format!("firewall-cmd {scope}{}", flags.join(" "))).collect()
             }
             Self::Nft => [Transport::Tcp, Transport::Udp]
                 .into_iter()
@@ -68,7 +69,7 @@ mod tests {
             Tool::Firewalld.commands(&ports),
             [
                 "firewall-cmd --permanent --add-port=443/tcp --add-port=80/tcp --add-port=1-9/udp",
-                "firewall-cmd --reload"
+                "firewall-cmd --add-port=443/tcp --add-port=80/tcp --add-port=1-9/udp"
             ]
         );
         assert_eq!(

@@ -1,0 +1,223 @@
+//! Looks what filters on this host. Reads only; needs root.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::act::{answer, tool};
+use super::iptables::{Saved, read_saved};
+use super::nft_json::{is_of_iptables, read_ruleset};
+use super::nftables::{BOOT_FILE, Boot, included_ending, included_folder};
+use super::record::Record;
+use super::{Detected, firewalld, iptables, nftables, tag, ufw};
+use crate::error::{Failure, Result};
+use crate::home::Home;
+use crate::sys::net::{Family, outer_interfaces};
+
+/// The files from which rules of iptables are loaded at boot, per family: Debian's and Red Hat's.
+const SAVED_FILES: [(Family, [&str; 2]); 2] = [
+    (Family::V4, ["/etc/iptables/rules.v4", "/etc/sysconfig/iptables"]),
+    (Family::V6, ["/etc/iptables/rules.v6", "/etc/sysconfig/ip6tables"]),
+];
+
+/// What `firewall-cmd` exits with if there is no firewalld to ask.
+const NOT_RUNNING: i32 = 252;
+
+/// Looks at every layer.
+///
+/// # Errors
+/// If a tool that is there fails: what it hides may be what decides.
+pub fn detect(home: &Home) -> Result<Detected> {
+    let record = Record::load(home);
+    let tag = tag(home);
+    let mut found = Detected { interfaces: outer_interfaces(), record, ..Detected::default() };
+    found.firewalld = firewalld(&found, &tag)?;
+    found.ufw = ufw(&tag)?;
+    let mut theirs = None;
+    if is_installed("nft") {
+        let text = answer(&["nft", "-j", "list", "ruleset"])?;
+        // Without its program, they are rules like any other.
+        let program = |family: &str| if family == "ip6" { "ip6tables" } else { "iptables" };
+        let mut managed = is_of_iptables(&text);
+        managed.retain(|(family, _)| is_installed(program(family)));
+        let is_other = |family: &str, table: &str| {
+            found.firewalld.is_some() && table == "firewalld"
+                || managed.iter().any(|(one, other)| one == family && other == table)
+        };
+        let rules = read(&text, &is_other)?;
+        let boot = boot(&tag, &is_other);
+        theirs = Some(managed);
+        found.nftables = Some(nftables::Facts { rules, boot });
+    } else {
+        found.notes.push("`nft` is not installed: rules of nftables, if there are any, cannot be seen".to_owned());
+    }
+    tables(&mut found, theirs.as_deref())?;
+    Ok(found)
+}
+
+fn read(text: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Result<super::model::Ruleset> {
+    read_ruleset(text, is_other)
+        .map_err(|why| Failure::operator("cannot understand the rules of nftables").because(why))
+}
+
+pub(super) fn is_installed(program: &str) -> bool {
+    ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
+    if !is_installed("firewall-cmd") {
+        return Ok(None);
+    }
+    // Each question takes it a good part of a second, so none is asked whose answer is known.
+    let told = tool(&["firewall-cmd", "--list-all-zones"])?;
+    if !told.status.success() {
+        if told.status.code() == Some(NOT_RUNNING)
+            || format!("{}{}", told.output, told.complaints).contains("DBUS_ERROR")
+        {
+            return Ok(None);
+        }
+        return Err(Failure::operator("firewalld does not answer").because(told.complaints.trim()));
+    }
+    let running = firewalld::read_zones(&told.output);
+    let permanent = firewalld::read_zones(&answer(&["firewall-cmd", "--permanent", "--list-all-zones"])?);
+    let zone_of = |interface: &String| {
+        let has = |zone: &firewalld::Zone| zone.interfaces.iter().any(|one| one == interface);
+        running.iter().find(|(_, zone)| has(zone)).map(|(name, _)| name.clone())
+    };
+    let mut zones: BTreeSet<String> = found.interfaces.iter().filter_map(zone_of).collect();
+    // An interface that has no zone of its own is in this one.
+    if zones.is_empty() || found.interfaces.iter().any(|interface| zone_of(interface).is_none()) {
+        zones.insert(answer(&["firewall-cmd", "--get-default-zone"])?.trim().to_owned());
+    }
+    let info = format!("--info-service={tag}");
+    let ask = |words: &[&str]| -> Result<Option<super::Needs>> {
+        let told = tool(words)?;
+        Ok(told.status.success().then(|| firewalld::read_service(&told.output)))
+    };
+    let is_used = |zones: &std::collections::BTreeMap<String, firewalld::Zone>| {
+        zones.values().any(|zone| zone.services.iter().any(|service| service == tag))
+    };
+    let is_defined = Path::new(firewalld::FOLDER).join("services").join(format!("{tag}.xml")).exists();
+    let service = if is_defined { ask(&["firewall-cmd", "--permanent", &info])? } else { None };
+    let running_service = if is_used(&running) { ask(&["firewall-cmd", &info])? } else { None };
+    let files = ["zones", "services"].iter().flat_map(|folder| list(&Path::new(firewalld::FOLDER).join(folder)));
+    let plain = |zone: &&String| {
+        let read = |folder: &str| std::fs::read_to_string(format!("{folder}/zones/{zone}.xml")).ok();
+        let ours = read(firewalld::FOLDER).map(|text| firewalld::without_service(&text, tag));
+        ours.is_some() && ours == read("/usr/lib/firewalld")
+    };
+    Ok(Some(firewalld::Facts {
+        plain_zones: permanent.keys().filter(plain).cloned().collect(),
+        zones,
+        running,
+        permanent,
+        service,
+        running_service,
+        added: found.record.firewalld_added.clone(),
+        made_files: found.record.firewalld_made.clone(),
+        files: files.collect(),
+    }))
+}
+
+/// Removes what runs that were killed have left halfway written. Only for who holds the lock.
+pub(super) fn sweep(tag: &str) {
+    let included = std::fs::read_to_string(BOOT_FILE).ok().and_then(|text| {
+        let name = format!("{tag}.{}", included_ending(&text));
+        included_folder(&text).map(|folder| folder.join(name))
+    });
+    let saved = SAVED_FILES.iter().flat_map(|(_, files)| files.iter().map(PathBuf::from));
+    for path in saved.chain([Path::new(ufw::PROFILES).join(tag)]).chain(included) {
+        if let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+            super::act::sweep(folder, name);
+        }
+    }
+}
+
+fn list(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn ufw(tag: &str) -> Result<Option<ufw::Facts>> {
+    if !is_installed("ufw") || !answer(&["ufw", "status"])?.starts_with("Status: active") {
+        return Ok(None);
+    }
+    let defaults = std::fs::read_to_string("/etc/default/ufw").unwrap_or_default();
+    Ok(Some(ufw::Facts {
+        profile: std::fs::read_to_string(Path::new(ufw::PROFILES).join(tag)).ok(),
+        added: answer(&["ufw", "show", "added"])?,
+        has_ipv6: !defaults.lines().any(|line| line.trim().eq_ignore_ascii_case("ipv6=no")),
+    }))
+}
+
+/// What nftables' service would load, tried in a network of its own.
+fn boot(tag: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Boot {
+    let Ok(text) = std::fs::read_to_string(BOOT_FILE) else { return Boot::default() };
+    let Some(folder) = included_folder(&text) else {
+        return Boot::Unknown(format!("`{BOOT_FILE}` does not end by loading a folder of files"));
+    };
+    if !folder.is_dir() {
+        return Boot::Unknown(format!("`{}`, which `{BOOT_FILE}` loads, is no folder", folder.display()));
+    }
+    let is_service = |folder: &PathBuf| folder.join("nftables.service").symlink_metadata().is_ok();
+    let has_systemd = Path::new("/run/systemd/system").is_dir();
+    if has_systemd && !list(Path::new("/etc/systemd/system")).iter().any(is_service) {
+        return Boot::Unknown("nftables.service does not start with this machine".to_owned());
+    }
+    let script = format!("nft -f {BOOT_FILE} && exec nft -j list ruleset");
+    let tried = answer(&["unshare", "--net", "sh", "-c", &script]).and_then(|text| read(&text, is_other));
+    match tried {
+        Ok(rules) => {
+            let file = folder.join(format!("{tag}.{}", included_ending(&text)));
+            Boot::Known { rules, text: std::fs::read_to_string(&file).ok(), file }
+        }
+        Err(failure) => Boot::Unknown(format!("`{BOOT_FILE}` cannot be tried: {failure}")),
+    }
+}
+
+/// Both families' iptables, of the kind that is in use.
+fn tables(found: &mut Detected, of_nft: Option<&[(String, String)]>) -> Result<()> {
+    for (family, name, word) in [(Family::V4, "iptables", "ip"), (Family::V6, "ip6tables", "ip6")] {
+        let has_nft = is_installed(name)
+            && of_nft.is_none_or(|tables| tables.iter().any(|(one, table)| one == word && table == "filter"));
+        // To ask the old kind would make its tables, so the kernel is asked first whether there are any.
+        let names = format!("/proc/net/{}_tables_names", if family == Family::V4 { "ip" } else { "ip6" });
+        let has_legacy = std::fs::read_to_string(names).is_ok_and(|names| names.lines().any(|table| table == "filter"));
+        let default_is_legacy = is_installed(name) && tool(&[name, "-V"])?.output.contains("legacy");
+        let mut kinds = Vec::new();
+        for (is_there, is_default, suffix) in
+            [(has_nft, !default_is_legacy, "-nft"), (has_legacy, default_is_legacy, "-legacy")]
+        {
+            let program = if is_default { name.to_owned() } else { format!("{name}{suffix}") };
+            if !is_there || !is_installed(&program) {
+                continue;
+            }
+            let text = answer(&[&format!("{program}-save"), "-t", "filter"])?;
+            let rules = read_saved(&text, &program, family);
+            if rules.chains.values().any(|chain| chain.policy.is_some()) {
+                kinds.push(iptables::Facts { program, family, rules, saved: saved(family) });
+            }
+        }
+        let filters = |facts: &iptables::Facts| {
+            facts.rules.chains.values().any(|chain| {
+                chain.policy == Some(super::model::Policy::Drop) || chain.policy.is_some() && !chain.rules.is_empty()
+            })
+        };
+        if kinds.iter().filter(|facts| filters(facts)).count() > 1 {
+            found.mixed = true;
+        }
+        found.iptables.extend(kinds);
+    }
+    Ok(())
+}
+
+fn saved(family: Family) -> Option<Saved> {
+    let (_, files) = SAVED_FILES.iter().find(|(one, _)| *one == family)?;
+    files.iter().find_map(|path| {
+        let path = PathBuf::from(path);
+        let text = std::fs::read_to_string(&path).ok()?;
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+        Some(Saved { path, text, mode })
+    })
+}

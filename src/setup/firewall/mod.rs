@@ -1,0 +1,269 @@
+//! The host's own firewall: what filters is looked at, what has to be done is decided and shown as commands, then done.
+//!
+//! Every layer that filters must let a caller through, so each has a plan of its own: [`firewalld`] and [`ufw`] by their
+//! own tools, [`nftables`] and [`iptables`] by a rule in the chain that decides, which [`walk`] finds. Rules of ours are
+//! known by their name ([`tag`]), so that a second run finds nothing to do, a run that was killed is completed by the
+//! next, and everything of ours goes by a plan that needs nothing. Nothing is ever flushed, restarted, enabled or
+//! forbidden: the only change is that more is let in, or that less of ours is.
+//!
+//! The clouds' own groups are outside the host; `rtcctl ports` has the commands for them.
+
+mod act;
+mod change;
+pub mod confirm;
+mod detect;
+pub mod firewalld;
+pub mod iptables;
+mod model;
+mod name;
+mod needs;
+mod nft_json;
+pub mod nftables;
+mod part;
+mod record;
+pub mod tools;
+pub mod ufw;
+mod walk;
+
+use std::collections::BTreeSet;
+
+pub use act::carry_out;
+pub use change::Change;
+pub use detect::detect;
+pub use name::tag;
+pub use needs::Needs;
+pub use part::{Layer, Part};
+pub use record::Record;
+pub use tools::Tool;
+
+use crate::error::{Failure, Kind, Result};
+use crate::home::Home;
+use crate::sys::lock::{Lock, Refused};
+use crate::sys::net::Family;
+use part::Wanted;
+
+/// One for the whole host: two homes must not change its rules at once.
+const LOCK_FILE: &str = "/run/rtcctl-firewall.lock";
+
+/// What filters on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Detected {
+    pub firewalld: Option<firewalld::Facts>,
+    pub ufw: Option<ufw::Facts>,
+    pub nftables: Option<nftables::Facts>,
+    pub iptables: Vec<iptables::Facts>,
+    /// Rules of both kinds of iptables filter at once.
+    pub mixed: bool,
+    pub interfaces: Vec<String>,
+    pub record: Record,
+    pub notes: Vec<String>,
+}
+
+/// What has to be done, layer by layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Layers that filter, or that have rules of ours.
+    pub parts: Vec<Part>,
+    /// Why nothing is done, though something would have to be.
+    pub refusal: Option<String>,
+    /// What has to be written down before the first change.
+    pub record: Record,
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.parts.iter().flat_map(|part| &part.changes)
+    }
+
+    /// What does not get through now.
+    #[must_use]
+    pub fn closed(&self) -> Needs {
+        self.parts.iter().fold(Needs::default(), |all, part| all.or(&part.closed))
+    }
+}
+
+/// Decides what has to be done so that `needs` get through, and nothing else by rules of ours. With no needs, everything
+/// of ours goes.
+#[must_use]
+pub fn plan(detected: &Detected, needs: &Needs, tag: &str) -> Plan {
+    let families = [Family::V4, Family::V6];
+    let wanted = Wanted { needs, tag, families: &families, interfaces: &detected.interfaces };
+    let mut plan = Plan { notes: detected.notes.clone(), record: detected.record.clone(), ..Plan::default() };
+    plan.record.needs = needs.clone();
+    if let Some(facts) = &detected.firewalld {
+        plan.parts.push(firewalld::plan(facts, &wanted));
+        plan.record.firewalld_added = firewalld::added_after(facts, &wanted);
+        plan.record.firewalld_made = firewalld::made_files_after(facts, &wanted);
+    }
+    plan.parts.extend(detected.ufw.as_ref().map(|facts| ufw::plan(facts, &wanted)));
+    let managed = detected.ufw.is_some() || is_of_firewalld(detected);
+    if let Some(facts) = &detected.nftables {
+        plan.parts.push(nftables::plan(facts, &wanted));
+    }
+    for facts in &detected.iptables {
+        let mut part = iptables::plan(facts, &wanted);
+        if managed {
+            // These rules are the manager's. That an operator's own one among them drops is told, not changed.
+            let is_new = |needs: &Needs| plan.parts.iter().all(|part| part.closed.is_empty()) && !needs.is_empty();
+            if is_new(&part.closed) {
+                plan.notes.push(format!("{} drops {} besides", part.layer.as_str(), part.closed));
+            }
+            continue;
+        }
+        part.changes.sort_by_key(|change| matches!(change, Change::Write { .. }));
+        plan.parts.push(part);
+    }
+    if detected.mixed && plan.parts.iter().any(|part| !part.changes.is_empty()) {
+        plan.refusal = Some("rules of both iptables-nft and iptables-legacy filter on this host".to_owned());
+    }
+    plan.parts.retain(|part| !part.changes.is_empty() || is_active(part, detected));
+    plan
+}
+
+/// Whether a layer is worth a word though nothing has to be done.
+fn is_active(part: &Part, detected: &Detected) -> bool {
+    match part.layer {
+        Layer::Firewalld | Layer::Ufw => true,
+        Layer::Nftables => detected.nftables.as_ref().is_some_and(|facts| {
+            facts.rules.chains.values().any(|chain| {
+                chain.policy.is_some_and(|policy| policy == model::Policy::Drop || !chain.rules.is_empty())
+            })
+        }),
+        Layer::Iptables | Layer::Ip6tables => detected.iptables.iter().any(|facts| {
+            let is_this = (facts.family == Family::V4) == (part.layer == Layer::Iptables);
+            let filters = |chain: &model::Chain| {
+                chain.policy.is_some_and(|policy| policy == model::Policy::Drop || !chain.rules.is_empty())
+            };
+            is_this && facts.rules.chains.values().any(filters)
+        }),
+    }
+}
+
+/// Whether the rules of iptables are those that firewalld has made.
+fn is_of_firewalld(detected: &Detected) -> bool {
+    let theirs = |facts: &iptables::Facts| facts.rules.chains.keys().any(|name| name.chain.starts_with("INPUT_ZONES"));
+    detected.firewalld.is_some() && detected.iptables.iter().any(theirs)
+}
+
+/// Something about the firewall that is not as the configuration needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drift {
+    /// These ports are needed, and this layer drops them.
+    Closed { layer: Layer, ports: Needs },
+    /// These are let in by a rule of ours, and not needed any more.
+    Leftover { layer: Layer, ports: Needs },
+    /// A restart of the machine loses what is open now.
+    NotKept { layer: Layer, why: String },
+}
+
+/// Compares what filters with what is needed.
+#[must_use]
+pub fn drift(detected: &Detected, needs: &Needs, tag: &str) -> Vec<Drift> {
+    let mut found = Vec::new();
+    for Part { layer, closed, leftover, not_kept, .. } in plan(detected, needs, tag).parts {
+        if !closed.is_empty() {
+            found.push(Drift::Closed { layer, ports: closed });
+        }
+        if !leftover.is_empty() {
+            found.push(Drift::Leftover { layer, ports: leftover });
+        }
+        found.extend(not_kept.map(|why| Drift::NotKept { layer, why }));
+    }
+    found
+}
+
+/// Makes the firewall let `needs` in; nothing: takes out everything of ours. `told` hears of each change before it is
+/// made. Gives what was done.
+///
+/// # Errors
+/// `Kind::RolledBack` if a change fails: what was open before is open again, and nothing else.
+pub fn settle(home: &Home, needs: &Needs, told: &mut dyn FnMut(&Change)) -> Result<Plan> {
+    let before = Record::load(home).needs;
+    detect::sweep(&tag(home));
+    let plan = plan(&detect(home)?, needs, &tag(home));
+    if let Some(refusal) = &plan.refusal {
+        return Err(Failure::operator(refusal.clone())
+            .because("a rule in one of them may open nothing, and both are never touched")
+            .hinted("move to one of them, or run the commands that `rtcctl firewall plan` shows by hand"));
+    }
+    if plan.changes().next().is_none() {
+        // Nothing is written down where nothing was done.
+        return if needs.is_empty() { Record::forget(home).map(|()| plan) } else { Ok(plan) };
+    }
+    // Before the first change, so that a run that is killed is known to have begun.
+    plan.record.save(home)?;
+    let done = plan
+        .changes()
+        .try_for_each(|change| {
+            told(change);
+            carry_out(change)
+        })
+        .and_then(|()| verify(home, needs));
+    if let Err(failure) = done {
+        return Err(take_back(home, &before, failure));
+    }
+    finish(home, needs, &plan.record).map(|()| plan)
+}
+
+fn finish(home: &Home, needs: &Needs, record: &Record) -> Result<()> {
+    if needs.is_empty() { Record::forget(home) } else { record.save(home) }
+}
+
+/// Looks again: what was done must leave nothing to do.
+fn verify(home: &Home, needs: &Needs) -> Result<()> {
+    let again = plan(&detect(home)?, needs, &tag(home));
+    match again.changes().next() {
+        None => Ok(()),
+        Some(change) => Err(Failure::operator("the firewall does not hold what was set")
+            .because(format!("`{change}` would still have to be done"))
+            .hinted("something else changes its rules at the same time; try again")),
+    }
+}
+
+fn take_back(home: &Home, before: &Needs, failure: Failure) -> Failure {
+    let undone = detect(home).and_then(|detected| {
+        let back = plan(&detected, before, &tag(home));
+        let made: Vec<Failure> = back.changes().filter_map(|change| carry_out(change).err()).collect();
+        match made.into_iter().next() {
+            Some(failure) => Err(failure),
+            None => finish(home, before, &back.record),
+        }
+    });
+    let text = failure.to_string();
+    let hints = failure.hints().to_vec();
+    let told = match undone {
+        Ok(()) => Failure::new(Kind::RolledBack, "the firewall could not be changed; it is as it was").because(text),
+        Err(worse) => Failure::operator("the firewall could not be changed, and not all of it could be taken back")
+            .because(text)
+            .because(worse.to_string())
+            .hinted("see `rtcctl firewall status`, then run `rtcctl firewall close`"),
+    };
+    hints.into_iter().fold(told, Failure::hinted)
+}
+
+/// Keeps every other run of this host from changing rules.
+///
+/// # Errors
+/// `Kind::Locked` if another one is at it, `Kind::NeedsRoot` if this is not root.
+pub fn lock(home: &Home, command: &str) -> Result<Lock> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::new(Kind::NeedsRoot, format!("`rtcctl firewall {command}` needs root"))
+            .hinted(format!("run `sudo rtcctl{} firewall {command}`", home.flag()))
+            .hinted(format!("see what can be told without: `rtcctl{} firewall plan`", home.flag())));
+    }
+    Lock::take(std::path::Path::new(LOCK_FILE)).map_err(|refused| match refused {
+        Refused::Held(pid) => {
+            let who = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+            Failure::new(Kind::Locked, format!("another run of rtcctl changes the firewall{who}"))
+                .hinted("wait for its end, then try again")
+        }
+        Refused::Io(error) => Failure::operator(format!("cannot lock `{LOCK_FILE}`")).caused_by(error),
+    })
+}
+
+/// Tools that are on this host, whether they filter or not.
+#[must_use]
+pub fn installed() -> BTreeSet<Tool> {
+    Tool::ALL.into_iter().filter(|tool| detect::is_installed(tool.program())).collect()
+}
