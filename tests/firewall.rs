@@ -153,6 +153,11 @@ fn nftables_lets_callers_in_by_every_chain_that_decides() {
     assert_eq!(code, 0, "{told}");
     let rules = host.run("nft", &["list", "ruleset"]);
     assert!(rules.contains("50000-50099") && !rules.contains("49160"), "{rules}");
+    // With the home goes what it has opened.
+    let (code, told) = host.rtcctl(&["uninstall"]);
+    let rules = host.run("nft", &["list", "ruleset"]);
+    assert!(code == 0 && !rules.contains("50000-50099"), "{told}\n{rules}");
+    assert!(!host.home().exists(), "{told}");
 }
 
 #[test]

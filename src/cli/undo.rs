@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use super::Frame;
+use super::firewall;
 use super::init::count;
 use super::start::daemon_pid;
 use super::stop::{Stopped, stop};
@@ -72,6 +73,10 @@ pub(super) fn undo(frame: &Frame, args: &UndoArgs) -> Result<ExitCode> {
         tell(frame, &planned, true);
         return Ok(ExitCode::SUCCESS);
     }
+    if planned.of(Verb::Remove).any(|deed| deed.path == frame.home.config_file()) {
+        // Without a configuration nobody could say any more what is ours.
+        firewall::close_what_was_opened(frame)?;
+    }
     let stopped = planned.changed() && stop_service(frame)?;
     forget_trust(frame, &planned);
     let Some(journal) = Journal::open(&frame.home)? else {
@@ -100,6 +105,7 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     tidy(&frame.home)?;
+    firewall::close_what_was_opened(frame)?;
     let stopped = stop_service(frame)?;
     if args.keep_data {
         forget_trust(frame, &planned);

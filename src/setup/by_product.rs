@@ -29,7 +29,14 @@ pub fn by_product(home: &Home, path: &Path) -> Option<ByProduct> {
     }
     let certs = home.certs_dir();
     let known: &[&str] = if parent == home.state_dir() {
-        &["daemon.lock", "guardian.lock", "events.jsonl"]
+        &[
+            "daemon.lock",
+            "guardian.lock",
+            "events.jsonl",
+            "firewall.json",
+            "firewall-pending.json",
+            "firewall-keeper.lock",
+        ]
     } else if parent == home.log_dir() {
         &["rtcctl.log"]
     } else if parent == certs {

@@ -16,7 +16,7 @@ use super::suggest::Surroundings;
 use super::wanted::Wanted;
 use crate::config::{Access, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
-use crate::sys::ports::Holder;
+use crate::sys::ports::{Holder, Transport};
 use crate::words::Text;
 use crate::{text, word};
 
