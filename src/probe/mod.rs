@@ -7,9 +7,11 @@
 mod fault;
 pub mod histogram;
 mod https;
+mod leaf;
 mod rooms;
 pub mod schedule;
 mod stun;
+pub mod time;
 mod tls;
 pub mod turn;
 mod websocket;
@@ -18,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 pub use fault::Fault;
+pub use leaf::{PresentedLeaf, presented_leaf, presented_page};
 
 use crate::sys::marks::Marks;
 
@@ -40,6 +43,30 @@ pub struct Secured<'a> {
 /// If it does not answer in time, or with something else.
 pub fn stun(address: SocketAddr, until: Instant) -> Result<(), Fault> {
     stun::ask(reachable(address), until)
+}
+
+/// Asks a STUN server anywhere for the address that it sees packets of this host come from.
+///
+/// # Errors
+/// As [`stun`].
+pub fn mapped(address: SocketAddr, until: Instant) -> Result<SocketAddr, Fault> {
+    stun::mapped(address, until)
+}
+
+/// Asks a STUN server by TCP for the address that it sees.
+///
+/// # Errors
+/// As [`stun`].
+pub fn stun_by_tcp(address: SocketAddr, until: Instant) -> Result<(), Fault> {
+    stun::ask_by_tcp(address, until)
+}
+
+/// Asks a server by HTTP, and takes any answer for one.
+///
+/// # Errors
+/// If it does not answer in time, or with something else.
+pub fn plain_http(address: SocketAddr, until: Instant) -> Result<(), Fault> {
+    https::ask_plain(address, until)
 }
 
 /// Shakes hands, and looks which certificate is served.
@@ -88,6 +115,11 @@ impl Secured<'_> {
 }
 
 /// Where a listener on `address` can be reached from this host.
+#[must_use]
+pub fn local(address: SocketAddr) -> SocketAddr {
+    reachable(address)
+}
+
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),

@@ -1,21 +1,59 @@
 //! One Binding request and its answer. RFC 8489, section 2.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::Fault;
 use super::turn::binding;
 use crate::sys::clock;
-use crate::sys::timed::left;
+use crate::sys::timed::{Timed, left};
 
 /// The longest answer that is read; a Binding success has 44 bytes at most.
 const MAX_ANSWER: usize = 512;
+/// What every message begins with.
+const HEADER: usize = 20;
 /// A datagram may get lost even on the way to oneself, when buffers are full. RFC 8489, section 6.2.1.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
+/// Asks a server of this host, which must see us as we are.
 pub(super) fn ask(address: SocketAddr, until: Instant) -> Result<(), Fault> {
+    let (seen, own) = exchange(address, address.ip(), until)?;
+    if seen == own {
+        return Ok(());
+    }
+    Err(Fault::new(format!("`{address}/udp` sees us as `{seen}`, and not as `{own}`")))
+}
+
+/// Asks a server anywhere for the address that it sees.
+pub(super) fn mapped(address: SocketAddr, until: Instant) -> Result<SocketAddr, Fault> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Ok(exchange(address, any, until)?.0)
+}
+
+/// Asks by TCP, where an answer begins and ends by its own length.
+pub(super) fn ask_by_tcp(address: SocketAddr, until: Instant) -> Result<(), Fault> {
+    let failed = |error: std::io::Error| Fault::of_io(address, "tcp", &error);
+    let stream = TcpStream::connect_timeout(&address, left(until).map_err(failed)?).map_err(failed)?;
+    let mut stream = Timed::new(stream, until);
+    let (request, id) = binding::request();
+    stream.write_all(&request).map_err(failed)?;
+    let mut answer = vec![0; HEADER];
+    stream.read_exact(&mut answer).map_err(failed)?;
+    let length = usize::from(u16::from_be_bytes([answer[2], answer[3]]));
+    let odd = || Fault::new(format!("`{address}/tcp` answers, but not as STUN"));
+    if length > MAX_ANSWER {
+        return Err(odd());
+    }
+    answer.resize(HEADER + length, 0);
+    stream.read_exact(&mut answer[HEADER..]).map_err(failed)?;
+    binding::mapped(&answer, id).map(drop).ok_or_else(odd)
+}
+
+/// The address that the server sees, and the one that we have.
+fn exchange(address: SocketAddr, from: IpAddr, until: Instant) -> Result<(SocketAddr, SocketAddr), Fault> {
     let failed = |error: std::io::Error| Fault::of_io(address, "udp", &error);
-    let socket = UdpSocket::bind((address.ip(), 0)).map_err(failed)?;
+    let socket = UdpSocket::bind((from, 0)).map_err(failed)?;
     socket.connect(address).map_err(failed)?;
     let (request, id) = binding::request();
     let mut wait = FIRST_WAIT;
@@ -28,8 +66,7 @@ pub(super) fn ask(address: SocketAddr, until: Instant) -> Result<(), Fault> {
             Ok(length) => {
                 let own = socket.local_addr().map_err(failed)?;
                 return match binding::mapped(&answer[..length], id) {
-                    Some(seen) if seen == own => Ok(()),
-                    Some(seen) => Err(Fault::new(format!("`{address}/udp` sees us as `{seen}`, and not as `{own}`"))),
+                    Some(seen) => Ok((seen, own)),
                     None => Err(Fault::new(format!("`{address}/udp` answers, but not as STUN"))),
                 };
             }

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod blockers;
 pub mod by_product;
 pub mod certificate;
+pub mod cloud;
 pub mod describe;
 mod difference;
 pub mod facts;

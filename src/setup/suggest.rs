@@ -15,6 +15,8 @@ pub struct Surroundings {
     pub local_addresses: Vec<IpAddr>,
     /// What the host calls itself.
     pub host_name: Option<String>,
+    /// Under which addresses the internet sees it, as far as that was asked and agreed on; at most one a family.
+    pub seen: Vec<IpAddr>,
 }
 
 /// What would be wanted on this host with these two answers and nothing else.
@@ -30,7 +32,8 @@ pub fn suggest_reach(existing: Option<&Wanted>, surroundings: &Surroundings) -> 
     if let Some(existing) = existing {
         return (existing.reach, Origin::Config);
     }
-    let reach = if surroundings.sources.iter().any(|address| is_public(*address)) { Reach::Ip } else { Reach::Lan };
+    let is_outward = surroundings.sources.iter().any(|address| is_public(*address)) || !surroundings.seen.is_empty();
+    let reach = if is_outward { Reach::Ip } else { Reach::Lan };
     (reach, Origin::Detected)
 }
 
@@ -53,7 +56,9 @@ pub fn suggest_host(
         Reach::Lan => source(|_| true)
             .or_else(|| Some((vec![Host::Address(*surroundings.local_addresses.first()?)], Origin::Detected)))
             .or_else(|| Some((vec![Host::Name("localhost".to_owned())], Origin::Detected))),
-        Reach::Ip => source(is_public),
+        Reach::Ip => {
+            source(is_public).or_else(|| Some((vec![Host::Address(*surroundings.seen.first()?)], Origin::Detected)))
+        }
         Reach::Domain => {
             let name =
                 surroundings.host_name.as_ref().filter(|name| name.contains('.') && !name.ends_with(".local"))?;
@@ -87,8 +92,11 @@ pub fn suggest_public_ips(
         return (Vec::new(), Origin::Default);
     }
     let mut found: Vec<IpAddr> = Vec::new();
-    for host in hosts {
-        let Host::Address(address) = host else { continue };
+    let typed = hosts.iter().filter_map(|host| match host {
+        Host::Address(address) => Some(address),
+        Host::Name(_) => None,
+    });
+    for address in typed.chain(&surroundings.seen) {
         let is_second = found.iter().any(|other| other.is_ipv4() == address.is_ipv4());
         if !address.is_loopback() && !surroundings.local_addresses.contains(address) && !is_second {
             found.push(*address);

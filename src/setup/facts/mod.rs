@@ -1,5 +1,9 @@
 //! Gathers what `init` has to know of this host. Reads, tries to bind, changes nothing.
 
+pub mod host;
+pub mod network;
+pub mod outside;
+
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,11 +14,8 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
-use super::answers::Key;
-use super::firewall::Tool;
-use super::plan::{Certificates, Existing, Facts, NameFault, Taken, TakenBy, folders};
-use super::suggest::Surroundings;
-use super::wanted::Wanted;
+use self::network::routes;
+use self::outside::{Outside, Sources, look_outside};
 use crate::certs::files::check_files;
 use crate::certs::leaf::Step;
 use crate::certs::preflight::{Objection, look};
@@ -22,6 +23,12 @@ use crate::certs::store::{Files, inspect};
 use crate::config::{CertSource, Reach, host_facts, is_public_host, load_config, load_secrets};
 use crate::error::Result;
 use crate::home::Home;
+use crate::setup::answers::Key;
+use crate::setup::cloud;
+use crate::setup::firewall::Tool;
+use crate::setup::plan::{Certificates, Existing, Facts, NameFault, Taken, TakenBy, folders};
+use crate::setup::suggest::Surroundings;
+use crate::setup::wanted::Wanted;
 use crate::sys::clock;
 use crate::sys::net::{Family, default_source, local_addresses};
 use crate::sys::ports::{Transport, holder};
@@ -37,6 +44,22 @@ pub fn surroundings() -> Surroundings {
         sources: [Family::V4, Family::V6].into_iter().filter_map(default_source).collect(),
         local_addresses: local_addresses(),
         host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
+        seen: Vec::new(),
+    }
+}
+
+/// How this host looks from outside, as far as it matters for a setup: `reach` is where callers come from, if that is
+/// known by now. Who sets a host up for its own network asks nobody.
+#[must_use]
+pub fn seen_from_outside(reach: Option<Reach>, sources: &Sources) -> Outside {
+    match reach {
+        Some(Reach::Lan) => Outside::default(),
+        Some(Reach::Ip | Reach::Domain) => look_outside(sources, &routes()),
+        // Only a machine that says itself that it is in a cloud is asked about there.
+        None => {
+            let is_in_a_cloud = cloud::look(false).provider.is_some();
+            if is_in_a_cloud { look_outside(sources, &routes()) } else { Outside::default() }
+        }
     }
 }
 
