@@ -153,6 +153,18 @@ impl Home {
         self.state_dir.join("setup")
     }
 
+    /// What another machine last saw of this host.
+    #[must_use]
+    pub fn outside_view_file(&self) -> PathBuf {
+        self.state_dir.join("outside-view.json")
+    }
+
+    /// The invitation to look at this host from another machine that waits for its report.
+    #[must_use]
+    pub fn invitation_file(&self) -> PathBuf {
+        self.state_dir.join("probe-invitation.json")
+    }
+
     /// The journal of what happened; one that was put aside lies beside it.
     #[must_use]
     pub fn events_file(&self) -> PathBuf {
@@ -176,6 +188,8 @@ mod tests {
             home.lock_file(),
             home.events_file(),
             home.setup_dir(),
+            home.outside_view_file(),
+            home.invitation_file(),
             home.guardian_socket(),
             home.notify_socket(),
             home.guardian_lock_file(),

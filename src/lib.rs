@@ -17,6 +17,7 @@
 //! | [`phone`] | the proof by a phone, `rtcctl phone` | `desk`, `report`, `verdict` | |
 //! | [`web`] | the page and the API, without sockets | | `task`, `page`, `api` |
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints`, `schedule` | `https`, `rooms`, `stun`, `turn` |
+//! | [`doctor`] | what is wrong with this host and why, on demand | `judge`, `outcome` | `gather` |
 //! | [`findings`] | what an operator should know | all of it | |
 //! | [`hooks`] | tells others of findings | `queue` | `command`, `webhook` |
 //! | [`guardian`] | keeps the daemon alive where there is no systemd | `core`, `notice`, `store` | `run` |
@@ -40,6 +41,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod doctor;
 pub mod edge;
 pub mod error;
 pub mod findings;

@@ -156,7 +156,17 @@ fn an_interrupt_while_a_question_is_shown_waits_for_no_key() {
 fn ctrl_c_at_the_question_for_the_public_address_leaves_nothing() {
     let (dir, home, turn_port) = scene();
     let web_port = free_port().to_string();
-    let flags = ["--reach", "domain", "--http-port", "off", "--turn-port", turn_port.as_str(), "--web-port", &web_port];
+    let flags = [
+        "--reach",
+        "domain",
+        "--offline",
+        "--http-port",
+        "off",
+        "--turn-port",
+        turn_port.as_str(),
+        "--web-port",
+        &web_port,
+    ];
     let mut wizard = Wizard::start(&home, &flags);
     wizard.sees("Domain name");
     wizard.types(&format!("call.example{ENTER}"));

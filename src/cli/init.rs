@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 
 use super::Frame;
+use super::asked::Asked;
 use super::invite::invite_link;
 use super::prompt::Terminal;
 use super::qr::qr_code;
@@ -113,6 +114,8 @@ pub(super) struct Args {
     /// Whether the service starts with the machine: none
     #[arg(long, value_name = "HOW")]
     boot: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 /// Runs the command.
@@ -125,7 +128,13 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     })?;
     look_back(frame, args.dry_run)?;
     let existing = facts::existing(&frame.home)?;
-    let surroundings = facts::surroundings();
+    let reach = draft.reach.or_else(|| existing.as_ref().map(|existing| existing.wanted.reach));
+    let outside = facts::seen_from_outside(reach, &args.asked.sources()?);
+    let surroundings =
+        Surroundings { seen: outside.public_addresses(), is_offline: args.asked.offline, ..facts::surroundings() };
+    for note in outside.notes() {
+        frame.say(&format!("note: {note}"));
+    }
     let mut terminal = if args.yes { None } else { Terminal::open(frame.colour, frame.lang) };
     match &mut terminal {
         Some(terminal) => {

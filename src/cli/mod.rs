@@ -1,7 +1,9 @@
 //! The words an operator types and reads; the only place that prints.
 
+mod asked;
 mod cert;
 mod config;
+mod doctor;
 mod events;
 mod explain;
 #[cfg(feature = "faults")]
@@ -16,6 +18,7 @@ mod invite;
 mod logs;
 mod phone;
 mod ports;
+mod probe;
 mod prompt;
 mod qr;
 mod reload;
@@ -80,6 +83,10 @@ enum Command {
     Logs(logs::Args),
     /// Show every change of state with its cause
     Events(events::Args),
+    /// Look what is wrong with this host, and why; exit code 0 nothing, 10 a finding, 11 something is down, 12 see outside
+    Doctor(doctor::Args),
+    /// Look at a service from another machine
+    Probe(probe::Args),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Args),
@@ -148,6 +155,8 @@ impl Command {
             Self::Top(args) => top::run(frame, &args),
             Self::Logs(args) => logs::run(frame, &args),
             Self::Events(args) => events::run(frame, &args),
+            Self::Doctor(args) => doctor::run(frame, &args),
+            Self::Probe(args) => probe::run(frame, &args),
             Self::Config(args) => config::run(frame, args),
             Self::Cert(args) => cert::run(frame, args),
             Self::Firewall(args) => firewall::run(frame, &args),

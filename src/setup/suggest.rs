@@ -17,6 +17,8 @@ pub struct Surroundings {
     pub host_name: Option<String>,
     /// Under which addresses the internet sees it, as far as that was asked and agreed on; at most one a family.
     pub seen: Vec<IpAddr>,
+    /// Nobody outside of it is to be asked.
+    pub is_offline: bool,
 }
 
 /// What would be wanted on this host with these two answers and nothing else.

@@ -13,6 +13,7 @@ pub mod marks;
 pub mod memory;
 pub mod mmsg;
 pub mod net;
+pub mod netns;
 pub mod notices;
 pub mod notify;
 pub mod ports;

@@ -56,12 +56,29 @@ fn choose(holders: impl Iterator<Item = u32>, own: u32) -> Option<u32> {
     other.or(has_own.then_some(own))
 }
 
-fn listening_inodes(transport: Transport, port: u16) -> BTreeSet<u64> {
-    let tables = match transport {
+/// Every port that a socket of this host has, whoever it belongs to.
+#[must_use]
+pub fn bound_ports(transport: Transport) -> BTreeSet<u16> {
+    let local_port = |line: &str| {
+        let (_, port) = line.split_ascii_whitespace().nth(1)?.rsplit_once(':')?;
+        u16::from_str_radix(port, 16).ok()
+    };
+    tables(transport)
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().skip(1).filter_map(local_port).collect::<Vec<_>>())
+        .collect()
+}
+
+fn tables(transport: Transport) -> [&'static str; 2] {
+    match transport {
         Transport::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
         Transport::Udp => ["/proc/net/udp", "/proc/net/udp6"],
-    };
-    tables
+    }
+}
+
+fn listening_inodes(transport: Transport, port: u16) -> BTreeSet<u64> {
+    tables(transport)
         .iter()
         .filter_map(|table| std::fs::read_to_string(table).ok())
         .flat_map(|table| table.lines().skip(1).filter_map(|line| inode_on(line, transport, port)).collect::<Vec<_>>())
@@ -130,6 +147,7 @@ mod tests {
         let me = std::process::id();
         assert_eq!(holder(Transport::Tcp, tcp.local_addr().unwrap().port()).unwrap().pid, me);
         assert_eq!(holder(Transport::Udp, udp.local_addr().unwrap().port()).unwrap().pid, me);
+        assert!(bound_ports(Transport::Udp).contains(&udp.local_addr().unwrap().port()));
     }
 
     #[test]

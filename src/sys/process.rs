@@ -34,6 +34,12 @@ pub fn open_files_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
 }
 
+/// How many files and sockets a process of this user may raise its limit to.
+#[must_use]
+pub fn open_files_hard_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard)
+}
+
 /// Says how late the kernel may wake this thread from a short sleep: 50 microseconds unless it is said.
 ///
 /// # Errors

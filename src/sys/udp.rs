@@ -43,6 +43,13 @@ pub fn offloads() -> Offloads {
     }
 }
 
+/// Whether sockets of this process may have larger buffers than the system allows everybody.
+#[must_use]
+pub fn may_force_buffers() -> bool {
+    let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) else { return false };
+    setsockopt(&socket, sockopt::RcvBufForce, &LISTENER_BUFFER).is_ok()
+}
+
 /// Opens a socket on `address` that never blocks.
 ///
 /// # Errors

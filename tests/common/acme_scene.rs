@@ -54,7 +54,8 @@ impl Scene {
     pub(crate) fn init(&self, hosts: &[&str], more: &[&str]) {
         let [web, http, turn] = [self.web, self.http, self.turn].map(|port| port.to_string());
         let (directory, root) = (self.pebble.directory(), self.pebble.root());
-        let mut args = vec!["init", "--yes", "--reach", "domain", "--cert", "acme", "--relay-ip", "127.0.0.1"];
+        let mut args =
+            vec!["init", "--yes", "--offline", "--reach", "domain", "--cert", "acme", "--relay-ip", "127.0.0.1"];
         args.extend(["--access", "open"]);
         args.extend(["--acme-directory", &directory, "--acme-ca-root", root.to_str().unwrap()]);
         args.extend(["--web-port", &web, "--http-port", &http, "--turn-port", &turn]);

@@ -107,6 +107,21 @@ pub fn look_at(
     judge(&facts, &own, issuer)
 }
 
+/// What these resolvers, and this host itself, say of a name.
+#[must_use]
+pub fn ask_about(name: &str, resolvers: &[SocketAddr]) -> NameFacts {
+    NameFacts {
+        name: name.to_owned(),
+        v4: ask(resolvers, name, Kind::A),
+        v6: ask(resolvers, name, Kind::Aaaa),
+        caa: caa(resolvers, name, false),
+        here: (name, 443)
+            .to_socket_addrs()
+            .map(|found| found.map(|address| address.ip()).collect())
+            .unwrap_or_default(),
+    }
+}
+
 /// The records of the name itself or of the nearest name above that has some. RFC 8659, section 3.
 fn caa(resolvers: &[SocketAddr], name: &str, is_star: bool) -> Option<Answer> {
     let mut at = name;

@@ -120,6 +120,13 @@ impl ServerCertVerifier for Witness {
 
 fn read_leaf(leaf: &CertificateDer<'_>) -> Option<Leaf> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    Some(Leaf { names: names_of(&certificate), not_after })
+}
+
+/// Names and addresses that a certificate is for, as text.
+pub(in crate::probe) fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternatives = certificate.subject_alternative_name().ok().flatten();
     let alternatives = alternatives.iter().flat_map(|extension| &extension.value.general_names);
     let names = alternatives.filter_map(|name| {
@@ -130,9 +137,7 @@ fn read_leaf(leaf: &CertificateDer<'_>) -> Option<Leaf> {
         let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| Ipv4Addr::from(bytes).to_string());
         v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|bytes| Ipv6Addr::from(bytes).to_string())).ok()
     });
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-    let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    Some(Leaf { names: names.collect(), not_after })
+    names.collect()
 }
 
 /// What a failed handshake means.

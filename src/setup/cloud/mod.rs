@@ -42,7 +42,8 @@ pub fn look(may_ask: bool) -> Cloud {
 /// As [`look`], on a machine with this firmware; `None`: it has none that can be read.
 #[must_use]
 pub fn look_at(dmi: Option<&Dmi>, may_ask: bool) -> Cloud {
-    const OFFLINE: &str = "nobody outside this host may be asked (`--offline`)";
+    const OFFLINE: &str =
+        "no metadata service was to be asked (`--offline`, `--no-cloud`, or callers are in the own network)";
     let Some(dmi) = dmi else {
         return if may_ask { ask_around() } else { not_asked(None, OFFLINE) };
     };

@@ -45,6 +45,7 @@ pub fn surroundings() -> Surroundings {
         local_addresses: local_addresses(),
         host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
         seen: Vec::new(),
+        is_offline: false,
     }
 }
 
@@ -114,7 +115,7 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         is_running: home.control_socket().exists(),
         answers_file: None,
         lacks_answers_folder: false,
-        names: names(wanted),
+        names: if surroundings.is_offline { Vec::new() } else { names(wanted) },
         firewalls: Tool::ALL.into_iter().filter(|tool| is_installed(tool.program())).collect(),
     })
 }

@@ -1,0 +1,50 @@
+//! The certificate on disk.
+
+use std::io::ErrorKind;
+
+use crate::certs::keeper::{AcmeFiles, load_bundle};
+use crate::certs::pair::{Labels, assemble};
+use crate::certs::{Served, Source, store};
+use crate::config::{CertSource, Config};
+use crate::doctor::evidence::{Certificate, Leaf};
+use crate::home::Home;
+use crate::sys::clock;
+use crate::sys::fs::read_to_string;
+
+pub(super) fn look(home: &Home, config: &Config) -> Certificate {
+    let now = clock::now();
+    let certificate = &config.certificate;
+    let (source, key) = match certificate.source {
+        CertSource::SelfSigned => ("self-signed", store::Files::of(home).leaf_key),
+        CertSource::Acme => ("acme", AcmeFiles::of(home).bundle()),
+        CertSource::Files => ("files", certificate.key_file.clone().unwrap_or_default()),
+    };
+    let is_hidden = matches!(std::fs::File::open(&key), Err(error) if error.kind() == ErrorKind::PermissionDenied);
+    let leaf = match certificate.source {
+        CertSource::SelfSigned => store::load(home, now).map_err(|failure| failure.to_string()),
+        CertSource::Acme => load_bundle(&AcmeFiles::of(home).bundle())
+            .and_then(|found| found.ok_or_else(|| "the authority has issued none yet".to_owned())),
+        // Names and dates have checks of their own: what is asked here is whether the pair is one.
+        CertSource::Files => read_files(config),
+    };
+    Certificate { source, leaf: leaf.map(|served| read(&served)), is_hidden }
+}
+
+fn read_files(config: &Config) -> Result<Served, String> {
+    let certificate = &config.certificate;
+    let (Some(chain), Some(key)) = (&certificate.cert_file, &certificate.key_file) else {
+        return Err("no files are named".to_owned());
+    };
+    let text = |path| read_to_string(path).map_err(|failure| failure.to_string());
+    let labels = Labels { chain: &format!("`{}`", chain.display()), key: &format!("`{}`", key.display()) };
+    assemble(&text(chain)?, &text(key)?, Source::Files, labels).map(|(_, served)| served)
+}
+
+fn read(served: &Served) -> Leaf {
+    Leaf {
+        names: served.names.clone(),
+        not_before: served.not_before,
+        not_after: served.not_after,
+        fingerprint: served.fingerprint.clone(),
+    }
+}

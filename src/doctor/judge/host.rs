@@ -1,0 +1,161 @@
+//! What this host gives the service.
+
+use super::{not_looked_at, without_config};
+use crate::control::protocol::Severity;
+use crate::doctor::check::Check;
+use crate::doctor::evidence::Evidence;
+use crate::doctor::outcome::{Outcome, Problem};
+
+/// A clock that is off by more makes certificates of short life and time-limited credentials fail for some callers.
+const OFF_BY: f64 = 30.0;
+/// And by more than this, nearly everything.
+const FAR_OFF_BY: f64 = 600.0;
+/// What the relay asks for, for a listener and for a relay socket.
+const LISTENER_BUFFER: u64 = 4 << 20;
+const RELAY_BUFFER: u64 = 512 << 10;
+/// Files besides one for each relayed caller: connections of pages, logs, listeners.
+const OTHER_FILES: u64 = 2_000;
+/// Entries that one relayed caller takes: towards the client, and towards peers.
+const ENTRIES_A_CALLER: u64 = 3;
+const LITTLE_MEMORY: u64 = 64 << 20;
+/// Mbit/s of a relayed video call, each way.
+const CALL: u64 = 3;
+/// Fewer calls than these are told.
+const FEW_CALLS: u64 = 20;
+
+pub(super) fn clock(evidence: &Evidence) -> Outcome {
+    let skew = match &evidence.clock {
+        None => return not_looked_at(),
+        Some(Err(why)) => return Outcome::Unknown(why.clone()),
+        Some(Ok(skew)) => skew,
+    };
+    let by = super::list(&skew.by);
+    let off = skew.seconds.abs();
+    if off < OFF_BY {
+        return Outcome::Fine(format!("off by {off:.1} s, by {by}"));
+    }
+    let direction = if skew.seconds > 0.0 { "ahead" } else { "behind" };
+    let severity = if off < FAR_OFF_BY { Severity::Error } else { Severity::Critical };
+    let fix = if evidence.host.as_ref().is_some_and(|host| host.kind.container.is_some()) {
+        "set the clock of the machine that this container is on"
+    } else {
+        "sudo timedatectl set-ntp true"
+    };
+    Outcome::Found(
+        Problem::of(Check::Clock, severity, format!("the clock is {off:.0} s {direction}"))
+            .seen(format!("{by}; certificates and credentials are valid by the clock"))
+            .fix(fix),
+    )
+}
+
+pub(super) fn open_files(evidence: &Evidence) -> Outcome {
+    let Some(host) = &evidence.host else { return not_looked_at() };
+    let Some(config) = evidence.good_config() else { return without_config() };
+    let limit = evidence.status().and_then(|status| status.usage.as_ref()).map_or(host.open_files, |usage| {
+        // Of the process that serves, which may have been started in another way.
+        if usage.descriptors_limit == 0 { host.open_files } else { usage.descriptors_limit }
+    });
+    let needed = u64::from(config.turn.total_quota) + OTHER_FILES;
+    if limit >= needed {
+        return Outcome::Fine(format!("{limit} may be open, {needed} are needed at most"));
+    }
+    Outcome::Found(
+        Problem::of(Check::OpenFiles, Severity::Warning, "fewer files may be open than the relay may need")
+            .seen(format!("{limit} at most, and {} relayed callers need {needed}", config.turn.total_quota))
+            .fix(format!(
+                "raise it: `ulimit -Hn {needed}` as root before the start, or `LimitNOFILE={needed}` in its unit"
+            )),
+    )
+}
+
+pub(super) fn udp_buffers(evidence: &Evidence) -> Outcome {
+    let Some(host) = &evidence.host else { return not_looked_at() };
+    let (Some(receive), Some(send)) = (host.receive_buffer, host.send_buffer) else {
+        return Outcome::Unknown("the kernel does not tell".to_owned());
+    };
+    let seen = format!("net.core.rmem_max is {receive}, net.core.wmem_max is {send}");
+    if host.may_force_buffers {
+        return Outcome::Fine(format!("{seen}; the service may go beyond"));
+    }
+    if receive >= LISTENER_BUFFER && send >= LISTENER_BUFFER {
+        return Outcome::Fine(seen);
+    }
+    let fix = format!("sudo sysctl -w net.core.rmem_max={LISTENER_BUFFER} net.core.wmem_max={LISTENER_BUFFER}");
+    // What most systems come with is enough until many callers send at the same moment.
+    let is_tiny = receive.min(send) < RELAY_BUFFER / 4;
+    let severity = if is_tiny { Severity::Warning } else { Severity::Info };
+    Outcome::Found(
+        Problem::of(Check::UdpBuffers, severity, "the relay's sockets have smaller buffers than it asks for")
+            .seen(format!("{seen}; {LISTENER_BUFFER} would hold a burst of many callers"))
+            .fix(fix),
+    )
+}
+
+pub(super) fn conntrack(evidence: &Evidence) -> Outcome {
+    let Some(host) = &evidence.host else { return not_looked_at() };
+    let Some(table) = host.conntrack else { return Outcome::Idle("connections are not tracked".to_owned()) };
+    let seen = format!("{} of {} entries are taken", table.entries, table.limit);
+    let fix = |wanted: u64| format!("sudo sysctl -w net.netfilter.nf_conntrack_max={wanted}");
+    if table.entries * 10 > table.limit * 9 {
+        return Outcome::Found(
+            Problem::of(Check::Conntrack, Severity::Error, "connection tracking is almost full, and drops what is new")
+                .seen(seen)
+                .fix(fix((table.limit * 4).max(262_144))),
+        );
+    }
+    let Some(config) = evidence.good_config() else { return without_config() };
+    let needed = u64::from(config.turn.total_quota) * ENTRIES_A_CALLER;
+    if table.limit >= needed {
+        return Outcome::Fine(seen);
+    }
+    Outcome::Found(
+        Problem::of(Check::Conntrack, Severity::Warning, "connection tracking has no room for every relayed caller")
+            .seen(format!("{seen}; {} relayed callers take about {needed}", config.turn.total_quota))
+            .fix(fix((needed * 2).max(65_536))),
+    )
+}
+
+pub(super) fn memory(evidence: &Evidence) -> Outcome {
+    let Some(host) = &evidence.host else { return not_looked_at() };
+    let Some(free) = host.memory_bytes else { return Outcome::Unknown("the system does not tell".to_owned()) };
+    let seen = format!("{} MB are available", free >> 20);
+    if free >= LITTLE_MEMORY {
+        return Outcome::Fine(seen);
+    }
+    Outcome::Found(
+        Problem::of(Check::Memory, Severity::Warning, "there is little memory left")
+            .seen(seen)
+            .fix("end what takes it (`ps aux --sort=-rss | head`), or add some"),
+    )
+}
+
+pub(super) fn container(evidence: &Evidence) -> Outcome {
+    let Some(host) = &evidence.host else { return not_looked_at() };
+    let title = &host.kind.distribution.title;
+    let Some(kind) = &host.kind.container else { return Outcome::Fine(format!("{title}, no container")) };
+    Outcome::Found(
+        Problem::of(Check::Container, Severity::Info, format!("this is a container ({kind})"))
+            .seen(format!("{title}; thousands of relay ports that are forwarded one by one are slow and fragile"))
+            .fix("give it the network of its host (`--network host`), if it has not"),
+    )
+}
+
+pub(super) fn bandwidth(evidence: &Evidence) -> Outcome {
+    let Some(host) = &evidence.host else { return not_looked_at() };
+    let Some((interface, speed)) = &host.link else { return Outcome::Idle("no way leads out of this host".to_owned()) };
+    let Some(speed) = speed else {
+        return Outcome::Unknown(format!(
+            "the driver of {interface} does not tell its speed, as in most virtual machines"
+        ));
+    };
+    let calls = speed / (2 * CALL);
+    let seen = format!("{interface} has {speed} Mbit/s, which is enough for about {calls} relayed video calls");
+    if calls >= FEW_CALLS {
+        return Outcome::Fine(seen);
+    }
+    Outcome::Found(
+        Problem::of(Check::Bandwidth, Severity::Info, "the network interface is slow")
+            .seen(seen)
+            .fix(format!("look why: `ethtool {interface}` shows what was negotiated")),
+    )
+}
