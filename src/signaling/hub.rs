@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::counters::{Counters, End, Limit};
+use super::ebb::Ebb;
 use super::limits::{Addresses, Bucket, Passage};
 use super::message::{Auth, room};
 use super::outbox::Outbox;
@@ -27,7 +28,7 @@ use super::rooms::{Joined, Rooms, SocketId, Told};
 use super::task::LiveConfig;
 use crate::access::{Gate, Refusal, Shown, User};
 use crate::supervisor::handover::{Hangup, OwnRequest};
-use crate::sys::clock;
+use crate::sys::{clock, memory};
 use crate::turn::ice::LiveIce;
 
 /// Rooms that probes may have at a time; they use one, and the one before may not have ended yet.
@@ -91,6 +92,7 @@ struct Crowd {
     count: usize,
     turned_away: usize,
     deadlines: BTreeSet<(Instant, SocketId)>,
+    ebb: Ebb,
 }
 
 /// Everything that sockets share.
@@ -182,6 +184,11 @@ impl Hub {
         let due: Vec<Peer> = {
             let mut crowd = self.crowd();
             crowd.addresses.tidy(now);
+            let count = crowd.count;
+            if crowd.ebb.is_due(count) {
+                // It looks through all that is free, which takes a while.
+                tokio::task::spawn_blocking(memory::give_back);
+            }
             let later = crowd.deadlines.split_off(&(now, SocketId::new()));
             let due = std::mem::replace(&mut crowd.deadlines, later);
             due.iter().filter_map(|(_, id)| crowd.peers.get(id).cloned()).collect()

@@ -7,6 +7,7 @@
 //! | `packet`, `message` | Socket.IO packets and what they say, read without recursion |
 //! | `rooms`, `limits` | who is where; who may have how much |
 //! | `outbox`, `counters` | bytes that wait for a receiver; what was counted |
+//! | `ebb` | when memory goes back to the system |
 //!
 //! # Order
 //! What one socket sends to a room arrives in the order in which it was sent, whatever the transport: Engine.IO (the
@@ -18,6 +19,7 @@
 //! task of its own, so that messages overtake each other, and bounds the queue to a slow receiver by packets, not bytes.
 
 mod counters;
+mod ebb;
 mod hub;
 mod limits;
 mod message;

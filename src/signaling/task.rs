@@ -13,6 +13,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
 };
 use http::{HeaderMap, Method, Response, StatusCode};
+use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 use super::Counters;
@@ -34,7 +35,7 @@ const WORDS_UP_TO: usize = 16 * 1024;
 /// Packets that may wait for a client. What may wait is bounded by bytes; no number of packets has so few.
 const MAX_WAITING: usize = 1 << 20;
 /// Bytes of a WebSocket that are read at a time. Most messages are shorter.
-const READ_AT_A_TIME: usize = 2048;
+const READ_AT_A_TIME: usize = 1024;
 /// The longest the loop rests: places that are kept end by the second.
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// How long sockets may take to hear that the task stops.
@@ -149,7 +150,7 @@ impl Service for Signaling {
 }
 
 /// The session that a request belongs to; `None`: it begins one.
-fn session_of(request: &http::Request<hyper::body::Incoming>) -> Option<String> {
+fn session_of(request: &http::Request<Incoming>) -> Option<String> {
     let pairs = request.uri().query()?.split('&');
     pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == "sid").map(|(_, id)| id.to_owned())
 }
@@ -160,6 +161,7 @@ async fn answer(service: EngineIoService<Hub>, hub: Arc<Hub>, job: HttpJob) {
     let session = session_of(&request);
     let hangup = request.extensions().get::<Hangup>().cloned();
     request.extensions_mut().insert(From(client.ip()));
+    detach(&mut request);
     let response = if request.method() == Method::OPTIONS {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -180,6 +182,19 @@ async fn answer(service: EngineIoService<Hub>, hub: Arc<Hub>, job: HttpJob) {
     }
     // The client may have gone in the meantime.
     let _ = reply.send(allow(response, origin));
+}
+
+/// Copies what the head of a request says. The library keeps it as long as a socket lives, and as it comes it is a part
+/// of the buffer that the connection was read into: sixteen kilobytes for each socket.
+fn detach(request: &mut http::Request<Incoming>) {
+    for value in request.headers_mut().values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
+    if let Ok(copy) = request.uri().to_string().parse() {
+        *request.uri_mut() = copy;
+    }
 }
 
 /// Turns a client away for which not even a session is made. The words are in the form of Engine.IO's own errors.
