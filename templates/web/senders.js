@@ -9,16 +9,15 @@ export function offerTrack(peer, kind, media) {
 
 /** Sends the tracks that there are now, without a new negotiation where one is not needed. */
 export function sendTracks(peer, media) {
-  // Before the first description, an offer has its places and an answer takes those of the other.
-  if (!peer?.remoteDescription) {
+  if (!peer) {
     return;
   }
   for (const kind of ["audio", "video"]) {
     const track = media[kind];
     const transceiver = transceiverOf(peer, kind);
     if (!transceiver) {
-      // Some old pages offer one kind only.
-      if (track) {
+      // Before the first description, an answer takes the places of the other. Some old pages offer one kind only.
+      if (track && peer.remoteDescription) {
         offerTrack(peer, kind, media);
       }
       continue;
