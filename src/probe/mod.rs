@@ -48,7 +48,7 @@ pub fn stun(address: SocketAddr, until: Instant) -> Result<(), Fault> {
 /// Asks a STUN server anywhere for the address that it sees packets of this host come from.
 ///
 /// # Errors
-/// As [`stun`].
+/// As [`stun()`].
 pub fn mapped(address: SocketAddr, until: Instant) -> Result<SocketAddr, Fault> {
     stun::mapped(address, until)
 }
@@ -56,7 +56,7 @@ pub fn mapped(address: SocketAddr, until: Instant) -> Result<SocketAddr, Fault> 
 /// Asks a STUN server by TCP for the address that it sees.
 ///
 /// # Errors
-/// As [`stun`].
+/// As [`stun()`].
 pub fn stun_by_tcp(address: SocketAddr, until: Instant) -> Result<(), Fault> {
     stun::ask_by_tcp(address, until)
 }

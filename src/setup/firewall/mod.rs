@@ -1,7 +1,7 @@
 //! The host's own firewall: what filters is looked at, what has to be done is decided and shown as commands, then done.
 //!
 //! Every layer that filters must let a caller through, so each has a plan of its own: [`firewalld`] and [`ufw`] by their
-//! own tools, [`nftables`] and [`iptables`] by a rule in the chain that decides, which [`walk`] finds. Rules of ours are
+//! own tools, [`nftables`] and [`iptables`] by a rule in the chain that decides, which `walk` finds. Rules of ours are
 //! known by their name ([`tag`]), so that a second run finds nothing to do, a run that was killed is completed by the
 //! next, and everything of ours goes by a plan that needs nothing. Nothing is ever flushed, restarted, enabled or
 //! forbidden: the only change is that more is let in, or that less of ours is.
