@@ -84,19 +84,21 @@ mod tests {
 
     #[test]
     fn a_thread_is_described_and_given_the_lowest_priority_without_the_others() {
-        let lowered = std::thread::Builder::new().name("lowered (a)".to_owned()).spawn(|| {
-            lower_priority(own()).unwrap();
+        let nice = || {
             let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", own())).unwrap();
-            let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().to_owned();
-            (describe(own()).unwrap(), nice, count())
+            stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().to_owned()
+        };
+        let before = nice();
+        let lowered = std::thread::Builder::new().name("lowered (a)".to_owned()).spawn(move || {
+            lower_priority(own()).unwrap();
+            (describe(own()).unwrap(), nice(), count())
         });
-        let (told, nice, threads) = lowered.unwrap().join().unwrap();
+        let (told, lowest, threads) = lowered.unwrap().join().unwrap();
         assert!(told.starts_with("lowered (a) (thread ") && told.contains("): R, "), "{told}");
-        assert_eq!(nice, "19");
+        assert_eq!(lowest, "19");
         assert!(threads >= 2);
         assert_eq!(describe(i32::MAX), None);
         assert!(lower_priority(i32::MAX).is_err());
-        let own = fs::read_to_string(format!("/proc/self/task/{}/stat", own())).unwrap();
-        assert_eq!(own.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap(), "0");
+        assert_eq!(nice(), before);
     }
 }
