@@ -222,7 +222,7 @@ fn a_hand_edited_configuration_is_kept_and_changes_are_shown() {
     assert_eq!(told(&mut scene.init(&flags)).2, 0);
     let edited = scene
         .read("config.yaml")
-        .replace("#user_quota: 12", "user_quota: 3   # few")
+        .replace("#user_quota: 32", "user_quota: 3   # few")
         .replace("hosts: [\"a.example\"]", "hosts:\n  - a.example # ours\n");
     let file = data("config.yaml", &edited);
     std::fs::copy(file.path(), scene.home.join("config.yaml")).unwrap();

@@ -222,7 +222,7 @@ fn a_bad_configuration_is_refused_with_every_complaint_and_nothing_is_changed() 
     assert!(told.contains("turn.user_quota: must be") && told.contains("colour: unknown key"), "{told}");
     let pending = status(&service)["pending"].clone();
     assert_eq!(pending["complaints"].as_array().unwrap().len(), 3, "{pending}");
-    assert_eq!(status(&service)["turn"]["limits"]["user_allocations"], 12);
+    assert_eq!(status(&service)["turn"]["limits"]["user_allocations"], 32);
     // A port of somebody else, together with something that could have been applied.
     std::fs::write(service.home().join("config.yaml"), &good).unwrap();
     let taken = TcpListener::bind(("0.0.0.0", 0)).unwrap();
@@ -232,7 +232,7 @@ fn a_bad_configuration_is_refused_with_every_complaint_and_nothing_is_changed() 
     assert!(told.contains(&format!("cannot bind `0.0.0.0:{port}/tcp` for web")), "{told}");
     assert!(told.contains("nothing was changed"), "{told}");
     let now = status(&service);
-    assert_eq!(now["turn"]["limits"]["user_allocations"], 12, "all of it or nothing");
+    assert_eq!(now["turn"]["limits"]["user_allocations"], 32, "all of it or nothing");
     assert_eq!(now["urls"]["ice"][0], format!("stun:localhost:{}", service.turn_port));
     assert!(TcpStream::connect(("127.0.0.1", service.web_port)).is_ok());
     media.talk();
