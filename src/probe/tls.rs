@@ -1,24 +1,47 @@
-//! TLS to a server that must present one certificate and no other.
+//! TLS to a server whose certificate nobody vouches for: it must be a certain one, or is only looked at.
 
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
 
+use super::leaf::fingerprint_of;
 use super::{Fault, Secured};
 use crate::sys::timed::Timed;
 
 /// A stream over TLS that ends at its deadline.
 pub(super) type Stream = StreamOwned<ClientConnection, Timed>;
 
-/// Connects and finishes the handshake.
+/// Which certificates are taken, whoever signed them.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    /// The one with this SHA-256: it is known, so nobody has to vouch for it.
+    One(String),
+    /// Whatever is presented: nothing that is said to such a server, or by it, may be believed.
+    AnyDangerous,
+}
+
+/// Connects and finishes the handshake with a server that must present one certificate and no other.
 pub(super) fn connect(at: Secured<'_>) -> Result<Stream, Fault> {
     let Secured { address, name, fingerprint, marks, until } = at;
-    let failed = |error: std::io::Error| Fault::of_io(address, "tcp", &error);
-    let config = config(fingerprint).map_err(|error| Fault::new(format!("cannot configure a TLS client: {error}")))?;
+    shake_hands(Accepted::One(fingerprint.to_owned()), address, name, until, || marks.connect(address, until))
+}
+
+/// Finishes the handshake on what `connect` gives; every handshake is a whole one.
+pub(super) fn shake_hands(
+    accepted: Accepted,
+    address: SocketAddr,
+    name: Option<&str>,
+    until: Instant,
+    connect: impl FnOnce() -> io::Result<TcpStream>,
+) -> Result<Stream, Fault> {
+    let failed = |error: io::Error| Fault::of_io(address, "tcp", &error);
+    let config = config(accepted).map_err(|error| Fault::new(format!("cannot configure a TLS client: {error}")))?;
     let name = match name {
         Some(name) => ServerName::try_from(name.to_owned())
             .map_err(|error| Fault::new(format!("`{name}` cannot be said in a handshake: {error}")))?,
@@ -27,7 +50,7 @@ pub(super) fn connect(at: Secured<'_>) -> Result<Stream, Fault> {
     };
     let mut tls = ClientConnection::new(config, name)
         .map_err(|error| Fault::new(format!("cannot make a TLS client: {error}")))?;
-    let mut tcp = Timed::new(marks.connect(address, until).map_err(failed)?, until);
+    let mut tcp = Timed::new(connect().map_err(failed)?, until);
     while tls.is_handshaking() {
         match tls.complete_io(&mut tcp) {
             Ok((0, 0)) => return Err(Fault::new(format!("`{address}/tcp` closed the connection in the handshake"))),
@@ -38,10 +61,9 @@ pub(super) fn connect(at: Secured<'_>) -> Result<Stream, Fault> {
     Ok(StreamOwned::new(tls, tcp))
 }
 
-/// Takes one certificate only; every handshake is a whole one.
-pub(super) fn config(fingerprint: &str) -> Result<Arc<ClientConfig>, Error> {
+fn config(accepted: Accepted) -> Result<Arc<ClientConfig>, Error> {
     let crypto = Arc::new(provider::default_provider());
-    let verifier = OneLeaf { fingerprint: fingerprint.to_owned(), crypto: Arc::clone(&crypto) };
+    let verifier = Unvouched { accepted, crypto: Arc::clone(&crypto) };
     let mut config = ClientConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -51,14 +73,13 @@ pub(super) fn config(fingerprint: &str) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// Takes the one certificate with this SHA-256, whoever signed it: it is known, so nobody has to vouch for it.
 #[derive(Debug)]
-struct OneLeaf {
-    fingerprint: String,
+struct Unvouched {
+    accepted: Accepted,
     crypto: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for OneLeaf {
+impl ServerCertVerifier for Unvouched {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -67,8 +88,9 @@ impl ServerCertVerifier for OneLeaf {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let seen: String = digest(&SHA256, leaf).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        if seen == self.fingerprint {
+        let Accepted::One(fingerprint) = &self.accepted else { return Ok(ServerCertVerified::assertion()) };
+        let seen = fingerprint_of(leaf);
+        if seen == *fingerprint {
             return Ok(ServerCertVerified::assertion());
         }
         Err(Error::General(format!("another certificate is served than the current one: its SHA-256 is {seen}")))

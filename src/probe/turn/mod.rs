@@ -23,7 +23,6 @@ pub use deep::{Denial, OwnRelay, refuses_logins, refuses_peers, relays};
 pub use message::Login;
 pub use report::{Report, Status, Step, StepName, Traffic};
 pub use trust::Trust;
-pub(super) use trust::names_of;
 pub use url::{BadUrl, Carrier, IceUrl, Service};
 
 use self::report::{Advice, Found};

@@ -1,9 +1,7 @@
 //! TLS as a browser does it: the chain is verified against the authorities of this host, and what it was is told.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,23 +10,16 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::hints::{TlsProblem, Trouble};
 use super::wire::broken;
+use crate::probe::PresentedLeaf;
 use crate::sys::roots;
 
 /// Whom to believe.
 #[derive(Debug, Clone)]
 pub struct Trust {
     roots: Arc<RootCertStore>,
-}
-
-/// What a certificate says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Leaf {
-    pub(super) names: Vec<String>,
-    pub(super) not_after: SystemTime,
 }
 
 impl Trust {
@@ -73,11 +64,11 @@ pub(super) fn connection(config: Arc<ClientConfig>, host: &str) -> Result<Client
 #[derive(Debug)]
 pub(super) struct Witness {
     inner: Arc<WebPkiServerVerifier>,
-    seen: Mutex<Option<Leaf>>,
+    seen: Mutex<Option<PresentedLeaf>>,
 }
 
 impl Witness {
-    pub(super) fn leaf(&self) -> Option<Leaf> {
+    pub(super) fn leaf(&self) -> Option<PresentedLeaf> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -91,7 +82,7 @@ impl ServerCertVerifier for Witness {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = read_leaf(leaf);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = PresentedLeaf::read(leaf);
         self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now)
     }
 
@@ -116,28 +107,6 @@ impl ServerCertVerifier for Witness {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
     }
-}
-
-fn read_leaf(leaf: &CertificateDer<'_>) -> Option<Leaf> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-    let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    Some(Leaf { names: names_of(&certificate), not_after })
-}
-
-/// Names and addresses that a certificate is for, as text.
-pub(in crate::probe) fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let alternatives = certificate.subject_alternative_name().ok().flatten();
-    let alternatives = alternatives.iter().flat_map(|extension| &extension.value.general_names);
-    let names = alternatives.filter_map(|name| {
-        if let GeneralName::DNSName(name) = name {
-            return Some((*name).to_owned());
-        }
-        let GeneralName::IPAddress(bytes) = name else { return None };
-        let v4 = <[u8; 4]>::try_from(*bytes).map(|bytes| Ipv4Addr::from(bytes).to_string());
-        v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|bytes| Ipv6Addr::from(bytes).to_string())).ok()
-    });
-    names.collect()
 }
 
 /// What a failed handshake means.

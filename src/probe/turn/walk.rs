@@ -10,10 +10,11 @@ use super::hints::{Scene, Trouble, explain, loss, unreachable_relay};
 use super::message::{Ask, CHANNEL};
 use super::report::{Advice, Found, Report, Step, StepName, Traffic};
 use super::traffic::exchange;
-use super::trust::{Leaf, Witness};
+use super::trust::Witness;
 use super::url::{Carrier, Service};
 use super::wire::Wire;
 use super::{Attempt, Event};
+use crate::probe::PresentedLeaf;
 use crate::sys::clock;
 
 /// What a test's allocation would be kept for if it were not ended.
@@ -229,7 +230,7 @@ fn with_leaf(trouble: Trouble, witness: &Arc<Witness>) -> Trouble {
     }
 }
 
-fn certificate(version: &str, leaf: Option<Leaf>) -> Found {
+fn certificate(version: &str, leaf: Option<PresentedLeaf>) -> Found {
     let Some(leaf) = leaf else { return Found::Fine(version.to_owned()) };
     let (lasts, ends_soon) = lasts(&leaf);
     let told = format!("{version}, certificate for {}, {lasts}", names(&leaf));
@@ -246,7 +247,7 @@ fn certificate(version: &str, leaf: Option<Leaf>) -> Found {
     }
 }
 
-fn names(leaf: &Leaf) -> String {
+fn names(leaf: &PresentedLeaf) -> String {
     let told: Vec<String> = leaf.names.iter().take(MAX_NAMES).map(|name| name.escape_debug().to_string()).collect();
     match leaf.names.len().saturating_sub(MAX_NAMES) {
         0 if told.is_empty() => "no name".to_owned(),
@@ -255,7 +256,7 @@ fn names(leaf: &Leaf) -> String {
     }
 }
 
-fn lasts(leaf: &Leaf) -> (String, bool) {
+fn lasts(leaf: &PresentedLeaf) -> (String, bool) {
     match leaf.not_after.duration_since(clock::now().wall) {
         Ok(left) => (format!("valid for {} days", left.as_secs() / SECONDS_A_DAY), left < ENDS_SOON),
         Err(past) => (format!("expired {} days ago", past.duration().as_secs() / SECONDS_A_DAY), true),
