@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use super::counters::Class;
 use super::held::Held;
 use crate::supervisor::instance::Pulse;
 use crate::sys::clock;
+use crate::sys::net::site;
 
 /// Connections at a time; each is a descriptor and some ten kilobytes. All sockets of signaling fit in twice over.
 const MAX_CONNECTIONS: usize = 10_240;
@@ -89,17 +90,6 @@ impl Drop for Place {
             }
         }
         self.caps.total.fetch_sub(1, Relaxed);
-    }
-}
-
-/// What counts as one client: an address, or the /64 that an IPv6 subscriber has for himself.
-fn site(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Decides how much one socket, and one address, may have: buckets, sockets of an address, joins of an address.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::sys::net::site;
 
 /// Seconds of a rate that may be used at once.
 const BURST: f64 = 4.0;
@@ -99,17 +101,6 @@ impl Addresses {
     /// Forgets the buckets that are as good as new.
     pub(super) fn tidy(&mut self, now: Instant) {
         self.joins_by_site.retain(|_, bucket| !bucket.is_full(now));
-    }
-}
-
-/// What counts as one client: an address, or the /64 that an IPv6 subscriber has for himself.
-fn site(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
     }
 }
 
