@@ -121,20 +121,8 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::Home;
     use crate::supervisor::board::State;
     use crate::supervisor::events::EventKind;
-
-    fn frame(json: bool) -> Frame {
-        Frame {
-            home: Home::under(Path::new("/srv/box")),
-            json,
-            quiet: false,
-            verbose: 0,
-            colour: false,
-            lang: crate::words::Lang::En,
-        }
-    }
 
     fn event(cause: &str) -> Event {
         let at = "2026-11-25T19:00:00Z".to_owned();
@@ -144,7 +132,7 @@ mod tests {
     #[test]
     fn an_event_is_a_line_and_its_capsule_can_be_read_below_it() {
         assert_eq!(
-            shown(&event("it broke"), &frame(false)),
+            shown(&event("it broke"), &Frame::of_test(false)),
             "2026-11-25T19:00:00Z      web        state     ready -> backoff  it broke"
         );
         let capsule = Capsule {
@@ -169,8 +157,8 @@ mod tests {
     way       rtcctl::web::api::ice
               rtcctl::web::task::answer
     log       INFO \\u{1b}[2Jlistening";
-        assert_eq!(shown(&panic, &frame(false)), wanted);
-        let document: serde_json::Value = serde_json::from_str(&shown(&panic, &frame(true))).unwrap();
+        assert_eq!(shown(&panic, &Frame::of_test(false)), wanted);
+        let document: serde_json::Value = serde_json::from_str(&shown(&panic, &Frame::of_test(true))).unwrap();
         assert_eq!((&document["schema_version"], &document["task"]), (&json!(1), &json!("web")));
         assert_eq!(document["capsule"]["place"], "src/web/api.rs:7:5");
     }

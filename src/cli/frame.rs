@@ -61,6 +61,13 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// In English and without colours, of a home that is not there.
+    #[cfg(test)]
+    pub(super) fn of_test(json: bool) -> Self {
+        let home = Home::under(std::path::Path::new("/srv/box"));
+        Self { home, json, quiet: false, verbose: 0, colour: false, lang: Lang::En }
+    }
+
     /// Settles what the flags and the environment ask for.
     ///
     /// # Errors

@@ -138,21 +138,7 @@ fn shown(record: &Record, frame: &Frame) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::home::Home;
-
-    fn frame(json: bool) -> Frame {
-        Frame {
-            home: Home::under(Path::new("/srv/box")),
-            json,
-            quiet: false,
-            verbose: 0,
-            colour: false,
-            lang: crate::words::Lang::En,
-        }
-    }
 
     const LINES: [&str; 4] = [
         "2026-11-25T19:00:00Z  INFO web: listening port=443",
@@ -163,7 +149,7 @@ mod tests {
 
     fn passed(filter: Filter, json: bool) -> Vec<String> {
         let mut sieve = Sieve { filter, shows_rest: false };
-        LINES.iter().filter_map(|line| sieve.pass(line, &frame(json))).collect()
+        LINES.iter().filter_map(|line| sieve.pass(line, &Frame::of_test(json))).collect()
     }
 
     fn all() -> Filter {
