@@ -8,6 +8,8 @@ mod common;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/datagrams.rs"]
 mod datagrams;
+#[path = "common/footprint.rs"]
+mod footprint;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/service.rs"]
 mod service;
@@ -37,6 +39,7 @@ use rtcctl::sys::clock;
 use rustls::{ClientConnection, StreamOwned};
 
 use datagrams::Datagrams;
+use footprint::Footprint;
 use service::Service;
 use socket_io::Socket;
 use stream_client::{StreamClient, connect, connect_tls};
@@ -437,37 +440,11 @@ fn a_hundred_restarts_of_web_in_a_live_call_refuse_nobody_and_interrupt_nothing(
     assert!(count(&asked) >= 100 && count(&messages) >= 100 && count(&packets) >= 100);
 }
 
-/// What a process has of the kernel.
-#[derive(Debug, Clone, Copy)]
-struct Footprint {
-    descriptors: usize,
-    threads: usize,
-    resident_kib: u64,
-}
-
-impl Footprint {
-    fn of(pid: u32) -> Self {
-        let count = |name: &str| std::fs::read_dir(format!("/proc/{pid}/{name}")).unwrap().count();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        // What is mapped of files is not the process's own.
-        let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        let resident_kib = resident.split_whitespace().next().unwrap().parse().unwrap();
-        Self { descriptors: count("fd"), threads: count("task"), resident_kib }
-    }
-
-    /// Once what is on its way out has gone.
-    fn settled(pid: u32, wanted: Option<Self>) -> Self {
-        let end = now() + Duration::from_secs(20);
-        loop {
-            let found = Self::of(pid);
-            let is_back =
-                wanted.is_none_or(|wanted| found.descriptors <= wanted.descriptors && found.threads <= wanted.threads);
-            if is_back || now() > end {
-                return found;
-            }
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-    }
+/// Once what is on its way out has gone.
+fn settled(pid: u32, wanted: Option<Footprint>) -> Footprint {
+    Footprint::once(pid, Duration::from_secs(20), |found| {
+        wanted.is_none_or(|wanted| found.descriptors <= wanted.descriptors && found.threads <= wanted.threads)
+    })
 }
 
 fn restarts() -> u64 {
@@ -483,7 +460,7 @@ fn after_many_restarts_descriptors_threads_and_memory_are_what_they_were() {
         for _ in 0..20 {
             scene.restart(name);
         }
-        let before = Footprint::settled(pid, None);
+        let before = settled(pid, None);
         let begin = now();
         for round in 0..restarts() {
             if round % (restarts() / 10).max(1) == 0 {
@@ -495,11 +472,11 @@ fn after_many_restarts_descriptors_threads_and_memory_are_what_they_were() {
             scene.restart(name);
         }
         let took = now() - begin;
-        let after = Footprint::settled(pid, Some(before));
+        let after = settled(pid, Some(before));
         println!("{name}: {} restarts in {took:?}: {before:?} became {after:?}", restarts());
         assert!(after.descriptors <= before.descriptors, "{name}: {before:?} became {after:?}");
         assert!(after.threads <= before.threads, "{name}: {before:?} became {after:?}");
-        assert!(after.resident_kib <= before.resident_kib + 4096, "{name}: {before:?} became {after:?}");
+        assert!(after.memory_kib <= before.memory_kib + 4096, "{name}: {before:?} became {after:?}");
     }
     let panics: Vec<_> = scene.events().into_iter().filter(|event| event.capsule.is_some()).collect();
     assert!(panics.is_empty(), "{panics:?}");

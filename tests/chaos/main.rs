@@ -20,6 +20,8 @@ mod common;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "../common/datagrams.rs"]
 mod datagrams;
+#[path = "../common/footprint.rs"]
+mod footprint;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "../common/service.rs"]
 mod service;
@@ -30,10 +32,10 @@ mod stream_client;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{has_program, npm_ci, skip};
+use footprint::Footprint;
 use inject::{Victim, pass, until};
 use machine::Machine;
 use nix::sched::{CloneFlags, unshare};
@@ -201,9 +203,9 @@ fn storm(size: &Size) {
     let findings: Vec<&Finding> = status.findings.iter().filter(is_left).collect();
     assert!(status.state == State::Ready && findings.is_empty(), "{:?}: {findings:#?}", status.state);
     let is_back = |what: &str, pid: u32, before: Footprint| {
-        let after = Footprint::settled(pid, before);
+        let after = Footprint::once(pid, Duration::from_secs(60), |found| is_within(found, before));
         println!("{what}: {before:?} became {after:?}");
-        assert!(after.is_within(before), "{what}: {before:?} became {after:?}");
+        assert!(is_within(after, before), "{what}: {before:?} became {after:?}");
     };
     for channel in &wanted {
         until("everybody is served again", || signs.is_served_since(*channel, now() - QUIET).then_some(()));
@@ -248,39 +250,9 @@ fn run(line: &str) {
     assert!(Command::new(program).args(arguments.split(' ')).status().unwrap().success(), "{line}");
 }
 
-/// What a process has of the kernel.
-#[derive(Debug, Clone, Copy)]
-struct Footprint {
-    descriptors: usize,
-    threads: usize,
-    memory_kib: u64,
-}
-
-impl Footprint {
-    fn of(pid: u32) -> Self {
-        let count = |name: &str| std::fs::read_dir(format!("/proc/{pid}/{name}")).unwrap().count();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        let memory_kib = memory.split_whitespace().next().unwrap().parse().unwrap();
-        Self { descriptors: count("fd"), threads: count("task"), memory_kib }
-    }
-
-    /// Those who watch have a connection more or less from moment to moment.
-    fn is_within(self, before: Self) -> bool {
-        self.descriptors <= before.descriptors + 4
-            && self.threads <= before.threads + 1
-            && self.memory_kib <= before.memory_kib + MEMORY_KIB
-    }
-
-    /// Once what is on its way out has gone.
-    fn settled(pid: u32, before: Self) -> Self {
-        let end = now() + Duration::from_secs(60);
-        loop {
-            let found = Self::of(pid);
-            if found.is_within(before) || now() > end {
-                return found;
-            }
-            thread::park_timeout(Duration::from_millis(100));
-        }
-    }
+/// Those who watch have a connection more or less from moment to moment.
+fn is_within(found: Footprint, before: Footprint) -> bool {
+    found.descriptors <= before.descriptors + 4
+        && found.threads <= before.threads + 1
+        && found.memory_kib <= before.memory_kib + MEMORY_KIB
 }
