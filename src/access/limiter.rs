@@ -1,8 +1,10 @@
 //! How often each network may do something, in bounded memory.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::sys::net::site;
 
 /// Networks that are told apart at a time. More than that share one allowance until others have filled up again.
 const MAX_NETWORKS: usize = 8192;
@@ -17,10 +19,8 @@ impl Network {
     pub(super) fn of(client: IpAddr) -> Self {
         match client.to_canonical() {
             // Those of a LAN share their first 64 bits, and are different people.
-            IpAddr::V6(v6) if !v6.is_unique_local() && !v6.is_unicast_link_local() && !v6.is_loopback() => {
-                Self(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)))
-            }
-            address @ (IpAddr::V4(_) | IpAddr::V6(_)) => Self(address),
+            IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback() => Self(v6.into()),
+            address @ (IpAddr::V4(_) | IpAddr::V6(_)) => Self(site(address)),
         }
     }
 
