@@ -90,7 +90,24 @@ export class Person {
 
   /** Waits until the page is in a state. */
   async becomes(state) {
-    await this.page.waitForFunction((state) => document.documentElement.dataset.state === state, state);
+    try {
+      // By time, not by frame: a page that is not shown draws none.
+      await this.page.waitForFunction((state) => document.documentElement.dataset.state === state, state, { polling: 50 });
+    } catch (error) {
+      throw new Error(`not ${state}, but ${JSON.stringify(await this.tells())}; complaints: ${this.complaints}`, { cause: error });
+    }
+  }
+
+  /** What the page knows of its state, for who looks for the reason of a failure. */
+  async tells() {
+    return this.page.evaluate(() => ({
+      page: location.search,
+      state: document.documentElement.dataset.state,
+      notice: document.getElementById("notice")?.textContent,
+      ice: globalThis.rtcctl?.peer?.iceConnectionState,
+      age: Math.round(performance.now()),
+      last: globalThis.rtcctl?.journal?.events.slice(-25).map(({ at, way, name, detail }) => `${at} ${way} ${name} ${detail.slice(0, 60)}`),
+    })).catch(String);
   }
 
   /** Waits until so many frames were decoded, and gives what is known about the call. */

@@ -69,10 +69,12 @@ async function watch(couple, channels) {
 
 try {
   const couple = await pair("chaos");
+  const everybody = [...couple];
   await Promise.all(couple.map((one) => one.sees(10)));
   const watching = [watch(couple, { moving: "call", quiet: "call-room" })];
   if (process.env.RELAYED) {
     const tabs = await Promise.all(couple.map(tab));
+    everybody.push(...tabs);
     for (const one of tabs) {
       await one.join("chaos by relay", { relay: true });
     }
@@ -82,15 +84,8 @@ try {
   }
   const ended = new Promise((done) => process.stdin.resume().on("end", done));
   await Promise.race([ended, ...watching]);
-  for (const page of people.flatMap((one) => one.context.pages())) {
-    const told = await page.evaluate(() => ({
-      page: location.search,
-      state: document.documentElement.dataset.state,
-      notice: document.getElementById("notice")?.textContent,
-      ice: globalThis.rtcctl?.peer?.iceConnectionState,
-      last: globalThis.rtcctl?.journal?.events.slice(-25).map(({ name, side, value }) => `${side ?? ""} ${name} ${String(value ?? "").slice(0, 60)}`),
-    })).catch(String);
-    console.log(`page ${JSON.stringify(told)}`);
+  for (const person of everybody) {
+    console.log(`page ${JSON.stringify(await person.tells())}`);
   }
 } catch (error) {
   console.error(`failed: ${error.stack}`);
