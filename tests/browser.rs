@@ -284,6 +284,15 @@ fn a_call_outlives_a_change_of_address_within_five_seconds() {
 }
 
 #[test]
+fn a_call_behind_symmetric_nats_outlives_a_change_of_address_within_five_seconds() {
+    if is_possible() {
+        let world = World::new("ro", SERVER);
+        world.put_behind_routers(Nat::Symmetric, "accept");
+        world.play("roams");
+    }
+}
+
+#[test]
 fn a_relayed_call_is_back_within_five_seconds_after_a_restart_of_turn_and_can_be_forced_elsewhere() {
     play("ways");
 }

@@ -2,7 +2,8 @@
 //
 // The one who was in the room first makes the offer, as old pages expect. Later offers may come from both sides; the
 // newcomer gives way ("polite" in the pattern of perfect negotiation). Messages are those of old pages:
-// {type: "offer"|"answer", sdp} and {type: "candidate", label, id, candidate}; what is added, they ignore.
+// {type: "offer"|"answer", sdp} and {type: "candidate", label, id, candidate}; what is added, they ignore. An offer has
+// a number, and its answer the same: where several are on the way, an answer counts for none but its own.
 //
 // States: joining, waiting, connecting, connected, left, and the keys of what ended it (full, kicked, keyMissing, ..).
 // Events: state, problem (a key of the strings), track, chat, description, status (of the other).
@@ -37,6 +38,7 @@ export class Call extends EventTarget {
   #isPolite = false;
   #makesOffer = false;
   #ignoresOffer = false;
+  #offers = 0;
   #early = [];
   #timer = null;
   #watch = null;
@@ -203,12 +205,13 @@ export class Call extends EventTarget {
       case "offer":
         return this.#hearOffer(data);
       case "answer":
-        // One that nobody waits for any more belongs to an offer that was taken back.
-        if (this.peer?.signalingState !== "have-local-offer") {
+        // One that nobody waits for any more belongs to an offer that was taken back, or to the one before the last.
+        if (this.peer?.signalingState !== "have-local-offer" || (data.number ?? this.#offers) !== this.#offers) {
           return;
         }
         this.#otherPage = data.page ?? null;
         await this.peer.setRemoteDescription({ type: "answer", sdp: data.sdp });
+        this.#watch.handleTry(performance.now());
         await this.#takeEarly();
         return this.#described("other");
       case "candidate":
@@ -248,7 +251,8 @@ export class Call extends EventTarget {
     this.#sendTracks();
     preferCodec(this.peer, this.#codec);
     await this.peer.setLocalDescription();
-    this.#signaling.send({ type: "answer", sdp: this.peer.localDescription.sdp, page: PAGE });
+    this.#signaling.send({ type: "answer", sdp: this.peer.localDescription.sdp, page: PAGE, number: data.number });
+    this.#watch.handleTry(performance.now());
     this.#described("own");
     await this.#takeEarly();
   }
@@ -402,7 +406,8 @@ export class Call extends EventTarget {
       this.#makesOffer = true;
       const isNew = !peer.remoteDescription;
       await peer.setLocalDescription();
-      this.#signaling.send({ type: "offer", sdp: peer.localDescription.sdp, page: PAGE, isNew });
+      this.#offers += 1;
+      this.#signaling.send({ type: "offer", sdp: peer.localDescription.sdp, page: PAGE, isNew, number: this.#offers });
       this.#described("own");
     } finally {
       this.#makesOffer = false;

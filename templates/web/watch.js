@@ -48,6 +48,11 @@ export class Watch {
     return true;
   }
 
+  /** A new way was agreed on: it has its time before another is looked for. */
+  handleTry(now) {
+    this.#triedAt = now;
+  }
+
   /** Whether packets should be coming and are not. */
   isSilent(now) {
     return this.#rate >= LIVELY && now - this.#heardAt >= SILENCE;

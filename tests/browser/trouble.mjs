@@ -40,6 +40,19 @@ export const trouble = {
     check("it is the same call", await anna.page.evaluate(() => globalThis.rtcctl.journal.events.filter(({ name }) => name === "offer").length > 1));
   },
 
+  // Behind a router a change leaves no trace: what was sent to the old address is lost without a word.
+  async roams() {
+    const [anna, bo] = await pair("roams", { relay: true });
+    await seeEachOther(anna, bo, 40);
+    const [network] = networks;
+    const [, gateway] = /via (\S+)/.exec(ip("-n", network, "route", "show", "default"));
+    const [old, next] = ["2", "77"].map((last) => gateway.replace(/\d+$/, last));
+    await comesBack([anna, bo], "the address of one behind a router changes", () => renumber(network, "eth0", `${old}/24`, `${next}/24`, gateway));
+    anna.forgives(CHANGED);
+    await anna.seesColour("blue");
+    await bo.seesColour("red");
+  },
+
   async ways() {
     const [anna, bo] = await pair("ways", { relay: true });
     await seeEachOther(anna, bo, 40);
@@ -50,13 +63,15 @@ export const trouble = {
 
     await anna.opens("panel");
     await anna.page.click("#tab-tabTune");
-    await anna.page.selectOption("#force", "tcp");
-    await anna.page.waitForFunction(async () => {
-      const report = await globalThis.rtcctl.peer.getStats();
-      const pair = report.get([...report.values()].find((one) => one.type === "transport")?.selectedCandidatePairId);
-      return pair && report.get(pair.localCandidateId)?.relayProtocol === "tcp";
-    }, null, { polling: 200 });
-    check("in the middle of a call the relay can be forced to TCP", true);
+    for (const way of ["tcp", "tls", "udp"]) {
+      await anna.page.selectOption("#force", way);
+      await anna.page.waitForFunction(async (way) => {
+        const report = await globalThis.rtcctl.peer.getStats();
+        const pair = report.get([...report.values()].find((one) => one.type === "transport")?.selectedCandidatePairId);
+        return pair && report.get(pair.localCandidateId)?.relayProtocol === way;
+      }, way, { polling: 200 });
+      check(`in the middle of a call the relay can be forced to ${way}`, true);
+    }
     await anna.page.selectOption("#codec", "VP9");
     await bo.decodes("video/VP9");
     check("and the codec to VP9", true);

@@ -144,6 +144,19 @@ test("silence after lively media asks for a new way once, and again after a whil
   assert.equal(watch.isSilent(now), false);
 });
 
+test("silence while a new way that was agreed on has its time asks for no other", () => {
+  const watch = new Watch();
+  let [packets, now] = [0, 0];
+  const step = (fresh) => watch.handleSample((packets += fresh), (now += 400));
+  for (let at = 0; at < 10; at += 1) {
+    step(30);
+  }
+  step(0);
+  watch.handleTry(now);
+  const asked = Array.from({ length: 20 }, (_, at) => (step(0) ? at : null)).filter((at) => at !== null);
+  assert.deepEqual(asked, [8], "3.6 seconds later");
+});
+
 test("where hardly anything comes, silence means nothing", () => {
   const watch = new Watch();
   let [packets, now] = [0, 0];
