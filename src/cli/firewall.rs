@@ -233,20 +233,6 @@ fn confirm_change(frame: &Frame, here: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// For the end of a home: what `open` has opened is closed, or nothing is undone.
-pub(super) fn close_what_was_opened(frame: &Frame) -> Result<()> {
-    if Record::load(&frame.home) == Record::default() && Pending::load(&frame.home).is_none() {
-        return Ok(());
-    }
-    let _lock = lock(&frame.home, "close")?;
-    let plan = settle(&frame.home, &Needs::default(), &mut |_| {})?;
-    Pending::forget(&frame.home)?;
-    if plan.changes().next().is_some() {
-        frame.say("the firewall is as it was before it was opened");
-    }
-    Ok(())
-}
-
 fn close(frame: &Frame) -> Result<ExitCode> {
     let _lock = lock(&frame.home, "close")?;
     let plan = settle(&frame.home, &Needs::default(), &mut |change| tell(frame, change))?;

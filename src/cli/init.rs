@@ -17,14 +17,16 @@ use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::setup::answers::{Answers, Draft, Given, Key, Origin};
 use crate::setup::apply::apply;
+use crate::setup::deeds::Verb;
 use crate::setup::describe::{as_json, describe, objections_as_json};
 use crate::setup::facts;
 use crate::setup::journal::Journal;
+use crate::setup::opening::FirewallChoice;
 use crate::setup::outside::Outside;
-use crate::setup::plan::{Existing, Objection, Plan, plan};
+use crate::setup::plan::{Facts, Objection, Plan, plan};
 use crate::setup::questions::{Prompter as _, ask, open_questions};
 use crate::setup::suggest::Surroundings;
-use crate::setup::undo::{Verb, recover};
+use crate::setup::undo::recover;
 use crate::sys::interrupt;
 use crate::words::Lang;
 use crate::{text, word};
@@ -108,8 +110,8 @@ pub(super) struct Args {
     /// A network that the relay may send to besides; repeatable
     #[arg(long, value_name = "CIDR")]
     allow_peer: Vec<String>,
-    /// Show the commands that open the ports, or skip them
-    #[arg(long, value_name = "show|skip")]
+    /// Let callers in through this host's firewall as a step that `undo` takes back, show the commands, or skip them
+    #[arg(long, value_name = "apply|show|skip")]
     firewall: Option<String>,
     /// Whether the service starts with the machine: none
     #[arg(long, value_name = "HOW")]
@@ -148,13 +150,23 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
         None if !args.yes => refuse_to_guess(&draft, args.dry_run)?,
         None => {}
     }
-    let answers = draft
+    let is_firewall_given = draft.firewall.is_some();
+    let mut answers = draft
         .settle(existing.as_ref().map(|existing| &existing.wanted), &surroundings)
         .map_err(|missing| missing_answer(&missing))?;
     let save_answers = args.save_answers.map(|file| working_dir.join(file));
-    let plan = make_plan(frame, &answers, existing, &surroundings, save_answers)?;
+    let mut facts = facts::gather(&frame.home, &answers.wanted, existing, &surroundings)?;
+    if let Some(file) = save_answers {
+        facts::look_at_answers_file(&mut facts, file);
+    }
+    // It takes a moment, so not where nobody asked for it: `--yes` alone changes no firewall.
+    if answers.firewall != FirewallChoice::Skip && (is_firewall_given || terminal.is_some()) {
+        facts::look_at_firewall(&mut facts);
+    }
+    let mut plan = make_plan(frame, &answers, &facts)?;
     let changes = plan.changes();
-    let shows = !frame.json && (changes > 0 || args.dry_run);
+    let asks_about_firewall = !is_firewall_given && plan.opening.is_open_question();
+    let shows = !frame.json && (changes > 0 || args.dry_run || terminal.is_some() && asks_about_firewall);
     if shows {
         frame.print(&describe(&plan, frame.lang));
     }
@@ -167,14 +179,21 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if changes > 0
-        && let Some(terminal) = &mut terminal
-    {
+    if let Some(terminal) = terminal.as_mut().filter(|_| changes > 0 || asks_about_firewall) {
         frame.say("");
-        if !terminal.confirm(word!("Carry this plan out?"))? {
-            return Err(Failure::operator(frame.lang.say(word!("nothing was changed: the plan was declined"))));
+        match consent(terminal, changes, asks_about_firewall)? {
+            Consent::No => {
+                return Err(Failure::operator(frame.lang.say(word!("nothing was changed: the plan was declined"))));
+            }
+            Consent::Yes => {}
+            Consent::WithFirewall => {
+                answers.firewall = FirewallChoice::Apply;
+                answers.origins.insert(Key::Firewall, Origin::Asked);
+                plan = make_plan(frame, &answers, &facts)?;
+            }
         }
     }
+    let changes = plan.changes();
     // Also without a question: half a home must not stay behind.
     interrupt::catch();
     apply(&plan, &frame.home)?;
@@ -197,31 +216,44 @@ fn look_back(frame: &Frame, is_dry: bool) -> Result<()> {
     let Some(report) = recover(&frame.home)? else { return Ok(()) };
     frame.say(frame.lang.say(word!("An earlier `init` was cut off; what it had changed has been taken back.")));
     for deed in report.of(Verb::Leave) {
-        frame.say(&format!("  {}  ({})", deed.path.display(), frame.lang.translate(&deed.why)));
+        frame.say(&format!("  {}  ({})", deed.object, frame.lang.translate(&deed.why)));
     }
     frame.say("");
     Ok(())
 }
 
-fn make_plan(
-    frame: &Frame,
-    answers: &Answers,
-    existing: Option<Existing>,
-    surroundings: &Surroundings,
-    save_answers: Option<PathBuf>,
-) -> Result<Plan> {
-    let mut facts = facts::gather(&frame.home, &answers.wanted, existing, surroundings)?;
-    if let Some(file) = save_answers {
-        facts::look_at_answers_file(&mut facts, file);
+/// What a person says to a plan.
+enum Consent {
+    Yes,
+    /// And to the commands that the firewall was shown with.
+    WithFirewall,
+    No,
+}
+
+fn consent(terminal: &mut Terminal, changes: usize, asks_about_firewall: bool) -> Result<Consent> {
+    let question = word!("Carry this plan out?");
+    if !asks_about_firewall {
+        return Ok(if terminal.confirm(question)? { Consent::Yes } else { Consent::No });
     }
-    let planned = plan(answers, &facts);
+    let with = word!("yes, and let callers in through the firewall");
+    let without =
+        if changes > 0 { word!("yes, but leave the firewall as it is") } else { word!("leave the firewall as it is") };
+    let why = word!("the firewall drops callers now; `rtcctl undo` takes its rules back, too");
+    let items = [(with, Consent::WithFirewall), (without, Consent::Yes), (word!("no, change nothing"), Consent::No)];
+    let chosen = terminal.choose(question, why, &items.each_ref().map(|(item, _)| *item), 0)?;
+    Ok(items.into_iter().nth(chosen).map_or(Consent::No, |(_, consent)| consent))
+}
+
+fn make_plan(frame: &Frame, answers: &Answers, facts: &Facts) -> Result<Plan> {
+    let planned = plan(answers, facts);
     if let (Err(objections), true) = (&planned, frame.json) {
         frame.print_json(&objections_as_json(objections));
     }
     planned.map_err(|objections| match <[Objection; 1]>::try_from(objections) {
         Ok([Objection { code, what, hint }]) => {
             let more = text!("`rtcctl explain {}` says more", code).say(frame.lang);
-            Failure::operator(what.say(frame.lang)).hinted(hint.say(frame.lang)).hinted(more)
+            let kind = if code == "firewall-needs-root" { Kind::NeedsRoot } else { Kind::Operator };
+            Failure::new(kind, what.say(frame.lang)).hinted(hint.say(frame.lang)).hinted(more)
         }
         Err(several) => {
             let mut failure = Failure::operator(text!("{} things are in the way", several.len()).say(frame.lang));

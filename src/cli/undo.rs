@@ -7,16 +7,18 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use super::Frame;
-use super::firewall;
 use super::init::count;
 use super::start::daemon_pid;
 use super::stop::{Stopped, stop};
 use crate::certs::trust::untrust;
 use crate::control::protocol::SCHEMA_VERSION;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Kind, Result};
 use crate::guardian;
+use crate::setup::closing::{is_firewall_ours, preview_firewall, set_firewall_back};
+use crate::setup::deeds::{Deed, Object, Report, Verb};
+use crate::setup::firewall::Needs;
 use crate::setup::journal::Journal;
-use crate::setup::undo::{Extent, Report, Verb, clear, preview, preview_clear, take_back, tidy};
+use crate::setup::undo::{Extent, clear, preview, preview_clear, take_back, tidy};
 use crate::{text, word};
 
 #[derive(Debug, ClapArgs)]
@@ -73,10 +75,7 @@ pub(super) fn undo(frame: &Frame, args: &UndoArgs) -> Result<ExitCode> {
         tell(frame, &planned, true);
         return Ok(ExitCode::SUCCESS);
     }
-    if planned.of(Verb::Remove).any(|deed| deed.path == frame.home.config_file()) {
-        // Without a configuration nobody could say any more what is ours.
-        firewall::close_what_was_opened(frame)?;
-    }
+    needs_root(&planned)?;
     let stopped = planned.changed() && stop_service(frame)?;
     forget_trust(frame, &planned);
     let Some(journal) = Journal::open(&frame.home)? else {
@@ -96,7 +95,7 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
     let extent = if args.purge { Extent::Purge } else { Extent::All };
     let ledger = Journal::read(&frame.home)?;
     let planned = match &ledger {
-        _ if args.keep_data => Report::default(),
+        _ if args.keep_data => close_only(frame, args.dry_run)?,
         Some(ledger) => preview(&frame.home, ledger, extent)?,
         None => preview_clear(&frame.home, extent),
     };
@@ -105,7 +104,7 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     tidy(&frame.home)?;
-    firewall::close_what_was_opened(frame)?;
+    needs_root(&planned)?;
     let stopped = stop_service(frame)?;
     if args.keep_data {
         forget_trust(frame, &planned);
@@ -121,9 +120,29 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
     }
     let report = match Journal::open(&frame.home)? {
         Some(journal) => take_back(&frame.home, journal, extent)?,
-        None => clear(&frame.home, extent),
+        None => clear(&frame.home, extent)?,
     };
     finish(frame, &report, stopped, frame.lang.say(word!("nothing to uninstall")))
+}
+
+/// What goes where the home itself stays.
+fn close_only(frame: &Frame, is_dry: bool) -> Result<Report> {
+    if !is_firewall_ours(&frame.home) {
+        return Ok(Report::default());
+    }
+    let none = Needs::default();
+    let deed = if is_dry { preview_firewall(&frame.home, &none) } else { set_firewall_back(&frame.home, &none)? };
+    Ok(Report { deeds: deed.into_iter().collect() })
+}
+
+/// Nothing is taken back if the firewall cannot be.
+fn needs_root(planned: &Report) -> Result<()> {
+    let is_about_rules = planned.deeds.iter().any(|deed| deed.object == Object::Firewall);
+    if !is_about_rules || nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::NeedsRoot, "the firewall was opened, and only root can close it")
+        .hinted("run the same command by `sudo`"))
 }
 
 fn nothing(frame: &Frame, report: &Report, stopped: bool, words: &str) -> Result<ExitCode> {
@@ -151,7 +170,7 @@ fn stop_service(frame: &Frame) -> Result<bool> {
 /// Once the local authority is gone, nobody could take it out of this host's stores any more.
 fn forget_trust(frame: &Frame, planned: &Report) {
     let ca = frame.home.certs_dir().join("ca.pem");
-    if !planned.of(Verb::Remove).any(|deed| deed.path == ca) && !planned.deeds.is_empty() || !ca.exists() {
+    if !planned.removes(&ca) && planned.deeds.iter().any(|deed| deed.path().is_some()) || !ca.exists() {
         return;
     }
     let Ok(outcomes) = untrust(&frame.home, env::home_dir().as_deref()) else { return };
@@ -177,10 +196,11 @@ fn finish(frame: &Frame, report: &Report, stopped: bool, otherwise: &str) -> Res
     if !stuck.is_empty() {
         let failure = Failure::operator("not everything could be taken back");
         let failure = stuck.iter().fold(failure, |failure, deed| {
-            failure.because(if deed.why.contains(&*deed.path.to_string_lossy()) {
+            let object = deed.object.to_string();
+            failure.because(if deed.why.contains(&object) {
                 deed.why.clone()
             } else {
-                format!("`{}`: {}", deed.path.display(), deed.why)
+                format!("`{object}`: {}", deed.why)
             })
         });
         return Err(
@@ -190,7 +210,7 @@ fn finish(frame: &Frame, report: &Report, stopped: bool, otherwise: &str) -> Res
     if frame.json {
         return Ok(ExitCode::SUCCESS);
     }
-    let done = report.deeds.iter().filter(|deed| matches!(deed.verb, Verb::Remove | Verb::Restore)).count();
+    let done = report.deeds.iter().filter(|deed| deed.verb.is_change()).count();
     frame.print(&format!("\n{}", text!("{} made", count(frame.lang, done)).say(frame.lang)));
     let home = &frame.home;
     if stopped && home.config_file().exists() {
@@ -218,7 +238,9 @@ fn tell(frame: &Frame, report: &Report, is_dry: bool) {
     }
     for deed in &report.deeds {
         let why = if deed.why.is_empty() { String::new() } else { format!("  ({})", frame.lang.translate(&deed.why)) };
-        frame.print(&format!("  {:<7} {}{why}", frame.lang.say(word(deed.verb)), deed.path.display()));
+        let object = deed.object.to_string();
+        let verb = frame.lang.say(word(deed.verb));
+        frame.print(&format!("  {verb:<7} {}{why}", frame.lang.translate(&object)));
     }
     if is_dry {
         frame.say(&format!("\n{}", frame.lang.say(word!("nothing was changed: this was a dry run"))));
@@ -229,23 +251,27 @@ fn word(verb: Verb) -> &'static str {
     match verb {
         Verb::Remove => word!("remove"),
         Verb::Restore => word!("restore"),
+        Verb::Close => word!("close"),
         Verb::Leave => word!("leave"),
         Verb::Fail => word!("FAILED"),
     }
 }
 
 fn document(report: &Report, stopped: bool, is_dry: bool) -> Value {
+    let one = |deed: &Deed| match &deed.object {
+        Object::Path(path) => json!({ "action": word(deed.verb).to_lowercase(), "path": path, "why": deed.why }),
+        Object::Firewall => {
+            json!({ "action": word(deed.verb).to_lowercase(), "object": "firewall", "why": deed.why })
+        }
+    };
     let list = |verbs: &[Verb]| -> Vec<Value> {
-        let chosen = report.deeds.iter().filter(|deed| verbs.contains(&deed.verb));
-        chosen
-            .map(|deed| json!({ "action": word(deed.verb).to_lowercase(), "path": deed.path, "why": deed.why }))
-            .collect()
+        report.deeds.iter().filter(|deed| verbs.contains(&deed.verb)).map(one).collect()
     };
     json!({
         "schema_version": SCHEMA_VERSION,
         "dry_run": is_dry,
         "stopped": stopped,
-        "done": list(&[Verb::Remove, Verb::Restore]),
+        "done": list(&[Verb::Remove, Verb::Restore, Verb::Close]),
         "left": list(&[Verb::Leave]),
         "failed": list(&[Verb::Fail]),
     })

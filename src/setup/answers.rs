@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::certificate::{CertificateDraft, Place};
+use super::opening::FirewallChoice;
 use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
 use super::wanted::Wanted;
 use crate::config::{
@@ -190,7 +191,7 @@ pub struct Draft {
     pub relay_ips: Option<Vec<IpAddr>>,
     pub peers: Option<PeerMode>,
     pub allow_peers: Option<Vec<Network>>,
-    pub show_firewall: Option<bool>,
+    pub firewall: Option<FirewallChoice>,
     pub origins: BTreeMap<Key, Origin>,
 }
 
@@ -198,7 +199,7 @@ pub struct Draft {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
     pub wanted: Wanted,
-    pub show_firewall: bool,
+    pub firewall: FirewallChoice,
     pub origins: BTreeMap<Key, Origin>,
 }
 
@@ -323,11 +324,11 @@ impl Draft {
             }
             Key::AllowPeer => self.allow_peers = Some(members(flag, values)?),
             Key::Firewall => {
-                self.show_firewall = Some(match one()? {
-                    "show" => true,
-                    "skip" => false,
-                    "apply" => return Err(format!("{}; use {flag} show", later("apply"))),
-                    other => return Err(format!("{flag} {other}: must be show or skip")),
+                self.firewall = Some(match one()? {
+                    "apply" => FirewallChoice::Apply,
+                    "show" => FirewallChoice::Show,
+                    "skip" => FirewallChoice::Skip,
+                    other => return Err(format!("{flag} {other}: must be apply, show or skip")),
                 });
             }
             Key::Boot => match one()? {
@@ -424,7 +425,7 @@ impl Draft {
             peers,
             allow_peers,
         };
-        Ok(Answers { wanted, show_firewall: self.show_firewall.unwrap_or(true), origins })
+        Ok(Answers { wanted, firewall: self.firewall.unwrap_or_default(), origins })
     }
 }
 

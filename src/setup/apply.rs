@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::deeds::Report;
+use super::firewall;
 use super::journal::Journal;
 use super::journal::image::{draft_of, keep, look, print, sync_parent};
 use super::journal::record::{Effect, Now, Record};
 use super::plan::{Action, Plan, Step, Subject};
-use super::undo::{Extent, Report, rolled_back, take_back};
+use super::undo::{Extent, rolled_back, take_back};
 use crate::certs::leaf;
 use crate::certs::store::{draft, inspect};
 use crate::certs::{Served, load_or_issue};
@@ -54,10 +56,15 @@ pub fn apply(plan: &Plan, home: &Home) -> Result<Served> {
     // Everything that is to be written is known before the first change.
     let contents = contents(plan, home)?;
     stop_if_interrupted()?;
+    let opens = !plan.opening.changes().is_empty();
+    // Held to the end: a failure takes rules back as well.
+    let lock = if opens { Some(firewall::lock(home, "open")?) } else { None };
     let mut journal = Journal::create(home)?;
     match carry_out(plan, home, &contents, &mut journal) {
         Ok(served) => Ok(served),
         Err(failure) => {
+            // Taking back takes the lock by itself.
+            drop(lock);
             let report = take_back(home, journal, Extent::CutOff).unwrap_or_else(|why| {
                 // What is left of it is taken back by the next run.
                 Report { deeds: vec![super::undo::stuck(home, &why)] }
@@ -86,9 +93,22 @@ fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, jo
             }
         }
     }
+    open_firewall(plan, home, run, journal)?;
     let served = verify(plan, home)?;
     journal.write(Record::Finished { run })?;
     Ok(served)
+}
+
+/// The last step: whatever fails before leaves the firewall alone.
+fn open_firewall(plan: &Plan, home: &Home, run: u32, journal: &mut Journal) -> Result<()> {
+    let changes = plan.opening.changes();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    stop_if_interrupted()?;
+    let before = firewall::Record::load(home).needs;
+    journal.will(run, Effect::Firewall { before, after: plan.opening.needs.clone() })?;
+    firewall::settle_as_shown(home, &plan.opening.needs, &changes)
 }
 
 fn make_folder(step: &Step, run: u32, journal: &mut Journal) -> Result<()> {

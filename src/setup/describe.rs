@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::firewall::Change;
+use super::opening::{FirewallChoice, Opening};
 use super::plan::{Action, Objection, Plan, Step, Subject};
 use crate::words::Lang;
 use crate::{text, word};
@@ -46,20 +48,64 @@ pub fn describe(plan: &Plan, lang: Lang) -> String {
         let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
         line(&mut text, &format!("  {} {range:<12} {}", port.transport, say(port.why)));
     }
-    if plan.shows_firewall {
-        let heading = say(word!("Firewall: nothing is changed; where one is active, run as root"));
-        line(&mut text, &format!("\n{heading}"));
-        for (tool, commands) in &plan.firewall {
-            line(&mut text, &format!("  {}", text!("with {}:", tool.program()).say(lang)));
-            commands.iter().for_each(|command| line(&mut text, &format!("    {command}")));
-        }
-        if plan.firewall.is_empty() {
-            line(&mut text, &format!("  {}", say(word!("no firewall tool was found on this host"))));
-        }
-        let group = say(word!("and open the same ports in the provider's security group, if there is one"));
-        line(&mut text, &format!("  {group}"));
-    }
+    describe_firewall(&plan.opening, lang, &mut text);
     text.trim_end().to_owned()
+}
+
+fn describe_firewall(opening: &Opening, lang: Lang, text: &mut String) {
+    let say = |words: &'static str| lang.say(words);
+    if opening.choice == FirewallChoice::Skip {
+        return;
+    }
+    let does = opening.choice == FirewallChoice::Apply;
+    match &opening.planned {
+        Some(planned) => {
+            let is_open = planned.changes().next().is_none();
+            let heading = match (planned.parts.is_empty(), is_open, does) {
+                (true, _, _) => say(word!("Firewall: nothing filters on this host")),
+                (false, true, _) => say(word!("Firewall: it lets callers in already")),
+                (false, false, true) => say(word!("Firewall: callers are let in by these commands")),
+                (false, false, false) => say(word!("Firewall: it drops callers; these commands would let them in")),
+            };
+            line(text, &format!("\n{heading}"));
+            for part in &planned.parts {
+                line(text, &format!("  {}", part.layer.as_str()));
+                for change in &part.changes {
+                    line(text, &format!("    {}", change.to_string().replace('\n', "\n    ")));
+                }
+                part.notes.iter().for_each(|note| line(text, &format!("    {}", note.say(lang))));
+                if let Some(why) = &part.not_kept {
+                    let lost = text!(
+                        "a restart of this machine loses it, unless you put it into what is loaded at boot: {}",
+                        why.say(lang)
+                    );
+                    line(text, &format!("    {}", lost.say(lang)));
+                }
+            }
+            planned.notes.iter().for_each(|note| line(text, &format!("  {}", note.say(lang))));
+        }
+        None => {
+            line(text, &format!("\n{}", say(word!("Firewall: nothing is changed; where one is active, run as root"))));
+            for (tool, commands) in &opening.by_tool {
+                line(text, &format!("  {}", text!("with {}:", tool.program()).say(lang)));
+                commands.iter().for_each(|command| line(text, &format!("    {command}")));
+            }
+            if opening.by_tool.is_empty() {
+                line(text, &format!("  {}", say(word!("no firewall tool was found on this host"))));
+            }
+        }
+    }
+    let group = say(word!("and open the same ports in the provider's security group, if there is one"));
+    line(text, &format!("  {group}"));
+}
+
+/// Commands by the layer, or the tool, that they are for.
+fn firewall_as_json(opening: &Opening) -> serde_json::Map<String, Value> {
+    let shown = |changes: &[Change]| json!(changes.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let parts = opening.planned.iter().flat_map(|planned| &planned.parts);
+    let planned = parts.map(|part| (part.layer.as_str().to_owned(), shown(&part.changes)));
+    let by_tool = opening.by_tool.iter().map(|(tool, commands)| (tool.program().to_owned(), json!(commands)));
+    planned.chain(by_tool).collect()
 }
 
 /// The plan as data.
@@ -90,8 +136,6 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
             json!({ "transport": port.transport.to_string(), "first": port.ports.start(), "last": port.ports.end(), "why": port.why })
         })
         .collect();
-    let firewall: serde_json::Map<String, Value> =
-        plan.firewall.iter().map(|(tool, commands)| (tool.program().to_owned(), json!(commands))).collect();
     let outside: Vec<Value> = plan
         .outside
         .iter()
@@ -105,7 +149,8 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
         "files": steps,
         "difference": plan.difference,
         "ports": ports,
-        "firewall": firewall,
+        "firewall": firewall_as_json(&plan.opening),
+        "firewall_changes": plan.opening.changes().len(),
         "url": plan.url,
         "one_liner": plan.one_liner,
         "answers": plan.answers,

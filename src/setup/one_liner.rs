@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::answers::Key;
+use super::answers::{Answers, Key};
+use super::opening::FirewallChoice;
 use super::plan::Facts;
 use super::suggest::{Surroundings, defaults};
 use super::wanted::{
-    Wanted, access_word, challenge_word, host_text, peers_word, reach_word, source_word, yaml_list, yaml_text,
+    access_word, challenge_word, host_text, peers_word, reach_word, source_word, yaml_list, yaml_text,
 };
 
 /// The answers that have to be given to come to what is wanted: the two that are asked for first, and what is not usual.
-fn telling(wanted: &Wanted, surroundings: &Surroundings) -> Vec<(Key, Vec<String>)> {
+fn telling(answers: &Answers, surroundings: &Surroundings) -> Vec<(Key, Vec<String>)> {
+    let wanted = &answers.wanted;
     let usual = defaults(wanted.reach, &wanted.hosts, surroundings).map(|usual| usual.values());
     let own = wanted.values();
     let is_usual = |key: Key| {
@@ -48,13 +50,15 @@ fn telling(wanted: &Wanted, surroundings: &Surroundings) -> Vec<(Key, Vec<String
     ];
     let rest =
         all.into_iter().filter(|(key, values)| certificate.asks_for(*key) && !is_usual(*key) && !values.is_empty());
-    first.into_iter().chain(rest).collect()
+    let firewall = (answers.firewall != FirewallChoice::default())
+        .then(|| (Key::Firewall, vec![answers.firewall.as_str().to_owned()]));
+    first.into_iter().chain(rest).chain(firewall).collect()
 }
 
 /// The command that gives the same answers without a question.
-pub(super) fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
+pub(super) fn one_liner(answers: &Answers, facts: &Facts) -> String {
     let mut line = format!("rtcctl{} init --yes", facts.home.flag());
-    for (key, values) in telling(wanted, &facts.surroundings) {
+    for (key, values) in telling(answers, &facts.surroundings) {
         for value in values {
             line.push_str(&format!(" {} {}", key.flag(), shell_word(&value)));
         }
@@ -63,9 +67,9 @@ pub(super) fn one_liner(wanted: &Wanted, facts: &Facts) -> String {
 }
 
 /// The same answers as a file for `--answers`. It holds no secret.
-pub(super) fn answers_file(wanted: &Wanted, surroundings: &Surroundings) -> String {
+pub(super) fn answers_file(answers: &Answers, surroundings: &Surroundings) -> String {
     let mut text = String::from("# Answers for `rtcctl init --yes --answers FILE`.\n");
-    for (key, values) in telling(wanted, surroundings) {
+    for (key, values) in telling(answers, surroundings) {
         let value = match values.as_slice() {
             [only] if !matches!(key, Key::Host) => yaml_text(only),
             _ => yaml_list(values.into_iter()),
@@ -101,7 +105,7 @@ mod tests {
         let pairs = [(Key::Host, "a.example,2001:db8::7"), (Key::WebRoot, "/srv/my site"), (Key::HttpPort, "off")];
         let answers = answers(&pairs, None);
         assert_eq!(
-            answers_file(&answers.wanted, &fresh().surroundings),
+            answers_file(&answers, &fresh().surroundings),
             "# Answers for `rtcctl init --yes --answers FILE`.\nreach: \"lan\"\nhost: [\"a.example\", \"2001:db8::7\"]\n\
              http_port: \"off\"\nweb_root: \"/srv/my site\"\n"
         );

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use super::answers::{Answers, Key};
 use super::blockers::objection_to_port;
 use super::difference::difference;
-use super::firewall::Tool;
+use super::firewall::tag;
 use super::one_liner::{answers_file, one_liner};
+use super::opening::{FirewallFacts, Opening, objection, opening};
 use super::outside::{Outside, outside};
 use super::ports::{PortUse, port_uses};
 use super::settings::{Setting, settings};
@@ -37,7 +38,7 @@ pub struct Facts {
     pub unwritable: Vec<(PathBuf, String)>,
     /// Ports that the service cannot have, with the reason.
     pub taken: Vec<Taken>,
-    pub firewalls: Vec<Tool>,
+    pub firewall: FirewallFacts,
     /// The operator's own static files are to be served from a folder that is not there.
     pub lacks_web_root: bool,
     /// Why the wanted certificate cannot be had with the files that were named.
@@ -109,7 +110,7 @@ pub struct Objection {
 }
 
 /// The codes of objections.
-pub const CODES: [&str; 8] = [
+pub const CODES: [&str; 12] = [
     "port-taken",
     "port-needs-root",
     "folder-not-writable",
@@ -118,6 +119,10 @@ pub const CODES: [&str; 8] = [
     "certificate-unusable",
     "config-value",
     "config-by-hand",
+    "firewall-needs-root",
+    "firewall-unreadable",
+    "firewall-waits",
+    "firewall-refused",
 ];
 
 /// Everything that will be done, and what it leads to.
@@ -126,9 +131,7 @@ pub struct Plan {
     pub settings: Vec<Setting>,
     pub steps: Vec<Step>,
     pub ports: Vec<PortUse>,
-    /// Commands to show; empty if they are to be skipped.
-    pub firewall: Vec<(Tool, Vec<String>)>,
-    pub shows_firewall: bool,
+    pub opening: Opening,
     pub hosts: Vec<Host>,
     pub config_text: String,
     /// The configuration as it was when this was decided.
@@ -172,10 +175,11 @@ pub enum Subject {
 }
 
 impl Plan {
-    /// How many files and folders change.
+    /// How many files and folders change, and how many commands are run.
     #[must_use]
     pub fn changes(&self) -> usize {
-        self.steps.iter().filter(|step| step.action != Action::Keep).count()
+        let files = self.steps.iter().filter(|step| step.action != Action::Keep).count();
+        files + self.opening.changes().len()
     }
 }
 
@@ -204,19 +208,16 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
             String::new()
         }
     };
+    let resolved = resolve(&config_text, &facts.host).ok();
+    let ports = resolved.map(|resolved| port_uses(&resolved.config)).unwrap_or_default();
+    let opening = opening(answers.firewall, &ports, &facts.firewall, &tag(&facts.home));
+    objections.extend(objection(&opening, &facts.firewall));
     if !objections.is_empty() {
         return Err(objections);
     }
-    let resolved = resolve(&config_text, &facts.host).ok();
-    let ports = resolved.map(|resolved| port_uses(&resolved.config)).unwrap_or_default();
-    let firewall = if answers.show_firewall {
-        facts.firewalls.iter().map(|tool| (*tool, tool.commands(&ports))).collect()
-    } else {
-        Vec::new()
-    };
     let before = facts.existing.as_ref().map(|existing| existing.text.as_str());
-    let mut steps = steps(facts, &config_text, wanted.access);
-    let answers_text = answers_file(wanted, &facts.surroundings);
+    let mut steps = steps(facts, &config_text, wanted.access, !opening.changes().is_empty());
+    let answers_text = answers_file(answers, &facts.surroundings);
     steps.extend(facts.answers_file.as_ref().map(|(path, before)| Step {
         action: match before {
             None => Action::Create,
@@ -238,14 +239,13 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         settings: settings(answers),
         steps,
         ports,
-        firewall,
-        shows_firewall: answers.show_firewall,
+        opening,
         difference: before.map(|before| difference(before, &config_text)).unwrap_or_default(),
         hosts: wanted.hosts.clone(),
         config_text,
         config_before: before.map(str::to_owned),
         url: url(wanted),
-        one_liner: one_liner(wanted, facts),
+        one_liner: one_liner(answers, facts),
         answers: answers_text,
         outside: outside(wanted, facts),
         next: format!("rtcctl{} {next}", facts.home.flag()),
@@ -341,7 +341,7 @@ fn objection_to(path: &str, text: &str) -> Objection {
     }
 }
 
-fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
+fn steps(facts: &Facts, config_text: &str, access: Access, opens: bool) -> Vec<Step> {
     let home = &facts.home;
     let folder = |path: &PathBuf| Step {
         action: Action::Create,
@@ -388,7 +388,7 @@ fn steps(facts: &Facts, config_text: &str, access: Access) -> Vec<Step> {
     // A home of an earlier version has no journal, which by itself is no reason to change it.
     let journal = home.setup_dir();
     let is_change = |step: &Step| step.action != Action::Keep && step.path != journal;
-    if !steps.iter().any(is_change) {
+    if !opens && !steps.iter().any(is_change) {
         steps.retain(|step| step.path != journal);
     }
     steps
@@ -419,6 +419,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::setup::answers::{Draft, Given, Origin};
+    use crate::setup::firewall::Tool;
 
     pub(in crate::setup) fn answers(pairs: &[(Key, &str)], existing: Option<&Wanted>) -> Answers {
         let given = |value: &str| Given { origin: Origin::Flag, values: vec![value.to_owned()] };
@@ -443,7 +444,7 @@ pub(super) mod tests {
             missing_folders: folders(&home),
             unwritable: Vec::new(),
             taken: Vec::new(),
-            firewalls: vec![Tool::Ufw],
+            firewall: FirewallFacts { tools: vec![Tool::Ufw], ..FirewallFacts::default() },
             lacks_web_root: false,
             certificate_fault: None,
             is_running: false,

@@ -1,6 +1,7 @@
 //! The answers as the plan shows them: each value with where it comes from and why.
 
 use super::answers::{Answers, Key, Origin};
+use super::opening::FirewallChoice;
 use crate::config::{Access, CertSource, Host, PeerMode, Reach};
 use crate::word;
 
@@ -25,9 +26,12 @@ pub(super) fn settings(answers: &Answers) -> Vec<Setting> {
             Setting { key, value: plain(&value), origin, why: reason(key, answers, origin) }
         })
         .collect();
-    let firewall = if answers.show_firewall { "show" } else { "skip" };
+    let about_firewall = match answers.firewall {
+        FirewallChoice::Apply => word!("callers are let in, by the commands below"),
+        FirewallChoice::Show | FirewallChoice::Skip => word!("the host's firewall is not changed"),
+    };
     for (key, value, why) in [
-        (Key::Firewall, firewall, word!("the host's firewall is not changed")),
+        (Key::Firewall, answers.firewall.as_str(), about_firewall),
         (Key::Boot, "none", word!("start it by `rtcctl start`")),
     ] {
         let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);

@@ -5,6 +5,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::by_product::{ByProduct, by_product};
+use super::closing::{firewall_after, is_firewall_ours, preview_firewall, set_firewall_back};
+use super::deeds::{Deed, Object, Report, Verb};
+use super::firewall::Needs;
 use super::journal::Journal;
 use super::journal::image::{draft_of, look, restore, sync_parent};
 use super::journal::record::{Before, Effect, Ledger, Now, Record, Run, RunState, Step, Verdict, verdict};
@@ -15,48 +18,6 @@ use crate::word;
 
 /// How many files of a folder that stays are named.
 const NAMED: usize = 20;
-
-/// What is, or would be, done to one path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deed {
-    pub verb: Verb,
-    pub path: PathBuf,
-    /// For what stays.
-    pub why: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    Remove,
-    Restore,
-    Leave,
-    /// It should have gone and could not.
-    Fail,
-}
-
-/// What came of taking something back.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    pub deeds: Vec<Deed>,
-}
-
-impl Report {
-    /// Whether something was changed.
-    #[must_use]
-    pub fn changed(&self) -> bool {
-        self.deeds.iter().any(|deed| matches!(deed.verb, Verb::Remove | Verb::Restore))
-    }
-
-    pub fn of(&self, verb: Verb) -> impl Iterator<Item = &Deed> {
-        self.deeds.iter().filter(move |deed| deed.verb == verb)
-    }
-
-    /// Several runs may have touched the same path: what comes of it in the end is told.
-    fn add(&mut self, verb: Verb, path: &Path, why: impl Into<String>) {
-        self.deeds.retain(|deed| deed.path != path);
-        self.deeds.push(Deed { verb, path: path.to_path_buf(), why: why.into() });
-    }
-}
 
 /// Which steps are taken back, and what of the service goes with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +33,7 @@ pub enum Extent {
 }
 
 impl Extent {
-    fn takes(self, ledger: &Ledger, run: &Run) -> bool {
+    pub(super) fn takes(self, ledger: &Ledger, run: &Run) -> bool {
         match self {
             Self::CutOff => run.state == RunState::CutOff,
             Self::Last => {
@@ -104,6 +65,13 @@ impl Extent {
 /// # Errors
 /// If something is there and cannot be read.
 pub fn preview(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
+    let mut report = preview_files(home, ledger, extent)?;
+    let needs = firewall_after(home, ledger, extent, &report);
+    report.deeds.splice(0..0, needs.and_then(|needs| preview_firewall(home, &needs)));
+    Ok(report)
+}
+
+fn preview_files(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
     let mut report = Report::default();
     let mut gone: BTreeSet<PathBuf> = [home.setup_dir()].into();
     for path in products(home, ledger, extent) {
@@ -147,6 +115,7 @@ pub fn preview(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
                 gone.insert(path.clone());
             }
             Effect::Folder { path } => report.add(Verb::Leave, path, word!("it is not empty")),
+            Effect::Firewall { .. } => {}
         }
     }
     if ends(ledger, extent, &report) {
@@ -178,10 +147,16 @@ fn ends(ledger: &Ledger, extent: Extent, report: &Report) -> bool {
 /// Takes back what `extent` says. The journal goes with the last step, and always with `All` and `Purge`.
 ///
 /// # Errors
-/// If the journal itself cannot be removed. What else could not be done is in the report.
+/// If the firewall cannot be set back, with everything else as it was; if the journal itself cannot be removed. What
+/// else could not be done is in the report.
 pub fn take_back(home: &Home, mut journal: Journal, extent: Extent) -> Result<Report> {
     let mut report = Report::default();
     let ledger = journal.ledger().clone();
+    let planned = preview_files(home, &ledger, extent)?;
+    // First of all: what is written down about it, and the ports that it is about, go with the files.
+    if let Some(needs) = firewall_after(home, &ledger, extent, &planned) {
+        report.deeds.extend(set_firewall_back(home, &needs)?);
+    }
     remove_products(home, &ledger, extent, &mut report);
     let steps = ledger.steps_back(|run| extent.takes(&ledger, run));
     for (run, step) in &steps {
@@ -219,8 +194,14 @@ pub fn take_back(home: &Home, mut journal: Journal, extent: Extent) -> Result<Re
 
 /// As [`take_back`], for a home of which no journal tells: what the service has written goes, and with `Purge` what an
 /// `init` writes.
-pub fn clear(home: &Home, extent: Extent) -> Report {
+///
+/// # Errors
+/// If the firewall cannot be closed, with everything else as it was.
+pub fn clear(home: &Home, extent: Extent) -> Result<Report> {
     let mut report = Report::default();
+    if is_firewall_ours(home) {
+        report.deeds.extend(set_firewall_back(home, &Needs::default())?);
+    }
     remove_products(home, &Ledger::default(), extent, &mut report);
     let folders = [
         home.log_dir().to_path_buf(),
@@ -236,13 +217,16 @@ pub fn clear(home: &Home, extent: Extent) -> Report {
         }
     }
     name_contents(home, &[], &mut report, &BTreeSet::new());
-    report
+    Ok(report)
 }
 
 /// What would be done by [`clear`].
 #[must_use]
 pub fn preview_clear(home: &Home, extent: Extent) -> Report {
     let mut report = Report::default();
+    if is_firewall_ours(home) {
+        report.deeds.extend(preview_firewall(home, &Needs::default()));
+    }
     let mut gone = BTreeSet::new();
     for path in products(home, &Ledger::default(), extent) {
         report.add(Verb::Remove, &path, "");
@@ -293,9 +277,7 @@ pub fn recover(home: &Home) -> Result<Option<Report>> {
         return Ok(Some(report));
     }
     let failure = Failure::operator("an earlier `init` was cut off, and not all of it can be taken back");
-    Err(stuck
-        .into_iter()
-        .fold(failure, |failure, deed| failure.because(format!("`{}`: {}", deed.path.display(), deed.why))))
+    Err(stuck.into_iter().fold(failure, |failure, deed| failure.because(format!("`{}`: {}", deed.object, deed.why))))
 }
 
 /// Takes a step back. `true`: it is as it was before.
@@ -344,6 +326,8 @@ fn one_back(journal: &mut Journal, step: &Step, is_forced: bool, report: &mut Re
             }
             report.deeds.last().is_some_and(|deed| deed.verb != Verb::Fail)
         }
+        // It was set back before anything else.
+        Effect::Firewall { .. } => true,
     }
 }
 
@@ -368,7 +352,7 @@ fn products(home: &Home, ledger: &Ledger, extent: Extent) -> Vec<PathBuf> {
         .into_iter()
         .filter_map(|(_, step)| match step.effect {
             Effect::File { path, .. } => Some(path),
-            Effect::Folder { .. } => None,
+            Effect::Folder { .. } | Effect::Firewall { .. } => None,
         })
         .collect();
     found.retain(|path| {
@@ -434,7 +418,7 @@ fn name_contents(home: &Home, journals: &[PathBuf], report: &mut Report, gone: &
     if !report.changed() && report.of(Verb::Leave).next().is_none() {
         return;
     }
-    let mut stay: Vec<PathBuf> = report.of(Verb::Leave).map(|deed| deed.path.clone()).collect();
+    let mut stay: Vec<PathBuf> = report.of(Verb::Leave).filter_map(|deed| deed.path().map(Path::to_path_buf)).collect();
     stay.extend(
         journals.iter().filter(|folder| **folder != home.setup_dir() && folder.starts_with(home.state_dir())).cloned(),
     );
@@ -464,7 +448,7 @@ pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
         .deeds
         .iter()
         .filter(|deed| matches!(deed.verb, Verb::Fail | Verb::Leave))
-        .map(|deed| format!("`{}`", deed.path.display()))
+        .map(|deed| format!("`{}`", deed.object))
         .collect();
     if !report.changed() && stuck.is_empty() {
         if failure.kind() != Kind::Interrupted {
@@ -483,5 +467,5 @@ pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
 
 /// What is said when the journal itself could not be removed.
 pub(super) fn stuck(home: &Home, why: &Failure) -> Deed {
-    Deed { verb: Verb::Fail, path: home.setup_dir(), why: why.to_string() }
+    Deed { verb: Verb::Fail, object: Object::Path(home.setup_dir()), why: why.to_string() }
 }

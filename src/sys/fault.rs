@@ -13,14 +13,22 @@ pub fn point(name: &str) {
 #[cfg(not(debug_assertions))]
 pub fn point(_name: &str) {}
 
-/// A place that is passed many times: as [`point`], named `SCOPE:NUMBER`, counted from zero through the whole process.
+/// A place that is passed many times: as [`point`], named `SCOPE:NUMBER`, counted from zero through the whole process,
+/// each scope by itself.
 #[cfg(debug_assertions)]
-pub fn moment(scope: &str) {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static PASSED: AtomicUsize = AtomicUsize::new(0);
-    point(&format!("{scope}:{}", PASSED.fetch_add(1, Ordering::Relaxed)));
+pub fn moment(scope: &'static str) {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError};
+    static PASSED: Mutex<BTreeMap<&'static str, usize>> = Mutex::new(BTreeMap::new());
+    let number = {
+        let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = passed.entry(scope).or_default();
+        *passed += 1;
+        *passed - 1
+    };
+    point(&format!("{scope}:{number}"));
 }
 
 /// Does nothing.
 #[cfg(not(debug_assertions))]
-pub fn moment(_scope: &str) {}
+pub fn moment(_scope: &'static str) {}

@@ -22,6 +22,13 @@ impl Text {
     }
 }
 
+/// As [`std::fmt::Display`]: documents are in English.
+impl serde::Serialize for Text {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// In English, for logs and documents that scripts read.
 impl std::fmt::Display for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -286,6 +293,69 @@ const CHINESE: &[(&str, &str)] = &[
         "注意：之前的 `init` 被中断；不带 --dry-run 运行时，会先撤销它的改动",
     ),
     ("nothing was changed: the plan was declined", "没有改动：计划被拒绝"),
+    // The firewall.
+    ("callers are let in, by the commands below", "用下面的命令放行呼叫者"),
+    ("Firewall: nothing filters on this host", "防火墙：本机没有过滤"),
+    ("Firewall: it lets callers in already", "防火墙：已经放行呼叫者"),
+    ("Firewall: callers are let in by these commands", "防火墙：用这些命令放行呼叫者"),
+    ("Firewall: it drops callers; these commands would let them in", "防火墙：会丢弃呼叫者的数据包；这些命令可以放行"),
+    (
+        "a restart of this machine loses it, unless you put it into what is loaded at boot: {}",
+        "重启本机后会丢失，除非写入开机加载的规则：{}",
+    ),
+    ("yes, and let callers in through the firewall", "是，并在防火墙中放行呼叫者"),
+    ("yes, but leave the firewall as it is", "是，但不改动防火墙"),
+    ("leave the firewall as it is", "不改动防火墙"),
+    ("no, change nothing", "否，什么都不改"),
+    (
+        "the firewall drops callers now; `rtcctl undo` takes its rules back, too",
+        "防火墙现在会丢弃呼叫者的数据包；`rtcctl undo` 也会撤销这些规则",
+    ),
+    ("the firewall can be opened by root only", "只有 root 能放行防火墙"),
+    (
+        "run it by `sudo`, or leave the firewall as it is by `--firewall show`",
+        "用 `sudo` 运行，或用 `--firewall show` 不改动防火墙",
+    ),
+    ("it cannot be seen what filters on this host: {}", "看不到本机的过滤规则：{}"),
+    (
+        "leave it as it is by `--firewall show`, and open the ports by hand",
+        "用 `--firewall show` 不改动防火墙，并手工放行端口",
+    ),
+    (
+        "an earlier change of the firewall waits to be confirmed, for {} s more",
+        "之前的防火墙改动正在等待确认，还剩 {} 秒",
+    ),
+    (
+        "run `rtcctl firewall confirm`, or take it back by `rtcctl firewall close`",
+        "运行 `rtcctl firewall confirm`，或用 `rtcctl firewall close` 撤销",
+    ),
+    ("the firewall is not touched: {}", "不会改动防火墙：{}"),
+    (
+        "rules of both iptables-nft and iptables-legacy filter on this host",
+        "本机同时有 iptables-nft 和 iptables-legacy 的规则在过滤",
+    ),
+    (
+        "no file with its rules is loaded at boot: neither iptables-persistent's nor iptables-services'",
+        "开机时没有加载它的规则文件：既没有 iptables-persistent 的，也没有 iptables-services 的",
+    ),
+    ("zone {} may drop some callers: {}", "区域 {} 可能丢弃部分呼叫者：{}"),
+    ("may drop some callers: {}", "可能丢弃部分呼叫者：{}"),
+    (
+        "ufw leaves IPv6 alone on this host: `IPV6=no` in /etc/default/ufw",
+        "本机的 ufw 不管理 IPv6：/etc/default/ufw 中有 `IPV6=no`",
+    ),
+    ("{} drops {} besides", "{} 另外会丢弃 {}"),
+    (
+        "`nft` is not installed: rules of nftables, if there are any, cannot be seen",
+        "没有安装 `nft`：如果有 nftables 规则，无法看到",
+    ),
+    ("there is no `{}`", "没有 `{}`"),
+    ("`{}` does not end by loading a folder of files", "`{}` 的末尾没有加载一个规则目录"),
+    ("`{}`, which `{}` loads, is no folder", "`{1}` 加载的 `{0}` 不是目录"),
+    ("nftables.service does not start with this machine", "nftables.service 没有随本机启动"),
+    ("`{}` cannot be tried: {}", "`{}` 无法试加载：{}"),
+    ("the firewall", "防火墙"),
+    ("close", "关闭"),
     // `undo` and `uninstall`.
     ("Taking back what was done at {} by", "撤销 {} 的这次操作："),
     ("nothing to undo", "没有可撤销的内容（nothing to undo）"),

@@ -25,7 +25,9 @@ use crate::error::Result;
 use crate::home::Home;
 use crate::setup::answers::Key;
 use crate::setup::cloud;
-use crate::setup::firewall::Tool;
+use crate::setup::firewall;
+use crate::setup::firewall::confirm::Pending;
+use crate::setup::opening::{FirewallFacts, Sight};
 use crate::setup::plan::{Certificates, Existing, Facts, NameFault, Taken, TakenBy, folders};
 use crate::setup::suggest::Surroundings;
 use crate::setup::wanted::Wanted;
@@ -116,7 +118,7 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         answers_file: None,
         lacks_answers_folder: false,
         names: if surroundings.is_offline { Vec::new() } else { names(wanted) },
-        firewalls: Tool::ALL.into_iter().filter(|tool| is_installed(tool.program())).collect(),
+        firewall: FirewallFacts { tools: firewall::installed().into_iter().collect(), sight: Sight::Unasked },
     })
 }
 
@@ -126,6 +128,20 @@ pub fn look_at_answers_file(facts: &mut Facts, file: PathBuf) {
     facts.lacks_answers_folder = file.is_dir() || access(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_err();
     let before = std::fs::read(&file).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     facts.answers_file = Some((file, before));
+}
+
+/// Adds what filters on this host, which takes tools like firewalld's a second or two.
+pub fn look_at_firewall(facts: &mut Facts) {
+    facts.firewall.sight = if !facts.surroundings.is_root {
+        Sight::NeedsRoot
+    } else if let Some(pending) = Pending::load(&facts.home) {
+        Sight::Waits(pending.left(clock::now().wall).as_secs())
+    } else {
+        match firewall::detect(&facts.home) {
+            Ok(detected) => Sight::Seen(Box::new(detected)),
+            Err(failure) => Sight::Hidden(failure.to_string()),
+        }
+    };
 }
 
 /// What the DNS says against the names, as far as it answers in time. Names that no authority certifies are not asked for.
@@ -253,8 +269,4 @@ fn problem(transport: Transport, port: u16) -> Option<TakenBy> {
         // Anything else is a family that this host does not have.
     }
     None
-}
-
-fn is_installed(program: &str) -> bool {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists())
 }

@@ -13,6 +13,7 @@ use super::{Detected, firewalld, iptables, nftables, tag, ufw};
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::net::{Family, outer_interfaces};
+use crate::text;
 
 /// The files from which rules of iptables are loaded at boot, per family: Debian's and Red Hat's.
 const SAVED_FILES: [(Family, [&str; 2]); 2] = [
@@ -20,6 +21,10 @@ const SAVED_FILES: [(Family, [&str; 2]); 2] = [
     (Family::V6, ["/etc/iptables/rules.v6", "/etc/sysconfig/ip6tables"]),
 ];
 
+/// Where the system's message bus listens.
+const SYSTEM_BUS: [&str; 2] = ["/run/dbus/system_bus_socket", "/var/run/dbus/system_bus_socket"];
+/// A chain that ufw has while it is active.
+const UFW_CHAIN: &str = "ufw-user-input";
 /// What `firewall-cmd` exits with if there is no firewalld to ask.
 const NOT_RUNNING: i32 = 252;
 
@@ -32,10 +37,12 @@ pub fn detect(home: &Home) -> Result<Detected> {
     let tag = tag(home);
     let mut found = Detected { interfaces: outer_interfaces(), record, ..Detected::default() };
     found.firewalld = firewalld(&found, &tag)?;
-    found.ufw = ufw(&tag)?;
+    let ruleset = if is_installed("nft") { Some(answer(&["nft", "-j", "list", "ruleset"])?) } else { None };
+    // To ask ufw takes a good part of a second; where none of its chains is, it is not active.
+    let may_be_ufw = has_legacy_rules() || ruleset.as_ref().is_none_or(|text| text.contains(UFW_CHAIN));
+    found.ufw = if may_be_ufw { ufw(&tag)? } else { None };
     let mut theirs = None;
-    if is_installed("nft") {
-        let text = answer(&["nft", "-j", "list", "ruleset"])?;
+    if let Some(text) = ruleset {
         // Without its program, they are rules like any other.
         let program = |family: &str| if family == "ip6" { "ip6tables" } else { "iptables" };
         let mut managed = is_of_iptables(&text);
@@ -49,7 +56,7 @@ pub fn detect(home: &Home) -> Result<Detected> {
         theirs = Some(managed);
         found.nftables = Some(nftables::Facts { rules, boot });
     } else {
-        found.notes.push("`nft` is not installed: rules of nftables, if there are any, cannot be seen".to_owned());
+        found.notes.push(text!("`nft` is not installed: rules of nftables, if there are any, cannot be seen"));
     }
     tables(&mut found, theirs.as_deref())?;
     Ok(found)
@@ -66,8 +73,16 @@ pub(super) fn is_installed(program: &str) -> bool {
         .any(|folder| Path::new(folder).join(program).exists())
 }
 
+/// Whether the old kind of iptables has rules of either family.
+fn has_legacy_rules() -> bool {
+    ["ip", "ip6"].iter().any(|family| {
+        std::fs::read_to_string(format!("/proc/net/{family}_tables_names")).is_ok_and(|names| !names.is_empty())
+    })
+}
+
 fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
-    if !is_installed("firewall-cmd") {
+    // Without the system's bus there is nobody whom its tool, which takes a second to say so, could ask.
+    if !is_installed("firewall-cmd") || !SYSTEM_BUS.iter().any(|path| Path::new(path).exists()) {
         return Ok(None);
     }
     // Each question takes it a good part of a second, so none is asked whose answer is known.
@@ -155,15 +170,15 @@ fn ufw(tag: &str) -> Result<Option<ufw::Facts>> {
 fn boot(tag: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Boot {
     let Ok(text) = std::fs::read_to_string(BOOT_FILE) else { return Boot::default() };
     let Some(folder) = included_folder(&text) else {
-        return Boot::Unknown(format!("`{BOOT_FILE}` does not end by loading a folder of files"));
+        return Boot::Unknown(text!("`{}` does not end by loading a folder of files", BOOT_FILE));
     };
     if !folder.is_dir() {
-        return Boot::Unknown(format!("`{}`, which `{BOOT_FILE}` loads, is no folder", folder.display()));
+        return Boot::Unknown(text!("`{}`, which `{}` loads, is no folder", folder.display(), BOOT_FILE));
     }
     let is_service = |folder: &PathBuf| folder.join("nftables.service").symlink_metadata().is_ok();
     let has_systemd = Path::new("/run/systemd/system").is_dir();
     if has_systemd && !list(Path::new("/etc/systemd/system")).iter().any(is_service) {
-        return Boot::Unknown("nftables.service does not start with this machine".to_owned());
+        return Boot::Unknown(text!("nftables.service does not start with this machine"));
     }
     let script = format!("nft -f {BOOT_FILE} && exec nft -j list ruleset");
     let tried = answer(&["unshare", "--net", "sh", "-c", &script]).and_then(|text| read(&text, is_other));
@@ -172,7 +187,7 @@ fn boot(tag: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Boot {
             let file = folder.join(format!("{tag}.{}", included_ending(&text)));
             Boot::Known { rules, text: std::fs::read_to_string(&file).ok(), file }
         }
-        Err(failure) => Boot::Unknown(format!("`{BOOT_FILE}` cannot be tried: {failure}")),
+        Err(failure) => Boot::Unknown(text!("`{}` cannot be tried: {}", BOOT_FILE, failure)),
     }
 }
 

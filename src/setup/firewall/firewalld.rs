@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::change::Change;
 use super::needs::Needs;
 use super::part::{Layer, Part, Wanted};
+use crate::text;
 
 /// Where the files of the permanent configuration are.
 pub const FOLDER: &str = "/etc/firewalld";
@@ -166,7 +167,7 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
         let missing = needs.without(&running.ports).without(&by_service(facts, &running, wanted));
         part.closed = part.closed.or(&missing);
         part.changes.extend(ports_change(name, "add", &missing));
-        let refusals = running.refusals.iter().map(|rule| format!("zone {name} may drop some callers: {rule}"));
+        let refusals = running.refusals.iter().map(|rule| text!("zone {} may drop some callers: {}", name, rule));
         part.notes.extend(refusals);
     }
     take_away(facts, wanted, &zones, &mut part);
@@ -220,13 +221,21 @@ fn take_away(facts: &Facts, wanted: &Wanted<'_>, zones: &BTreeSet<&String>, part
         part.changes.extend(ports_change(name, "remove", &extra));
     }
     for (name, zone) in &facts.permanent {
-        if is_open(name) || !zone.services.iter().any(|service| service == tag) {
+        if is_open(name) {
             continue;
         }
-        part.changes.push(Change::command(&format!("firewall-cmd --permanent --zone={name} --remove-service={tag}")));
-        if facts.made_files.contains(name) && facts.plain_zones.contains(name) {
+        if zone.services.iter().any(|service| service == tag) {
+            part.changes
+                .push(Change::command(&format!("firewall-cmd --permanent --zone={name} --remove-service={tag}")));
+        }
+        let (file, old) = (zone_file(name), zone_file(name).with_extension("xml.old"));
+        let is_made = facts.made_files.contains(name);
+        if is_made && facts.plain_zones.contains(name) {
             part.changes.push(Change::command(&format!("firewall-cmd --permanent --load-zone-defaults={name}")));
-            part.changes.push(Change::Remove { path: zone_file(name).with_extension("xml.old") });
+            part.changes.push(Change::Remove { path: old });
+        } else if is_made && facts.files.contains(&old) && !facts.files.contains(&file) {
+            // As a run that was killed leaves it.
+            part.changes.push(Change::Remove { path: old });
         }
     }
     if zones.is_empty() {
@@ -335,6 +344,22 @@ trusted
             "rm -f /etc/firewalld/services/rtcctl.xml.old",
         ];
         assert_eq!(changes, wanted);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_of_closing_is_completed() {
+        let mut facts = fresh();
+        facts.made_files.insert("public".to_owned());
+        // The service is out of the zone, whose file is what it is by default.
+        facts.plain_zones.insert("public".to_owned());
+        let old = "rm -f /etc/firewalld/zones/public.xml.old";
+        assert_eq!(planned(&facts, &[]).0, ["firewall-cmd --permanent --load-zone-defaults=public", old]);
+        // The file is gone, and its predecessor is not.
+        facts.plain_zones.clear();
+        facts.files.insert("/etc/firewalld/zones/public.xml.old".into());
+        assert_eq!(planned(&facts, &[]).0, [old]);
+        facts.files.insert("/etc/firewalld/zones/public.xml".into());
+        assert_eq!(planned(&facts, &[]).0, Vec::<String>::new(), "somebody else has written the zone since");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::setup::ports::PortSet;
 use crate::setup::ports::set::range_text;
 use crate::sys::net::Family;
 use crate::sys::ports::Transport;
+use crate::text;
 
 /// How many ports one rule can name; a range counts for two.
 const MULTIPORT: usize = 15;
@@ -81,8 +82,9 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
             }
         }
         None if filters => {
-            let why = "no file with its rules is loaded at boot: neither iptables-persistent's nor iptables-services'";
-            part.not_kept = Some(why.to_owned());
+            part.not_kept = Some(text!(
+                "no file with its rules is loaded at boot: neither iptables-persistent's nor iptables-services'"
+            ));
         }
         None => {}
     }
@@ -370,7 +372,7 @@ COMMIT
         let tcp = "-p tcp -m multiport --dports 443,8443 -m comment --comment rtcctl -j ACCEPT";
         assert_eq!(changes, [format!("iptables -w 5 -I mine 3 {udp}"), format!("iptables -w 5 -A INPUT {tcp}")]);
         assert_eq!(part.notes.len(), 1, "{:?}", part.notes);
-        assert!(part.notes[0].contains("203.0.113.7"));
+        assert!(part.notes[0].to_string().contains("203.0.113.7"));
     }
 
     #[test]

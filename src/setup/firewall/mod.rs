@@ -38,8 +38,11 @@ pub use tools::Tool;
 
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
+use crate::sys::fault;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::net::Family;
+use crate::text;
+use crate::words::Text;
 use part::Wanted;
 
 /// One for the whole host: two homes must not change its rules at once.
@@ -56,7 +59,7 @@ pub struct Detected {
     pub mixed: bool,
     pub interfaces: Vec<String>,
     pub record: Record,
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
 }
 
 /// What has to be done, layer by layer.
@@ -65,10 +68,10 @@ pub struct Plan {
     /// Layers that filter, or that have rules of ours.
     pub parts: Vec<Part>,
     /// Why nothing is done, though something would have to be.
-    pub refusal: Option<String>,
+    pub refusal: Option<Text>,
     /// What has to be written down before the first change.
     pub record: Record,
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
 }
 
 impl Plan {
@@ -107,7 +110,7 @@ pub fn plan(detected: &Detected, needs: &Needs, tag: &str) -> Plan {
             // These rules are the manager's. That an operator's own one among them drops is told, not changed.
             let is_new = |needs: &Needs| plan.parts.iter().all(|part| part.closed.is_empty()) && !needs.is_empty();
             if is_new(&part.closed) {
-                plan.notes.push(format!("{} drops {} besides", part.layer.as_str(), part.closed));
+                plan.notes.push(text!("{} drops {} besides", part.layer.as_str(), part.closed));
             }
             continue;
         }
@@ -115,7 +118,7 @@ pub fn plan(detected: &Detected, needs: &Needs, tag: &str) -> Plan {
         plan.parts.push(part);
     }
     if detected.mixed && plan.parts.iter().any(|part| !part.changes.is_empty()) {
-        plan.refusal = Some("rules of both iptables-nft and iptables-legacy filter on this host".to_owned());
+        plan.refusal = Some(text!("rules of both iptables-nft and iptables-legacy filter on this host"));
     }
     plan.parts.retain(|part| !part.changes.is_empty() || is_active(part, detected));
     plan
@@ -154,7 +157,7 @@ pub enum Drift {
     /// These are let in by a rule of ours, and not needed any more.
     Leftover { layer: Layer, ports: Needs },
     /// A restart of the machine loses what is open now.
-    NotKept { layer: Layer, why: String },
+    NotKept { layer: Layer, why: Text },
 }
 
 /// Compares what filters with what is needed.
@@ -179,25 +182,51 @@ pub fn drift(detected: &Detected, needs: &Needs, tag: &str) -> Vec<Drift> {
 /// # Errors
 /// `Kind::RolledBack` if a change fails: what was open before is open again, and nothing else.
 pub fn settle(home: &Home, needs: &Needs, told: &mut dyn FnMut(&Change)) -> Result<Plan> {
-    let before = Record::load(home).needs;
     detect::sweep(&tag(home));
     let plan = plan(&detect(home)?, needs, &tag(home));
+    carry(home, needs, plan, told)
+}
+
+/// As [`settle`], if that takes these changes and no others.
+///
+/// # Errors
+/// As [`settle`]; if others have changed rules since.
+pub fn settle_as_shown(home: &Home, needs: &Needs, shown: &[Change]) -> Result<()> {
+    detect::sweep(&tag(home));
+    let plan = plan(&detect(home)?, needs, &tag(home));
+    if !plan.changes().eq(shown) {
+        return Err(Failure::operator("the firewall is not as it was when this plan was made")
+            .because("something else has changed its rules since")
+            .hinted("run `rtcctl init` again"));
+    }
+    carry(home, needs, plan, &mut |_| {}).map(drop)
+}
+
+fn carry(home: &Home, needs: &Needs, plan: Plan, told: &mut dyn FnMut(&Change)) -> Result<Plan> {
+    let before = Record::load(home).needs;
     if let Some(refusal) = &plan.refusal {
-        return Err(Failure::operator(refusal.clone())
+        return Err(Failure::operator(refusal.to_string())
             .because("a rule in one of them may open nothing, and both are never touched")
             .hinted("move to one of them, or run the commands that `rtcctl firewall plan` shows by hand"));
     }
     if plan.changes().next().is_none() {
-        // Nothing is written down where nothing was done.
-        return if needs.is_empty() { Record::forget(home).map(|()| plan) } else { Ok(plan) };
+        // Nothing is written down where nothing was done; but what a run that was killed wrote down is corrected.
+        let is_written = Record::load(home) != Record::default();
+        if needs.is_empty() || is_written {
+            finish(home, needs, &plan.record)?;
+        }
+        return Ok(plan);
     }
     // Before the first change, so that a run that is killed is known to have begun.
     plan.record.save(home)?;
+    fault::moment("firewall");
     let done = plan
         .changes()
         .try_for_each(|change| {
             told(change);
-            carry_out(change)
+            carry_out(change)?;
+            fault::moment("firewall");
+            Ok(())
         })
         .and_then(|()| verify(home, needs));
     if let Err(failure) = done {

@@ -9,6 +9,8 @@ use super::model::{ChainName, Ruleset};
 use super::needs::Needs;
 use super::part::{Layer, Part, Wanted, without};
 use super::walk::{Passage, walk};
+use crate::text;
+use crate::words::Text;
 
 /// The file that the service of Debian and others loads at boot.
 pub const BOOT_FILE: &str = "/etc/nftables.conf";
@@ -24,14 +26,14 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Boot {
     /// Nobody here can say, for this reason.
-    Unknown(String),
+    Unknown(Text),
     /// The rules as a kernel takes them, and the file of ours that is loaded with them, with what is in it now.
     Known { rules: Ruleset, file: PathBuf, text: Option<String> },
 }
 
 impl Default for Boot {
     fn default() -> Self {
-        Self::Unknown(format!("there is no `{BOOT_FILE}`"))
+        Self::Unknown(text!("there is no `{}`", BOOT_FILE))
     }
 }
 
@@ -99,9 +101,7 @@ fn additions(passage: &Passage, tag: &str) -> Vec<Change> {
 /// Has the rules loaded at boot, where that is safe, or says why not.
 fn keep(boot: &Boot, wanted: &Wanted<'_>, part: &mut Part, filters: bool) {
     match boot {
-        Boot::Unknown(why) if filters => {
-            part.not_kept = Some(format!("{why}; put the rules into what this machine loads at boot"));
-        }
+        Boot::Unknown(why) if filters => part.not_kept = Some(why.clone()),
         Boot::Unknown(_) => {}
         Boot::Known { rules, file, text } => {
             let theirs = without(rules, |rule| wanted.is_ours(rule));
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(changes, wanted);
         assert_eq!(part.closed.to_string(), "443/tcp 5500/udp");
         // A list of addresses keeps its say.
-        assert_eq!(part.notes, ["may drop some callers: inet filter wan: rule 5"]);
+        assert_eq!(part.notes, [text!("may drop some callers: {}", "inet filter wan: rule 5")]);
         assert!(part.not_kept.is_some());
     }
 

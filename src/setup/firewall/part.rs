@@ -7,6 +7,8 @@ use super::model::{Rule, Ruleset};
 use super::needs::Needs;
 use super::walk::is_needed;
 use crate::sys::net::Family;
+use crate::text;
+use crate::words::Text;
 
 /// What filters. Several can, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -43,9 +45,9 @@ pub struct Part {
     /// What rules of ours let in though it is not needed any more.
     pub leftover: Needs,
     /// Whether a restart of the machine would lose what is open now; `None`: it would not.
-    pub not_kept: Option<String>,
+    pub not_kept: Option<Text>,
     /// What people should know besides.
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
 }
 
 impl Part {
@@ -57,7 +59,7 @@ impl Part {
     /// Tells the rules that may drop some callers, the first few of them.
     pub(super) fn doubt(&mut self, doubts: &[String]) {
         const TOLD: usize = 3;
-        self.notes.extend(doubts.iter().take(TOLD).map(|doubt| format!("may drop some callers: {doubt}")));
+        self.notes.extend(doubts.iter().take(TOLD).map(|doubt| text!("may drop some callers: {}", doubt)));
     }
 }
 

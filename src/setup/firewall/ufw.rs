@@ -7,6 +7,7 @@ use super::change::Change;
 use super::needs::Needs;
 use super::part::{Layer, Part, Wanted};
 use crate::setup::ports::ufw_profile;
+use crate::text;
 
 /// Where profiles are.
 pub const PROFILES: &str = "/etc/ufw/applications.d";
@@ -50,7 +51,7 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
         part.changes.push(Change::words(["ufw", "allow", tag, "comment", tag]));
     }
     if !facts.has_ipv6 {
-        part.notes.push("ufw leaves IPv6 alone on this host: `IPV6=no` in /etc/default/ufw".to_owned());
+        part.notes.push(text!("ufw leaves IPv6 alone on this host: `IPV6=no` in /etc/default/ufw"));
     }
     part
 }

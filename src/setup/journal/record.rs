@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setup::firewall::Needs;
 use crate::word;
 
 /// The form of the lines. A journal of another form is left alone.
@@ -32,7 +33,7 @@ pub enum Record {
 
 /// What a step does to the host, with all that is needed to take it back.
 ///
-/// A new kind of step (a firewall, a unit) is a variant here, and an arm in `undo`.
+/// A new kind of step (a unit) is a variant here, and an arm in `undo`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
@@ -45,6 +46,12 @@ pub enum Effect {
         after: Print,
         /// The service itself may write it anew, so that another content is no work of the operator.
         is_ours: bool,
+    },
+    /// Callers are let in by the host's firewall. Ports only: the rules themselves are known by their name.
+    Firewall {
+        /// What was let in by rules of ours.
+        before: Needs,
+        after: Needs,
     },
 }
 
