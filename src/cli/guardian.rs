@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Frame;
 use super::words::{count, span};
 use crate::control::protocol::{SCHEMA_VERSION, Status};
-use crate::error::Kind;
+use crate::error::{Kind, Result};
 use crate::guardian::{self, Report};
 use crate::home::Home;
 use crate::supervisor::board::State;
@@ -20,22 +20,49 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked whether it is there.
 const LOOKED_EVERY: Duration = Duration::from_millis(30);
 
-/// What the guardian knows, if there is one that answers.
-pub(super) fn report(home: &Home) -> Option<Report> {
-    guardian::holder(home)?;
-    guardian::report(home).ok()
+/// What is known of the guardian.
+pub(super) enum Known {
+    /// There is none.
+    None,
+    /// It does not say anything.
+    Silent(u32),
+    Told(Report),
+}
+
+impl Known {
+    pub(super) fn of(home: &Home) -> Self {
+        match guardian::holder(home) {
+            None => Self::None,
+            Some(pid) => guardian::report(home).map_or(Self::Silent(pid), Self::Told),
+        }
+    }
+
+    fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Told(report) => Some(report),
+            Self::None | Self::Silent(_) => None,
+        }
+    }
 }
 
 /// What the guardian knows, if its daemon is down and does not come back in a moment.
-pub(super) fn waits(frame: &Frame) -> Option<Report> {
+///
+/// # Errors
+/// If it is down and its guardian says nothing.
+pub(super) fn waits(frame: &Frame) -> Result<Option<Report>> {
     let end = clock::now().mono + PATIENCE;
     loop {
-        if Lock::holder(&frame.home.lock_file()).is_some() {
-            return None;
+        let is_up = || Lock::holder(&frame.home.lock_file()).is_some();
+        if is_up() || guardian::holder(&frame.home).is_none() {
+            return Ok(None);
         }
-        let report = report(&frame.home)?;
+        let report = match guardian::report(&frame.home) {
+            Ok(report) => report,
+            Err(_) if is_up() || guardian::holder(&frame.home).is_none() => return Ok(None),
+            Err(failure) => return Err(failure.because("the daemon is down, so nothing starts it again")),
+        };
         if matches!(report.state, State::Backoff | State::Held) || clock::now().mono >= end {
-            return Some(report);
+            return Ok(Some(report));
         }
         std::thread::park_timeout(LOOKED_EVERY);
     }
@@ -82,8 +109,12 @@ fn in_words(seconds: f64) -> String {
 }
 
 /// One line for the summary.
-pub(super) fn line(report: Option<&Report>) -> String {
-    let Some(report) = report else { return "guardian     none".to_owned() };
+pub(super) fn line(known: &Known) -> String {
+    let report = match known {
+        Known::None => return "guardian     none".to_owned(),
+        Known::Silent(pid) => return format!("guardian     pid {pid}, which does not answer: is it stopped?"),
+        Known::Told(report) => report,
+    };
     let endurance = if report.endurance { ", endurance mode: restarts have no bound" } else { "" };
     let deaths = report
         .last_death
@@ -92,10 +123,10 @@ pub(super) fn line(report: Option<&Report>) -> String {
     format!("guardian     pid {}{deaths}{endurance}", report.pid)
 }
 
-/// The status document with what the guardian knows; `null` if there is none.
-pub(super) fn with_report(status: &Status, report: Option<&Report>) -> Value {
+/// The status document with what the guardian knows; `null` if there is none that answers.
+pub(super) fn with_report(status: &Status, known: &Known) -> Value {
     let mut document = serde_json::to_value(status).expect("a status has string keys only");
-    document["guardian"] = json!(report);
+    document["guardian"] = json!(known.report());
     document
 }
 
@@ -131,14 +162,15 @@ hint: start it now by `rtcctl --home /h start`; its log says more";
     #[test]
     fn a_summary_tells_of_deaths_only_when_there_were_some() {
         let calm = Report { last_death: None, restarts: 0, ..a_report() };
-        assert_eq!(line(Some(&calm)), "guardian     pid 7");
-        let told = line(Some(&a_report()));
+        assert_eq!(line(&Known::Told(calm)), "guardian     pid 7");
+        let told = line(&Known::Told(a_report()));
         assert_eq!(
             told,
             "guardian     pid 7, 3 restarts of the daemon, last death 2026-01-01T00:00:00Z: killed by SIGKILL"
         );
-        let once = line(Some(&Report { restarts: 1, ..a_report() }));
+        let once = line(&Known::Told(Report { restarts: 1, ..a_report() }));
         assert!(once.starts_with("guardian     pid 7, 1 restart of the daemon, last"), "{once}");
-        assert_eq!(line(None), "guardian     none");
+        assert_eq!(line(&Known::None), "guardian     none");
+        assert_eq!(line(&Known::Silent(7)), "guardian     pid 7, which does not answer: is it stopped?");
     }
 }

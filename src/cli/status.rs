@@ -30,16 +30,16 @@ pub(super) struct Args {
 
 /// Everything at a glance. Exit code 0: ready; 10: with a finding; 11: a task is down; 3: not running.
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
-    if let Some(down) = guardian::waits(frame) {
+    if let Some(down) = guardian::waits(frame)? {
         return Ok(guardian::tell_down(frame, &down));
     }
     let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
-    let guardian = guardian::report(&frame.home);
+    let guardian = guardian::Known::of(&frame.home);
     if frame.json {
-        frame.print_json(&guardian::with_report(&status, guardian.as_ref()));
+        frame.print_json(&guardian::with_report(&status, &guardian));
     } else {
         frame.print(&fitted_table(&status, frame.colour));
-        frame.print(&summary(&status, &guardian::line(guardian.as_ref()), frame.colour));
+        frame.print(&summary(&status, &guardian::line(&guardian), frame.colour));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);
         }
@@ -49,7 +49,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 
 /// The tasks alone.
 pub(super) fn list(frame: &Frame) -> Result<ExitCode> {
-    if let Some(down) = guardian::waits(frame) {
+    if let Some(down) = guardian::waits(frame)? {
         return Ok(guardian::tell_down(frame, &down));
     }
     let Some(status) = read(frame)? else { return Ok(Kind::NotRunning.exit_code().into()) };
