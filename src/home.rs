@@ -106,6 +106,13 @@ impl Home {
         &self.log_dir
     }
 
+    /// The folders without which nobody can reach a service that runs. Not the one that `--home` named: whoever
+    /// deletes that means all of it.
+    pub fn folders_to_keep(&self) -> impl Iterator<Item = &Path> {
+        let all = [self.state_dir(), self.log_dir(), self.run_dir()].into_iter();
+        all.filter(|folder| self.single.as_deref() != Some(*folder))
+    }
+
     /// The daemon's own log.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {

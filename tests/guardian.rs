@@ -300,6 +300,9 @@ fn a_guardian_that_is_paused_kills_nobody_and_holds_nobody_up() {
         service.run(&["restart", "web"]);
         (paused_at.elapsed() > Duration::from_secs(13)).then_some(())
     });
+    let told = service.command(&["status"]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains(&format!("guardian     pid {watching}, which does not answer")), "{told}");
     signal(watching, "CONT");
     until("the guardian's own words on its pause", || log(&service).contains("was paused itself").then_some(()));
     service.run(&["restart", "web"]);
@@ -393,6 +396,34 @@ fn a_stop_works_whatever_state_both_are_in() {
             assert!(!is_left || case != "guardian killed", "{case}: {left}");
         }
     }
+}
+
+#[test]
+fn what_others_delete_comes_back_and_the_service_stays_within_reach() {
+    let service = Service::start(&[]);
+    let (pid, watching) = (daemon(&service), guardian(&service));
+    for deleted in ["control.sock", "guardian.sock", "notify.sock"] {
+        std::fs::remove_file(service.home().join(deleted)).unwrap();
+    }
+    std::fs::remove_dir_all(service.home().join("state")).unwrap();
+    let told = until("a status with both", || {
+        let output = service.command(&["status", "--json"]).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).ok().filter(|status| !status["guardian"].is_null())
+    });
+    assert_eq!((number(&told["pid"]), number(&told["guardian"]["pid"])), (pid, watching));
+    until("the guardian's own words", || log(&service).contains("deleted and are there again").then_some(()));
+    // What the next daemon says arrives where the guardian listens now.
+    kill(pid);
+    until("a daemon that has said that it is ready", || {
+        let output = service.command(&["status", "--json"]).output().unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        (status["guardian"]["state"] == "ready" && status["pid"] != pid).then_some(())
+    });
+    let pid = daemon(&service);
+    std::fs::remove_dir_all(service.home().join("state")).unwrap();
+    until("the locks", || service.home().join("state/daemon.lock").exists().then_some(()));
+    service.run(&["stop"]);
+    assert!(is_gone(pid) && is_gone(watching));
 }
 
 #[test]

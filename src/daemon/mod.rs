@@ -29,7 +29,7 @@ use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::checks::{Asker, Lane, Targets};
 use self::edited::Loaded;
@@ -61,7 +61,7 @@ use crate::supervisor::panics;
 use crate::supervisor::service::{Service, TaskName};
 use crate::supervisor::watchdog::Fixture;
 use crate::sys::fdstore::Inherited;
-use crate::sys::fs::create_private_dir;
+use crate::sys::fs::{create_private_dir, restore_private_dirs};
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::marks::Marks;
 use crate::sys::notify::Manager;
@@ -72,8 +72,8 @@ use crate::web::{Metrics, Web};
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
-/// How often it is looked whether the log has something to tell or to put aside.
-const LOG_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether the log has something to tell or to put aside, and whether the lock's file is there.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one task may take to do what it was ordered to.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
@@ -141,7 +141,7 @@ struct Prepared {
     manager: Arc<Manager>,
     inherited: Inherited,
     /// Held until the end.
-    _lock: Lock,
+    lock: Lock,
     controls: Controls,
     journal: Journal,
     edge: Edge,
@@ -256,7 +256,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
         .watching(Fixture { name: "edge", pulses: edge.pulses() });
     let home = home.clone();
-    Ok(Prepared { home, manner, manager, inherited, _lock: lock, controls, journal, edge, supervisor, sources, phones })
+    Ok(Prepared { home, manner, manager, inherited, lock, controls, journal, edge, supervisor, sources, phones })
 }
 
 fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
@@ -279,8 +279,19 @@ fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
 
 impl Prepared {
     fn serve(self, mode: Mode) -> Result<()> {
-        let Self { home, manner, manager, mut inherited, _lock, controls, journal, edge, supervisor, sources, phones } =
-            self;
+        let Self {
+            home,
+            manner,
+            manager,
+            mut inherited,
+            mut lock,
+            controls,
+            journal,
+            edge,
+            supervisor,
+            sources,
+            phones,
+        } = self;
         let control = control_socket(&home, &mut inherited)?;
         keep_control(&manager, &control);
         for name in inherited.finish() {
@@ -334,11 +345,15 @@ impl Prepared {
         }
 
         let reason = loop {
-            match wished.recv_timeout(LOG_LOOKED_AT_EVERY) {
+            match wished.recv_timeout(LOOKED_EVERY) {
                 Ok(Wish::Stop(reason)) => break (reason.to_owned(), false),
                 Ok(Wish::StartAnew(cause)) => break (cause, true),
                 Ok(Wish::Reload) => reload(&log, &reloader, &manager),
-                Err(RecvTimeoutError::Timeout) => log.tick(),
+                Err(RecvTimeoutError::Timeout) => {
+                    log.tick();
+                    restore_private_dirs(home.folders_to_keep());
+                    keep_lock(&mut lock);
+                }
                 Err(RecvTimeoutError::Disconnected) => break ("nothing is left to wait for".to_owned(), false),
             }
         };
@@ -407,6 +422,15 @@ fn end_within(patience: Duration) {
     };
     if spawn("deadline", end).is_err() {
         std::process::exit(i32::from(Kind::Bug.exit_code()));
+    }
+}
+
+/// Without the lock's file nobody finds this daemon, and another one could be started beside it.
+fn keep_lock(lock: &mut Lock) {
+    match lock.keep() {
+        Ok(false) => {}
+        Ok(true) => warn!("the file of the daemon's lock was deleted; it is there again"),
+        Err(refused) => debug!(?refused, "the file of the daemon's lock is not there"),
     }
 }
 

@@ -206,6 +206,13 @@ impl Core {
         }
     }
 
+    /// The daemon could not be heard until now, so that it was silent means nothing.
+    pub(super) fn handle_deafness(&mut self, now: Instant) {
+        if let Some(process) = &mut self.process {
+            process.heard_at = process.heard_at.map(|_| now);
+        }
+    }
+
     /// The daemon's process has ended; `memory` says so if that was for lack of memory.
     pub(super) fn handle_ended(&mut self, end: &End, memory: Option<&str>, now: Now, rng: &mut impl Rng) {
         let Some(process) = self.process.take() else { return };

@@ -27,14 +27,15 @@ use crate::supervisor::board::State;
 use crate::sys::clock::{self, Now};
 use crate::sys::fdstore::identity;
 use crate::sys::fork::{self, Gifts};
-use crate::sys::fs::create_private_dir;
+use crate::sys::fs::{create_private_dir, restore_private_dirs};
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::record::Level;
 use crate::sys::notices::Notices;
 use crate::sys::process::{self, End, Watched};
 
-/// The longest sleep between two looks at the clock: monotonic clocks stop while a machine is suspended.
-const MAX_SLEEP: Duration = Duration::from_secs(60);
+/// The longest sleep between two looks at the clock, which stops while a machine is suspended, and at the files by
+/// which the guardian is found, which somebody may delete.
+const MAX_SLEEP: Duration = Duration::from_secs(2);
 /// Messages that are read at a time; the others wait for the next turn.
 const MESSAGES_A_TURN: usize = 64;
 /// What a child says that could not become this program.
@@ -58,7 +59,7 @@ struct Guardian {
     home: Home,
     manner: Manner,
     /// Held until the end.
-    _lock: Lock,
+    lock: Lock,
     signals: SignalFd,
     notices: Notices,
     desk: Desk,
@@ -109,7 +110,7 @@ impl Guardian {
         let guardian = Self {
             home: home.clone(),
             manner,
-            _lock: lock,
+            lock,
             signals,
             notices,
             desk,
@@ -144,10 +145,39 @@ impl Guardian {
             self.wait(now);
             // What was said before an end or a deadline counts.
             self.hear_messages();
+            self.keep_reachable();
             self.look_for_the_end();
             self.hear_signals();
             self.hear_commands();
             self.core.handle_turn(clock::now().mono, &mut rand::rng());
+        }
+    }
+
+    /// Mends what somebody has deleted: without these files nobody is heard, neither the daemon nor an operator.
+    fn keep_reachable(&mut self) {
+        let (is_heard, is_asked) = (self.notices.is_reachable(), self.desk.is_reachable());
+        if !is_heard {
+            self.core.handle_deafness(clock::now().mono);
+        }
+        restore_private_dirs(self.home.folders_to_keep());
+        let mut mended = Vec::new();
+        match self.lock.keep() {
+            Ok(is_new) => mended.extend(is_new.then_some("it is known who is in charge")),
+            // Whoever has it was started in the moment without the file, and is in charge.
+            Err(Refused::Held(_)) => return,
+            Err(Refused::Io(_)) => {}
+        }
+        if !is_heard && let Ok(notices) = Notices::bind(&self.home.notify_socket()) {
+            self.notices = notices;
+            mended.push("the daemon's messages arrive");
+        }
+        if !is_asked && self.desk.renew().is_ok() {
+            mended.push("orders arrive");
+        }
+        if !mended.is_empty() {
+            let text =
+                format!("files of this service were deleted and are there again, by which {}", mended.join(" and "));
+            self.journal.say(Level::Warn, &text, clock::now().wall);
         }
     }
 

@@ -56,6 +56,14 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
         .map_err(|error| Failure::operator(format!("cannot create the folder `{}`", path.display())).caused_by(error))
 }
 
+/// Makes those of `folders` anew that were deleted, as far as their parents are still there.
+pub fn restore_private_dirs<'a>(folders: impl IntoIterator<Item = &'a Path>) {
+    for folder in folders.into_iter().filter(|folder| !folder.exists()) {
+        // Whoever needs it says what is wrong with it.
+        let _ = DirBuilder::new().mode(0o700).create(folder);
+    }
+}
+
 /// Reads a whole text file.
 ///
 /// # Errors

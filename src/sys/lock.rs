@@ -3,15 +3,24 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::unix::file_at;
+
+/// How often a lock is tried for that nobody holds, while others look at it.
+const TRIES: usize = 50;
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Flock<File>,
+    path: PathBuf,
+    file: Flock<File>,
 }
 
 /// Why a lock was not to be had.
@@ -28,6 +37,24 @@ impl Lock {
     /// # Errors
     /// At once if another process holds it.
     pub fn take(path: &Path) -> Result<Self, Refused> {
+        let mut tries = 0;
+        let mut file = loop {
+            match Self::try_to_take(path) {
+                // Somebody just looks who holds it.
+                Err(Refused::Held(_)) if tries < TRIES && !is_taken(path) => {
+                    tries += 1;
+                    std::thread::park_timeout(PAUSE);
+                }
+                Err(refused) => return Err(refused),
+                Ok(file) => break file,
+            }
+        };
+        // The number is for messages only; the lock is what counts.
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    fn try_to_take(path: &Path) -> Result<Flock<File>, Refused> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -36,23 +63,44 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(Refused::Io)?;
-        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, error)| {
-            if error == Errno::EWOULDBLOCK { Refused::Held(read_pid(&mut file)) } else { Refused::Io(error.into()) }
-        })?;
-        // The number is for messages only; the lock is what counts.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, error)| {
+            if error == Errno::EWOULDBLOCK { Refused::Held(holder_of(&mut file)) } else { Refused::Io(error.into()) }
+        })
     }
 
-    /// The process that holds the lock at `path`, if any does and has said so.
+    /// Takes the lock anew if its file was deleted: nobody would find it, and another process could take it. Says
+    /// whether it had to.
+    ///
+    /// # Errors
+    /// If that cannot be done now. What was held is held on.
+    pub fn keep(&mut self) -> Result<bool, Refused> {
+        let own = self.file.metadata().map(|data| (data.dev(), data.ino())).map_err(Refused::Io)?;
+        if file_at(&self.path) == Some(own) {
+            return Ok(false);
+        }
+        *self = Self::take(&self.path)?;
+        Ok(true)
+    }
+
+    /// The process that holds the lock at `path`, if any does.
     #[must_use]
     pub fn holder(path: &Path) -> Option<u32> {
         let file = File::open(path).ok()?;
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(_) => None,
-            Err((mut file, _)) => read_pid(&mut file),
+            Err((mut file, _)) => holder_of(&mut file),
         }
     }
+}
+
+/// Whether a process holds the lock, rather than looks at it.
+fn is_taken(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
+}
+
+/// Who has written its number there. A disk that is full has no room for it; then the kernel is asked.
+fn holder_of(file: &mut File) -> Option<u32> {
+    read_pid(file).or_else(|| flock_holder(file.metadata().ok()?.ino()))
 }
 
 /// A folder that one process holds until this is dropped. Nothing is written into it.
@@ -86,7 +134,8 @@ fn flock_holder(inode: u64) -> Option<u32> {
     table.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (_, of) = fields.get(5)?.rsplit_once(':')?;
-        (fields.get(1) == Some(&"FLOCK") && of.parse() == Ok(inode)).then(|| fields.get(4)?.parse().ok())?
+        let is_it = fields.get(1) == Some(&"FLOCK") && fields.get(3) == Some(&"WRITE") && of.parse() == Ok(inode);
+        is_it.then(|| fields.get(4)?.parse().ok())?
     })
 }
 
@@ -111,6 +160,47 @@ mod tests {
         assert_eq!(Lock::holder(&path), Some(std::process::id()));
         drop(lock);
         assert!(Lock::take(&path).is_ok());
+    }
+
+    #[test]
+    fn whoever_looks_at_a_lock_keeps_nobody_from_taking_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        drop(Lock::take(&path).unwrap());
+        let looking = Flock::lock(File::open(&path).unwrap(), FlockArg::LockSharedNonblock).unwrap();
+        let taking = std::thread::Builder::new().spawn({
+            let path = path.clone();
+            move || Lock::take(&path)
+        });
+        std::thread::park_timeout(PAUSE * 4);
+        drop(looking);
+        assert!(taking.unwrap().join().unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_deleted_is_taken_anew_unless_another_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let mut lock = Lock::take(&path).unwrap();
+        assert!(!lock.keep().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(Lock::holder(&path), None);
+        assert!(lock.keep().unwrap());
+        assert_eq!(Lock::holder(&path), Some(std::process::id()));
+        std::fs::remove_file(&path).unwrap();
+        let other = Lock::take(&path).unwrap();
+        assert!(matches!(lock.keep(), Err(Refused::Held(Some(_)))));
+        drop(other);
+        assert!(lock.keep().unwrap());
+    }
+
+    #[test]
+    fn a_holder_that_could_not_write_its_number_is_known_to_the_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = Lock::take(&path).unwrap();
+        lock.file.set_len(0).unwrap();
+        assert_eq!(Lock::holder(&path), Some(std::process::id()));
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
 
-use super::unix::ShortPath;
+use super::unix::{ShortPath, file_at};
 
 /// Bytes of the longest message; what is longer is cut off.
 const MAX_TEXT: usize = 4096;
@@ -18,7 +18,10 @@ const MAX_SOCKETS: usize = 253;
 /// Where the daemon's messages arrive.
 #[derive(Debug)]
 pub struct Notices {
+    path: PathBuf,
     socket: UnixDatagram,
+    /// The socket's file, to tell it from another one at the same path.
+    file: Option<(u64, u64)>,
 }
 
 /// A message, with who sent it.
@@ -42,7 +45,13 @@ impl Notices {
         short.close_to_others()?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
-        Ok(Self { socket })
+        Ok(Self { path: path.to_path_buf(), socket, file: file_at(path) })
+    }
+
+    /// Whether the path still leads here.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.file.is_some() && file_at(&self.path) == self.file
     }
 
     /// The next message; `None` if there is none now.

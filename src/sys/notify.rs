@@ -1,13 +1,15 @@
 //! How the daemon speaks to its service manager: sd_notify(3) and sd_listen_fds(3), without their library.
 //!
 //! The manager is systemd or the guardian; both speak the same. Nothing here ever waits for it: a manager that does
-//! not listen must not stop the service.
+//! not listen must not stop the service. And nothing that is short in this process, like descriptors, may silence it:
+//! whoever is silent is taken for one that hangs.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -71,6 +73,7 @@ pub struct Manager {
 
 #[derive(Debug, Default)]
 struct Inner {
+    way: Option<Way>,
     /// What was said and not yet taken.
     waiting: VecDeque<Message>,
     kept: Vec<Kept>,
@@ -82,6 +85,14 @@ struct Inner {
 struct Message {
     text: String,
     sockets: Vec<OwnedFd>,
+}
+
+/// What messages leave by. It stays open, so that a message needs no descriptor of its own.
+#[derive(Debug)]
+struct Way {
+    socket: UnixDatagram,
+    /// For an address that is too long for the kernel.
+    short: Option<ShortPath>,
 }
 
 /// A socket that the manager has a copy of.
@@ -100,13 +111,19 @@ impl Manager {
         let given = Given::read(std::process::id(), |name| std::env::var_os(name));
         forget_variables();
         let inherited = Inherited::from_descriptors(given.sockets);
-        (Self { address: given.address, watchdog: given.watchdog, inner: Mutex::default() }, inherited)
+        (Self::new(given.address, given.watchdog), inherited)
     }
 
     /// A manager that listens at `address`.
     #[must_use]
     pub fn at(address: &OsStr, watchdog: Option<Duration>) -> Self {
-        Self { address: Some(address.to_owned()), watchdog, inner: Mutex::default() }
+        Self::new(Some(address.to_owned()), watchdog)
+    }
+
+    fn new(address: Option<OsString>, watchdog: Option<Duration>) -> Self {
+        // If there is none now, it is made for the first message that there is one for.
+        let way = address.as_deref().and_then(|address| Way::to(address).ok());
+        Self { address, watchdog, inner: Mutex::new(Inner { way, ..Inner::default() }) }
     }
 
     /// Whether somebody looks after this process, and starts it anew when it ends badly.
@@ -145,7 +162,7 @@ impl Manager {
             self.flush(inner);
             if self.watchdog.is_some() && inner.waiting.is_empty() {
                 // The next one comes soon.
-                let _ = self.post("WATCHDOG=1", &[]);
+                let _ = self.post(&mut inner.way, "WATCHDOG=1", &[]);
             }
         });
     }
@@ -184,6 +201,9 @@ impl Manager {
 
     /// Has the manager close what it keeps under `name`, except what this process has kept itself.
     pub fn store_anew(&self, name: &str) {
+        // What waits to be stored is out of date, and would stay open for as long as it waits.
+        let outdated = storing(name);
+        self.change(|inner| inner.waiting.retain(|message| message.text != outdated));
         self.say(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
         self.store(name);
     }
@@ -223,9 +243,7 @@ impl Manager {
                 if some.is_empty() {
                     break;
                 }
-                // A listener that has something to tell must not be taken for one that has ended.
-                let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
-                inner.waiting.push_back(Message { text, sockets: some });
+                inner.waiting.push_back(Message { text: storing(name), sockets: some });
             }
             self.flush(inner);
         });
@@ -244,46 +262,74 @@ impl Manager {
 
     /// Sends what waits, as far as the manager takes it now.
     fn flush(&self, inner: &mut Inner) {
-        while let Some(message) = inner.waiting.front() {
+        let Inner { way, waiting, .. } = inner;
+        while let Some(message) = waiting.front() {
             let sockets: Vec<BorrowedFd<'_>> = message.sockets.iter().map(AsFd::as_fd).collect();
-            match self.post(&message.text, &sockets) {
-                Err(Errno::EAGAIN) => break,
+            match self.post(way, &message.text, &sockets) {
+                Err(error) if is_for_now(error) => break,
                 Ok(()) => {}
-                // Nobody listens there now. One that comes is told everything.
-                Err(error) => debug!(%error, "the service manager does not listen"),
+                Err(error) => debug!(%error, "the service manager does not take a message"),
             }
-            inner.waiting.pop_front();
+            waiting.pop_front();
         }
-        while inner.waiting.len() > MAX_WAITING {
-            inner.waiting.pop_front();
+        while waiting.len() > MAX_WAITING {
+            waiting.pop_front();
         }
     }
 
-    fn post(&self, text: &str, sockets: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    fn post(&self, way: &mut Option<Way>, text: &str, sockets: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         let Some(address) = &self.address else { return Ok(()) };
-        post(address, text, sockets)
+        let way = match way {
+            Some(way) => way,
+            None => way.insert(Way::to(address).map_err(errno)?),
+        };
+        way.post(address, text, sockets)
     }
 }
 
-/// Sends one message, now or not at all.
-fn post(address: &OsStr, text: &str, sockets: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let failed = |error: io::Error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw);
-    let socket = std::os::unix::net::UnixDatagram::unbound().map_err(failed)?;
-    let mut short = None;
-    // A leading `@` stands for the zero byte of an abstract address.
-    let address = match address.as_bytes().split_first() {
-        Some((b'@', name)) => UnixAddr::new_abstract(name)?,
-        Some(_) if address.len() <= SHORT => UnixAddr::new(Path::new(address))?,
-        _ => {
-            let path = ShortPath::to(Path::new(address)).map_err(failed)?;
-            UnixAddr::new(&short.insert(path).path)?
+impl Way {
+    fn to(address: &OsStr) -> io::Result<Self> {
+        let is_long = !address.as_bytes().starts_with(b"@") && address.len() > SHORT;
+        let short = is_long.then(|| ShortPath::to(Path::new(address))).transpose()?;
+        Ok(Self { socket: UnixDatagram::unbound()?, short })
+    }
+
+    /// Sends one message, now or not at all.
+    fn post(&mut self, address: &OsStr, text: &str, sockets: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let raw: Vec<RawFd> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let rights = if raw.is_empty() { &[][..] } else { &rights };
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let to = match (address.as_bytes().split_first(), &self.short) {
+            (_, Some(short)) => UnixAddr::new(&short.path)?,
+            // A leading `@` stands for the zero byte of an abstract address.
+            (Some((b'@', name)), None) => UnixAddr::new_abstract(name)?,
+            (_, None) => UnixAddr::new(Path::new(address))?,
+        };
+        let sent =
+            sendmsg(self.socket.as_raw_fd(), &[IoSlice::new(text.as_bytes())], rights, flags, Some(&to)).map(drop);
+        if sent == Err(Errno::ENOENT) && self.short.is_some() {
+            // The folder itself may be another one by now: for the next time.
+            self.short = ShortPath::to(Path::new(address)).ok().or(self.short.take());
         }
-    };
-    let raw: Vec<RawFd> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
-    let rights = [ControlMessage::ScmRights(&raw)];
-    let rights = if raw.is_empty() { &[][..] } else { &rights };
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg(socket.as_raw_fd(), &[IoSlice::new(text.as_bytes())], rights, flags, Some(&address)).map(drop)
+        sent
+    }
+}
+
+/// A listener that has something to tell must not be taken for one that has ended, hence `FDPOLL`.
+fn storing(name: &str) -> String {
+    format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}")
+}
+
+fn errno(error: io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
+}
+
+/// Whether a message may arrive later: the manager does not read or is just not there, its socket was deleted and will
+/// be bound anew, or something is short.
+fn is_for_now(error: Errno) -> bool {
+    use Errno::{EAGAIN, ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM, ETOOMANYREFS};
+    [EAGAIN, ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM, ETOOMANYREFS].contains(&error)
 }
 
 #[expect(unsafe_code, reason = "the environment may be changed only while nobody else reads it")]
@@ -297,7 +343,8 @@ fn forget_variables() {
 #[cfg(test)]
 mod tests {
     use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::net::UnixDatagram;
+
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     use super::*;
 
@@ -351,6 +398,64 @@ mod tests {
         manager.beat();
         let length = listener.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"WATCHDOG=1");
+    }
+
+    #[test]
+    fn what_is_said_while_the_managers_socket_is_deleted_is_heard_once_it_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for below in ["short".to_owned(), "d".repeat(150)] {
+            let deep = folder.path().join(below);
+            std::fs::create_dir(&deep).unwrap();
+            let bind = || {
+                let listener = UnixDatagram::bind(ShortPath::to(&deep.join("notify")).unwrap().path).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                listener
+            };
+            drop(bind());
+            let manager = Manager::at(deep.join("notify").as_os_str(), Some(Duration::from_secs(1)));
+            let moved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            manager.keep("https", [&moved]).unwrap();
+            let address = moved.local_addr().unwrap();
+            // Nobody reads there; then there is no file, then not even a folder.
+            manager.ready();
+            std::fs::remove_dir_all(&deep).unwrap();
+            manager.beat();
+            manager.release("https", &moved);
+            drop(moved);
+            assert!(std::net::TcpStream::connect(address).is_err(), "what is not served any more is not held open");
+            std::fs::create_dir(&deep).unwrap();
+            let listener = bind();
+            manager.beat();
+            manager.beat();
+            let mut buffer = [0; 64];
+            let heard = std::iter::from_fn(|| {
+                let length = listener.recv(&mut buffer).ok()?;
+                Some(String::from_utf8(buffer[..length].to_vec()).unwrap())
+            });
+            let mut heard: Vec<String> = heard.collect();
+            heard.dedup();
+            assert_eq!(heard, ["READY=1", "FDSTOREREMOVE=1\nFDNAME=https", "WATCHDOG=1"]);
+        }
+    }
+
+    #[test]
+    fn a_process_without_a_descriptor_to_spare_says_that_it_is_alive() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["notify".to_owned(), "n".repeat(90)] {
+            let path = folder.path().join(name);
+            let listener = UnixDatagram::bind(ShortPath::to(&path).unwrap().path).unwrap();
+            let manager = Manager::at(path.as_os_str(), Some(Duration::from_secs(1)));
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+            let is_short = std::fs::File::open("/dev/null").is_err();
+            manager.beat();
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            assert!(is_short);
+            listener.set_nonblocking(true).unwrap();
+            let mut buffer = [0; 32];
+            let length = listener.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], b"WATCHDOG=1");
+        }
     }
 
     #[test]

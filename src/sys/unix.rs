@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
@@ -11,6 +11,7 @@ use nix::libc;
 /// A path to a socket that is short enough for the kernel (108 bytes), however long the home's own path is.
 ///
 /// It leads through a descriptor of the folder, which must live as long as the path is used.
+#[derive(Debug)]
 pub struct ShortPath {
     _folder: File,
     pub path: PathBuf,
@@ -45,4 +46,10 @@ impl ShortPath {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// What tells the file at `path` from any other that was or will be there: device and inode. `None`: nothing is there.
+#[must_use]
+pub fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rtcctl::supervisor::policy::HANG_LIMIT;
 use rtcctl::supervisor::service::TaskName;
 
-use crate::plan::{BLOCKED_FOR, Fault, LASTS, PAUSED_FOR, Step};
+use crate::plan::{BLOCKED_FOR, Fault, PAUSED_FOR, STARVES_FOR, Step};
 use crate::signs::Channel;
 
 /// Less than that is not noticed by anybody: pictures and answers come in pieces.
@@ -48,7 +48,7 @@ pub(crate) fn bound(step: &Step, channel: Channel) -> Duration {
         Fault::PortStolen => OPERATOR + anew(channel),
         Fault::PauseDaemon => PAUSED_FOR + Duration::from_secs(2),
         // Who is connected already notices nothing.
-        Fault::Descriptors if channel == Channel::Page => LASTS + Duration::from_secs(3),
+        Fault::Descriptors if channel == Channel::Page => STARVES_FOR + Duration::from_secs(3),
         Fault::DiskFull => waits(without(TaskName::Web, channel)),
         Fault::Descriptors
         | Fault::KillGuardian

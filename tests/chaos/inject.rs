@@ -19,7 +19,7 @@ use rtcctl::supervisor::faults::{Kind, Place};
 use rtcctl::supervisor::service::TaskName;
 
 use crate::now;
-use crate::plan::{BLOCKED_FOR, Fault, LASTS, PAUSED_FOR, Step};
+use crate::plan::{BLOCKED_FOR, Fault, LASTS, PAUSED_FOR, STARVES_FOR, Step};
 use crate::service::Service;
 
 /// How long a fault may take to have its effect.
@@ -172,7 +172,7 @@ impl Victim {
         };
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         limit(&open.to_string());
-        pass(LASTS);
+        pass(STARVES_FOR);
         limit(&soft);
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum Fault {
     /// The same, and nobody lets it go on.
     FreezeDaemon,
     PauseGuardian,
-    /// For [`LASTS`], the daemon gets no descriptor more.
+    /// For [`STARVES_FOR`], the daemon gets no descriptor more.
     Descriptors,
     /// For [`LASTS`], the home has no room, and web is restarted meanwhile.
     DiskFull,
@@ -50,6 +50,8 @@ pub(crate) enum Fault {
 pub(crate) const BLOCKED_FOR: Duration = Duration::from_secs(3);
 pub(crate) const PAUSED_FOR: Duration = Duration::from_secs(3);
 pub(crate) const LASTS: Duration = Duration::from_secs(4);
+/// Longer than the daemon may be silent: it must not be taken for one that hangs.
+pub(crate) const STARVES_FOR: Duration = Duration::from_secs(12);
 
 /// A fault, and what comes before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +93,9 @@ impl Fault {
     pub(crate) fn takes(self) -> Duration {
         Duration::from_secs(match self {
             Self::Spin(_) | Self::Deadlock(_) | Self::SpinSupervisor | Self::FreezeDaemon => 16,
+            Self::Descriptors => 16,
             Self::PortStolen => 8,
-            Self::Descriptors | Self::DiskFull | Self::DiskFullKill | Self::ClockAhead | Self::ClockBehind => 8,
+            Self::DiskFull | Self::DiskFullKill | Self::ClockAhead | Self::ClockBehind => 8,
             Self::Block(_) | Self::PauseDaemon | Self::PauseGuardian => 6,
             Self::KillDaemon | Self::Thief | Self::RestartAll => 6,
             Self::Panic(_) | Self::Restart(_) | Self::KillGuardian => 3,
@@ -133,7 +136,7 @@ impl fmt::Display for Fault {
             Self::PauseDaemon => write!(out, "daemon stopped for {} s", PAUSED_FOR.as_secs()),
             Self::FreezeDaemon => out.write_str("daemon stopped for good"),
             Self::PauseGuardian => write!(out, "guardian stopped for {} s", PAUSED_FOR.as_secs()),
-            Self::Descriptors => write!(out, "no descriptors for {} s", LASTS.as_secs()),
+            Self::Descriptors => write!(out, "no descriptors for {} s", STARVES_FOR.as_secs()),
             Self::DiskFull => out.write_str("disk full, web restarted"),
             Self::DiskFullKill => out.write_str("disk full, daemon killed"),
             Self::ClockAhead => write!(out, "clock 2 h ahead for {} s", LASTS.as_secs()),

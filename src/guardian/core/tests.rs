@@ -218,6 +218,17 @@ fn a_guardian_that_was_paused_itself_gives_a_new_grace_period() {
 }
 
 #[test]
+fn a_daemon_that_cannot_be_heard_is_not_taken_for_one_that_hangs() {
+    let mut sim = Sim::ready();
+    for _ in 0..60 {
+        assert_eq!(sim.wait(Duration::from_secs(1), false), []);
+        sim.core.handle_deafness(sim.now.mono);
+    }
+    let commands = sim.wait(HEARTBEAT_WITHIN + TURNED_EVERY, false);
+    assert!(matches!(&commands[..], [Command::Kill { .. }]), "{commands:?}");
+}
+
+#[test]
 fn a_daemon_that_somebody_has_told_to_end_ends_the_guardian() {
     for code in ORDERLY {
         let mut sim = Sim::ready();
