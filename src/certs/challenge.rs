@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair, SanType};
@@ -40,6 +41,7 @@ impl Kind {
 #[derive(Debug, Clone, Default)]
 pub struct Challenges {
     pending: Arc<Mutex<Pending>>,
+    lacks_http: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +69,17 @@ impl Challenges {
     #[must_use]
     pub fn http(&self, token: &str) -> Option<String> {
         self.pending().http.get(token).cloned()
+    }
+
+    /// Whether the port of HTTP is somebody else's: then nothing that is asked there is answered by this service.
+    pub fn lack_http(&self, lacks_it: bool) {
+        self.lacks_http.store(lacks_it, Ordering::Relaxed);
+    }
+
+    /// What was said by [`Challenges::lack_http`].
+    #[must_use]
+    pub fn lacks_http(&self) -> bool {
+        self.lacks_http.load(Ordering::Relaxed)
     }
 
     /// Begins to answer. The guard ends it.

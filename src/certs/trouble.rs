@@ -103,6 +103,9 @@ impl Trouble {
             "connection" | "tls" => {
                 "open TCP ports 80 and 443 towards this host, in the cloud's security group and the router, too"
             }
+            "port-taken" => {
+                "`rtcctl status` names who has the port; stop it, or allow TLS-ALPN-01 by `certificate.acme_challenge: auto`"
+            }
             "dns-hook" => {
                 "mend the command of `certificate.acme_dns_command`; `rtcctl cert preflight --try-hook` tries it without an authority"
             }

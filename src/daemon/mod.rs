@@ -179,6 +179,9 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     journal.record(Event::new(EventKind::Daemon, None, version, clock::now()).between("stopped", "starting"));
 
     let listeners = Listeners::take_or_bind(&config.web, &config.turn, &mut inherited)?;
+    if let Some(failure) = listeners.lack() {
+        warn!(%failure, "HTTPS is served all the same; the port is taken once it is free");
+    }
     let sockets = turn::take_or_bind(&config.turn, &mut inherited)?;
     let kept = listeners.keep_in(&manager).and_then(|()| sockets.keep_in(&manager));
     kept.map_err(|error| {
@@ -197,6 +200,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     let ice = LiveIce::new(IceIssuer::new(&config, &secrets));
     let gate = Gate::new(&config, &secrets);
     let certificate = CertHandle::default();
+    certificate.challenges().lack_http(listeners.lack().is_some());
     let doors = Doors::default();
     let turn_counters = Arc::new(turn::Counters::default());
     let call_counters = Arc::new(signaling::Counters::default());
@@ -212,6 +216,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         relay: Arc::clone(&turn_counters),
         goes_by: ArcSwap::from_pointee(GoesBy::new(&config, &targets.udp, loaded)),
         connections: edge.counters(),
+        edge: edge.control(),
         hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
         journal: journal.clone(),
         home: home.clone(),
@@ -353,6 +358,7 @@ impl Prepared {
                     log.tick();
                     restore_private_dirs(home.folders_to_keep());
                     keep_lock(&mut lock);
+                    reloader.mend();
                 }
                 Err(RecvTimeoutError::Disconnected) => break ("nothing is left to wait for".to_owned(), false),
             }

@@ -184,6 +184,22 @@ impl Reloader {
         outcome
     }
 
+    /// Takes the port of HTTP if somebody else had it and it is free by now.
+    pub(super) fn mend(&self) {
+        // Whoever reloads binds it, too.
+        let Ok(_running) = self.running.try_lock() else { return };
+        if self.controls.edge.mend(&self.in_force.current.load().config) {
+            self.tell_challenges();
+            self.keep_sockets();
+            info!("the port of HTTP is free again, and is served");
+        }
+    }
+
+    /// What an authority asks for by HTTP is answered only where that is served.
+    fn tell_challenges(&self) {
+        self.sources.certificate.challenges().lack_http(self.controls.edge.lack().is_some());
+    }
+
     fn try_reload(&self) -> Result<Reload> {
         let old = self.in_force.current.load_full();
         let new = Loaded::read(&self.in_force.home, Some(&old))?;
@@ -254,6 +270,7 @@ impl Reloader {
             }
             controls.access.apply(config, secrets);
             controls.edge.apply(config, ready.tcp);
+            self.tell_challenges();
             // After the listeners: nobody is sent to a port that is not served yet.
             self.sources.ice.replace(IceIssuer::new(config, secrets));
             controls.web.apply(ready.root, secrets.metrics_token.clone());

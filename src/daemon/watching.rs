@@ -19,6 +19,7 @@ use crate::certs::CertHandle;
 use crate::config::Config;
 use crate::control::protocol::{Finding, SCHEMA_VERSION, Severity};
 use crate::edge;
+use crate::error::Failure;
 use crate::findings::facts::{Certificate, Disk, Share, Task};
 use crate::findings::watch::{ClockWatch, Lately};
 use crate::findings::{Code, Facts, Ledger, Shown, Transition, judge};
@@ -50,6 +51,7 @@ pub(super) struct Sights {
     pub(super) relay: Arc<turn::Counters>,
     pub(super) goes_by: ArcSwap<GoesBy>,
     pub(super) connections: Arc<edge::Counters>,
+    pub(super) edge: edge::Control,
     pub(super) hooks: Hooks,
     pub(super) journal: Journal,
     pub(super) home: Home,
@@ -206,6 +208,7 @@ impl Watch {
             probes: sights.probes.facts(),
             certificate,
             config_not_applied: memory.system.config_not_applied.clone(),
+            http_port_taken: sights.edge.lack().map(http_port_taken),
             clock_jump: memory.clock.handle(now),
             disks: memory.system.disks.clone(),
             descriptors: memory.system.descriptors,
@@ -251,6 +254,13 @@ impl Watch {
         let key = format!("{code} {}", raised.key.subject);
         self.sights.hooks.tell(Event { key, is_raised, body: body.to_string() });
     }
+}
+
+/// What is in the way, and what to do.
+fn http_port_taken(failure: Failure) -> (String, String) {
+    let hint = failure.hints().join("; ");
+    let causes = failure.causes().iter().map(|cause| format!(": {cause}"));
+    (causes.fold(failure.message().to_owned(), |text, cause| text + &cause), hint)
 }
 
 fn severity_word(severity: Severity) -> &'static str {

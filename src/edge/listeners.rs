@@ -27,13 +27,16 @@ pub struct Listeners {
     turn: Vec<(&'static str, TcpListener)>,
     /// Whether TURN is served beside HTTPS, too.
     shares_https: bool,
+    /// Why the port of HTTP is not served, though it is wanted.
+    lack: Option<Failure>,
 }
 
 impl Listeners {
-    /// Binds every TCP port that the configuration wants, each on its addresses.
+    /// Binds every TCP port that the configuration wants, each on its addresses. The service can do without the one of
+    /// HTTP, which only redirects: if that is taken, it is left out for now.
     ///
     /// # Errors
-    /// If a port is taken, naming its holder, or may not be had.
+    /// If another port is taken, naming its holder, or may not be had.
     pub fn bind(web: &WebConfig, turn: &TurnConfig) -> Result<Self> {
         Self::take_or_bind(web, turn, &mut Inherited::default())
     }
@@ -46,25 +49,33 @@ impl Listeners {
         Self::bind_each(web, turn, &mut Source::Manager(inherited))
     }
 
-    /// As [`Listeners::bind`], but takes those of `held` that are on an address that is wanted.
+    /// As [`Listeners::bind`], but takes those of `held` that are on an address that is wanted. It does without the port
+    /// of HTTP only if it `may_lack` that.
     ///
     /// # Errors
     /// As [`Listeners::bind`].
-    pub(super) fn bind_beside(web: &WebConfig, turn: &TurnConfig, held: Vec<TcpListener>) -> Result<Self> {
-        Self::bind_each(web, turn, &mut Source::Held(held))
+    pub(super) fn bind_beside(
+        web: &WebConfig,
+        turn: &TurnConfig,
+        held: Vec<TcpListener>,
+        may_lack: bool,
+    ) -> Result<Self> {
+        Self::bind_each(web, turn, &mut Source::Held { held, may_lack })
     }
 
     fn bind_each(web: &WebConfig, turn: &TurnConfig, source: &mut Source<'_>) -> Result<Self> {
         let use_of = |port, name, what, key| Use { port, name, what, key };
         let https = use_of(web.port, HTTPS, "web", "web.port");
         let https = bind_all(&web.bind, is_default(&web.bind), &https, source)?;
-        let http = match web.http_port {
-            Some(port) => {
-                let http = use_of(port, HTTP, "the redirect to HTTPS", "web.http_port");
-                bind_all(&web.bind, is_default(&web.bind), &http, source)?
+        let (mut http, mut lack) = (Vec::new(), None);
+        if let Some(port) = web.http_port {
+            let wanted = use_of(port, HTTP, "the redirect to HTTPS", "web.http_port");
+            match bind_all(&web.bind, is_default(&web.bind), &wanted, source) {
+                Ok(bound) => http = bound,
+                Err(Refused { why, is_taken: true }) if source.may_lack() => lack = Some(why),
+                Err(refused) => return Err(refused.why),
             }
-            None => Vec::new(),
-        };
+        }
         let mut uses = Vec::new();
         if turn.tcp {
             uses.push(use_of(turn.port, TURN, "turn", "turn.port"));
@@ -79,7 +90,7 @@ impl Listeners {
             let bound = bind_all(&left, is_default(&turn.bind), &one, source)?;
             sockets.extend(bound.into_iter().map(|listener| (one.name, listener)));
         }
-        Ok(Self { https, http, turn: sockets, shares_https: turn.tcp })
+        Ok(Self { https, http, turn: sockets, shares_https: turn.tcp, lack })
     }
 
     /// Has the service manager keep all of them for the next start.
@@ -125,6 +136,12 @@ impl Listeners {
             .collect()
     }
 
+    /// Why the port of HTTP is not served, though it is wanted: somebody else has it.
+    #[must_use]
+    pub fn lack(&self) -> Option<&Failure> {
+        self.lack.as_ref()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.https.len() + self.http.len() + self.turn.len()
     }
@@ -137,7 +154,7 @@ impl Listeners {
         let clone = |listeners: &[TcpListener]| listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>();
         let turn = self.turn.iter().map(|(name, listener)| Ok((*name, listener.try_clone()?)));
         let (https, http, turn) = (clone(&self.https)?, clone(&self.http)?, turn.collect::<io::Result<_>>()?);
-        Ok(Self { https, http, turn, shares_https: self.shares_https })
+        Ok(Self { https, http, turn, shares_https: self.shares_https, lack: self.lack.clone() })
     }
 
     /// Whether TURN is served by TCP at all.
@@ -183,14 +200,22 @@ enum Source<'a> {
     /// From the start before.
     Manager(&'a mut Inherited),
     /// From this start, and served.
-    Held(Vec<TcpListener>),
+    Held { held: Vec<TcpListener>, may_lack: bool },
 }
 
 impl Source<'_> {
+    /// Whether the service may do without the port of HTTP. At the start nobody waits for that one alone.
+    fn may_lack(&self) -> bool {
+        match self {
+            Self::Manager(_) => true,
+            Self::Held { may_lack, .. } => *may_lack,
+        }
+    }
+
     fn take(&mut self, name: &str, wanted: SocketAddr) -> Option<TcpListener> {
         match self {
             Self::Manager(inherited) => inherited.take_tcp(name, wanted),
-            Self::Held(held) => {
+            Self::Held { held, .. } => {
                 let is_wanted = |listener: &TcpListener| listener.local_addr().is_ok_and(|address| address == wanted);
                 held.iter().position(is_wanted).map(|found| held.swap_remove(found))
             }
@@ -202,7 +227,7 @@ impl Source<'_> {
     fn open(&self, wanted: SocketAddr) -> io::Result<TcpListener> {
         let held = match self {
             Self::Manager(_) => return open(wanted),
-            Self::Held(held) => held,
+            Self::Held { held, .. } => held,
         };
         let is_near = |one: &&TcpListener| one.local_addr().is_ok_and(|address| address.port() == wanted.port());
         open(wanted).or_else(|error| {
@@ -216,8 +241,26 @@ impl Source<'_> {
     }
 }
 
+/// Why a port is not to be had.
+struct Refused {
+    why: Failure,
+    /// Somebody else has it.
+    is_taken: bool,
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        refused.why
+    }
+}
+
 /// Takes or binds the port of each address. A family that the host lacks `may_lack`.
-fn bind_all(addresses: &[IpAddr], may_lack: bool, one: &Use, source: &mut Source<'_>) -> Result<Vec<TcpListener>> {
+fn bind_all(
+    addresses: &[IpAddr],
+    may_lack: bool,
+    one: &Use,
+    source: &mut Source<'_>,
+) -> Result<Vec<TcpListener>, Refused> {
     let mut listeners = Vec::new();
     for address in addresses {
         let wanted = SocketAddr::new(*address, one.port);
@@ -229,13 +272,17 @@ fn bind_all(addresses: &[IpAddr], may_lack: bool, one: &Use, source: &mut Source
             Ok(listener) => listeners.push(listener),
             // A host without IPv6 serves IPv4; an address somebody wrote down is a different matter.
             Err(error) if lacks_family(&error) && address.is_unspecified() && may_lack => {}
-            Err(error) => return Err(bind_failure(Transport::Tcp, wanted, one.what, one.key, error)),
+            Err(error) => {
+                let is_taken = error.kind() == ErrorKind::AddrInUse;
+                return Err(Refused { why: bind_failure(Transport::Tcp, wanted, one.what, one.key, error), is_taken });
+            }
         }
     }
     if listeners.is_empty() {
         let section = one.key.split('.').next().unwrap_or(one.key);
-        return Err(Failure::operator(format!("there is no address to listen on for {}", one.what))
-            .hinted(format!("list one as `{section}.bind`")));
+        let why = Failure::operator(format!("there is no address to listen on for {}", one.what))
+            .hinted(format!("list one as `{section}.bind`"));
+        return Err(Refused { why, is_taken: false });
     }
     Ok(listeners)
 }
@@ -264,7 +311,6 @@ mod tests {
         let first = Listeners::bind(&web(here(), 0, None), &turn(false, 0, None)).unwrap();
         let port = first.https_port().unwrap();
         let refused = [
-            (web(here(), 0, Some(port)), turn(false, 0, None), "the redirect to HTTPS", "`web.http_port`"),
             (web(here(), 0, None), turn(true, port, None), "turn", "`turn.port`"),
             (web(here(), 0, None), turn(true, 0, Some(port)), "turn over TLS", "`turn.tls_port`"),
         ];
@@ -274,6 +320,24 @@ mod tests {
             assert!(failure.hints()[0].contains(key), "{:?}", failure.hints());
             assert!(failure.hints()[0].contains(&format!("(pid {})", std::process::id())), "{:?}", failure.hints());
         }
+    }
+
+    #[test]
+    fn without_the_port_of_http_it_serves_and_says_who_has_it_unless_that_port_was_asked_for() {
+        let here = || vec![Ipv4Addr::LOCALHOST.into()];
+        let first = Listeners::bind(&web(here(), 0, None), &turn(false, 0, None)).unwrap();
+        assert!(first.lack().is_none());
+        let taken = web(here(), 0, first.https_port());
+        let second = Listeners::bind(&taken, &turn(false, 0, None)).unwrap();
+        let lack = second.lack().unwrap();
+        assert!(lack.hints()[0].contains(&format!("(pid {})", std::process::id())), "{lack}");
+        assert_eq!((second.https_addresses().len(), second.count()), (1, 1));
+        assert!(second.try_clone().unwrap().lack().is_some());
+        let beside = |may_lack| Listeners::bind_beside(&taken, &turn(false, 0, None), Vec::new(), may_lack);
+        assert!(beside(true).unwrap().lack().is_some());
+        assert!(beside(false).unwrap_err().hints()[0].contains("`web.http_port`"));
+        drop(first);
+        assert!(beside(false).unwrap().lack().is_none());
     }
 
     #[test]

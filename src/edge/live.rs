@@ -20,6 +20,8 @@ type Set = Vec<(Port, TcpListener)>;
 /// What connections and the accepting loop read.
 pub(super) struct Live {
     names: ArcSwap<OwnNames>,
+    /// The one that is wanted.
+    http_port: Mutex<Option<u16>>,
     takes_turn: AtomicBool,
     /// The same listeners as those that are accepted from, for the next change.
     held: Mutex<Listeners>,
@@ -48,7 +50,9 @@ impl Live {
         let takes_turn = AtomicBool::new(moving.held.takes_turn());
         // The receiver is just below.
         let _ = sender.send(moving.set);
-        Ok(Self { names, takes_turn, held: Mutex::new(moving.held), sender, sets: Mutex::new(Some(sets)) })
+        let (held, sets) = (Mutex::new(moving.held), Mutex::new(Some(sets)));
+        let http_port = Mutex::new(config.web.http_port);
+        Ok(Self { names, http_port, takes_turn, held, sender, sets })
     }
 
     pub(super) fn names(&self) -> Arc<OwnNames> {
@@ -67,6 +71,10 @@ impl Live {
     pub(super) fn sets(&self) -> UnboundedReceiver<Set> {
         let mut sets = self.sets.lock().expect("nothing panics while it holds this lock");
         sets.take().expect("edge runs once")
+    }
+
+    fn http_port(&self) -> Option<u16> {
+        *self.http_port.lock().expect("nothing panics while it holds this lock")
     }
 
     fn held(&self) -> MutexGuard<'_, Listeners> {
@@ -94,8 +102,32 @@ impl Control {
     pub fn bind(&self, config: &Config) -> Result<Moving> {
         let cloned = self.live.held().try_clone();
         let cloned = cloned.map_err(|error| Failure::operator("cannot keep a listener").caused_by(error))?;
+        // Whoever asks for a port is told that it is taken; what is lacking already keeps nothing else away.
+        let may_lack = cloned.lack().is_some() && self.live.http_port() == config.web.http_port;
         let held = cloned.into_each().map(|(_, listener)| listener).collect();
-        Moving::new(Listeners::bind_beside(&config.web, &config.turn, held)?)
+        Moving::new(Listeners::bind_beside(&config.web, &config.turn, held, may_lack)?)
+    }
+
+    /// Why the port of HTTP is not served, though it is wanted.
+    #[must_use]
+    pub fn lack(&self) -> Option<Failure> {
+        self.live.held().lack().cloned()
+    }
+
+    /// Takes the port of HTTP if it is lacking and free by now. `true`: it is served from now on.
+    pub fn mend(&self, config: &Config) -> bool {
+        if self.lack().is_none() {
+            return false;
+        }
+        let Ok(moving) = self.bind(config) else { return false };
+        let is_mended = moving.held.lack().is_none();
+        if is_mended {
+            self.apply(config, Some(moving));
+        } else {
+            // Who has it may be another one by now.
+            *self.live.held() = moving.held;
+        }
+        is_mended
     }
 
     /// Serves by the names of `config` from now on, and by what was bound for it. A listener that is not wanted any
@@ -109,6 +141,7 @@ impl Control {
             let _ = self.live.sender.send(moving.set);
         }
         self.live.names.store(Arc::new(names(&held, config)));
+        *self.live.http_port.lock().expect("nothing panics while it holds this lock") = config.web.http_port;
     }
 
     /// All addresses of HTTPS.

@@ -14,6 +14,7 @@ pub enum Code {
     ConnectionsTurnedAway,
     DescriptorsAlmostExhausted,
     DiskAlmostFull,
+    HttpPortTaken,
     LogNotWritable,
     NotifyFails,
     PortLost,
@@ -42,7 +43,7 @@ const TWICE: Duration = Duration::from_secs(4);
 const STEADY: Duration = Duration::from_secs(20);
 
 impl Code {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::CertificateEnds,
         Self::CertificateExpired,
         Self::CertificateMismatch,
@@ -52,6 +53,7 @@ impl Code {
         Self::ConnectionsTurnedAway,
         Self::DescriptorsAlmostExhausted,
         Self::DiskAlmostFull,
+        Self::HttpPortTaken,
         Self::LogNotWritable,
         Self::NotifyFails,
         Self::PortLost,
@@ -86,6 +88,7 @@ impl Code {
             Self::ConnectionsTurnedAway => "connections-turned-away",
             Self::DescriptorsAlmostExhausted => "descriptors-almost-exhausted",
             Self::DiskAlmostFull => "disk-almost-full",
+            Self::HttpPortTaken => "http-port-taken",
             Self::LogNotWritable => "log-not-writable",
             Self::NotifyFails => "notify-fails",
             Self::PortLost => "port-lost",
@@ -119,6 +122,7 @@ impl Code {
             | Self::ClockJumped
             | Self::ConfigNotApplied
             | Self::ConnectionsTurnedAway
+            | Self::HttpPortTaken
             | Self::LogNotWritable
             | Self::NotifyFails
             | Self::ReceiveBufferDrops
@@ -170,6 +174,7 @@ impl Code {
             | Self::ClockJumped
             | Self::ConfigNotApplied
             | Self::ConnectionsTurnedAway
+            | Self::HttpPortTaken
             | Self::LogNotWritable
             | Self::NotifyFails
             | Self::ReceiveBufferDrops

@@ -14,6 +14,8 @@ pub struct Facts {
     pub certificate: Certificate,
     /// Why the edited configuration is not in force: a word for people.
     pub config_not_applied: Option<String>,
+    /// Why the port of HTTP is not served, and what to do.
+    pub http_port_taken: Option<(String, String)>,
     /// By how many seconds the clock was set lately; negative: back.
     pub clock_jump: Option<i64>,
     /// The disks that state and logs are on.

@@ -14,6 +14,7 @@
 //! | `connections-turned-away` | warning | there was no room for a connection within the last five minutes |
 //! | `descriptors-almost-exhausted` | error | nine tenths of the files that may be open are |
 //! | `disk-almost-full` | error | there is little room for state and logs; critical: almost none |
+//! | `http-port-taken` | warning | somebody else has the port of HTTP, so nothing redirects and HTTP-01 cannot be answered |
 //! | `log-not-writable` | error | the log cannot be written |
 //! | `notify-fails` | warning | an event could not be handed to the command or the webhook |
 //! | `port-lost` | critical | nothing listens any more on an address that the service has bound |

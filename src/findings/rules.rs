@@ -243,6 +243,12 @@ fn of_host(facts: &Facts, raised: &mut Vec<Raised>) {
             .seen(format!("it was set {way} by {by} s"))
             .hinted("keep the clock by chrony or systemd-timesyncd: credentials and certificates are good by date")
     }));
+    raised.extend(facts.http_port_taken.as_ref().map(|(why, hint)| {
+        finding(Code::HttpPortTaken, "", Severity::Warning)
+            .titled("the port of HTTP is somebody else's, so nothing redirects to HTTPS and HTTP-01 cannot be answered")
+            .seen(why.clone())
+            .hinted(format!("{hint}; a port that is free again is taken by itself"))
+    }));
     if let Some(share) = facts.descriptors.filter(|share| share.is_almost_used()) {
         raised.push(
             finding(Code::DescriptorsAlmostExhausted, "", Severity::Error)

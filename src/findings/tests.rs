@@ -65,6 +65,10 @@ fn each_fact_raises_its_code() {
         ("connections-turned-away", with(|facts| facts.turned_away = 1)),
         ("descriptors-almost-exhausted", with(|facts| facts.descriptors = Some(Share { used: 922, limit: 1024 }))),
         ("disk-almost-full", with(|facts| facts.disks[0].free_bytes = 100 << 20)),
+        (
+            "http-port-taken",
+            with(|facts| facts.http_port_taken = Some(("nginx has it".to_owned(), "stop it".to_owned()))),
+        ),
         ("log-not-writable", with(|facts| facts.log_error = Some("read-only file system".to_owned()))),
         ("notify-fails", with(|facts| facts.notify_error = Some("no answer".to_owned()))),
         ("port-lost", with(|facts| set_probe(facts, Kind::Stun, Verdict::Refused("refused".to_owned())))),

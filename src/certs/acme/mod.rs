@@ -11,6 +11,7 @@ mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use instant_acme::{Account, CertificateIdentifier, ChallengeType};
 use rustls::pki_types::CertificateDer;
@@ -24,9 +25,14 @@ use super::dns01::Hook;
 use super::moment::Moment;
 use super::trouble::{Class, Trouble};
 use crate::config::{Host, Secret};
+use crate::sys::clock;
 
 /// The profile for certificates that hold an address, where an authority has it.
 const SHORT_LIVED: &str = "shortlived";
+
+/// By how much this host's clock may be ahead of the authority's: a certificate of six days must not be due for the next
+/// renewal as it comes.
+const MAX_AHEAD: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// One authority and how it is spoken with.
 #[derive(Debug, Clone)]
@@ -63,10 +69,12 @@ pub struct Session {
     file: PathBuf,
     account: Account,
     authority: Authority,
+    /// What time it is there, if it tells.
+    there: Option<Moment>,
 }
 
 /// What an authority advises: its window, and after how many seconds to ask again.
-pub type Window = Option<((Moment, Moment), std::time::Duration)>;
+pub type Window = Option<((Moment, Moment), Duration)>;
 
 impl Session {
     /// Signs in, or up. `file` keeps the account's key.
@@ -76,9 +84,9 @@ impl Session {
     pub async fn open(authority: &Authority, file: &Path) -> Result<Self, Trouble> {
         let client = Client::new(authority.root.as_deref())?;
         // The crate takes any answer for a directory, and panics at an address that is none.
-        look::check(&client, &authority.directory).await?;
+        let there = look::check(&client, &authority.directory).await?;
         let account = account::sign_in(&client, authority, file).await?;
-        Ok(Self { client, file: file.to_owned(), account, authority: authority.clone() })
+        Ok(Self { client, file: file.to_owned(), account, authority: authority.clone(), there })
     }
 
     /// Orders a certificate, by one kind of challenge after the other. An authority that does not know the account any
@@ -87,6 +95,9 @@ impl Session {
     /// # Errors
     /// The trouble of the last kind that was tried.
     pub async fn obtain(self, order: &Order<'_>) -> Result<(Obtained, Kind), Trouble> {
+        if let Some(trouble) = self.there.and_then(|there| ahead(there, Moment::from(clock::now().wall))) {
+            return Err(trouble);
+        }
         match self.obtain_by_any(order).await {
             Err(trouble) if trouble.code == "accountDoesNotExist" => {
                 warn!(
@@ -103,6 +114,13 @@ impl Session {
     async fn obtain_by_any(&self, order: &Order<'_>) -> Result<(Obtained, Kind), Trouble> {
         let mut last = Trouble::new(Class::Ours, "no-challenge", "no kind of challenge can be answered here");
         for kind in order.kinds {
+            if *kind == Kind::Http01 && order.challenges.lacks_http() {
+                // Whoever has the port would answer, and a failed validation counts.
+                let detail = "HTTP-01 cannot be answered: another process has the port of HTTP";
+                last = Trouble::new(Class::Ours, "port-taken", detail);
+                warn!(trouble = %last, "this kind of challenge is left out");
+                continue;
+            }
             match self.obtain_by(*kind, order).await {
                 Ok(obtained) => return Ok((obtained, *kind)),
                 Err(trouble) if trouble.is_about_a_challenge() => {
@@ -158,5 +176,30 @@ impl Session {
             Err(instant_acme::Error::Unsupported(_)) => Ok(None),
             Err(error) => Err(failure::trouble(&error, self.client.noted())),
         }
+    }
+}
+
+/// What a clock that is far ahead is told. Whatever is issued would be over by it, or soon due again, and each one counts
+/// towards the authority's limits. One that is behind does no such harm.
+fn ahead(there: Moment, now: Moment) -> Option<Trouble> {
+    let ahead = now.since(there);
+    (ahead > MAX_AHEAD).then(|| {
+        let days = ahead.as_secs() / (24 * 3600);
+        Trouble::new(Class::Ours, "clock", format!("this host's clock is {days} days ahead of the authority's"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clock_that_is_far_ahead_keeps_from_ordering() {
+        let there = Moment(1_800_000_000);
+        assert_eq!(ahead(there, there.plus(MAX_AHEAD)), None);
+        assert_eq!(ahead(there, there.minus(MAX_AHEAD * 300)), None);
+        let trouble = ahead(there, there.plus(Duration::from_secs(365 * 24 * 3600))).unwrap();
+        assert_eq!(trouble.to_string(), "this host's clock is 365 days ahead of the authority's (clock)");
+        assert!(trouble.hint().unwrap().contains("set this host's clock"));
     }
 }
