@@ -175,6 +175,18 @@ impl Keeper {
         (is_for_us && now < served.not_after).then_some(served)
     }
 
+    /// The certificate at hand if it is good by now, though another is served: the clock was wrong for a while.
+    pub(super) fn recall(&mut self, now: SystemTime) -> Option<Served> {
+        let is_for_us = |held: &Held| self.hosts.iter().any(|host| covers(&held.names, host));
+        let is_good = self.state.held.as_ref().is_some_and(|held| held.not_after > now.into() && is_for_us(held));
+        if !is_good || self.under_way.is_some() {
+            return None;
+        }
+        // What cannot be loaded any more is not at hand.
+        self.state.held = None;
+        self.load(now)
+    }
+
     /// An order whose certificate is safe must not be gone on with: it would bring the same one again.
     fn clear_pending(&self) {
         let path = self.files.pending();

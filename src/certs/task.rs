@@ -254,6 +254,10 @@ impl<'a> Instance<'a> {
 
     /// The certificate of an authority.
     fn keep(&mut self, wish: Option<Wish>, now: SystemTime) {
+        let is_local = self.live.handle.current().is_none_or(|served| served.source != Source::Acme);
+        if is_local && let Some(served) = self.keeper.as_mut().and_then(|keeper| keeper.recall(now)) {
+            self.live.serve(served);
+        }
         let served = self.live.handle.current();
         let has_expired = served.as_ref().is_none_or(|served| served.source == Source::Acme && served.not_after <= now);
         if has_expired {
