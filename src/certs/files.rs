@@ -1,14 +1,19 @@
 //! The operator's own chain and key: read when they change, checked before they are served.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tracing::warn;
 
-use super::pair::{Labels, assemble, faults, loose_end, pem_text};
+use super::pair::{Labels, assemble, faults, issuer_fault, loose_end, pem_text};
 use super::{Served, Source};
 use crate::config::{Config, Host};
 use crate::error::{Failure, Kind, Result};
+
+/// Bytes of one file.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Where the two files are, and as what they were last seen.
 #[derive(Debug)]
@@ -59,7 +64,15 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
 /// # Errors
 /// In words, if it cannot be read or is no text.
 pub fn read_pem(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    let failed = |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!(
+            "`{}` is larger than {MAX_FILE} bytes; chains and keys are a few thousand",
+            path.display()
+        ));
+    }
     pem_text(bytes).map_err(|what| format!("`{}` {what}", path.display()))
 }
 
@@ -89,7 +102,8 @@ pub fn check_files(chain: &Path, key: &Path, hosts: &[Host], now: SystemTime) ->
     let [chain_pem, key_pem] = [chain, key].map(|path| read_pem(path).map_err(bad));
     let labels = Labels { chain: &format!("`{}`", chain.display()), key: &format!("`{}`", key.display()) };
     let (facts, served) = assemble(&chain_pem?, &key_pem?, Source::Files, labels).map_err(bad)?;
-    let faults = faults(&facts, hosts, now);
+    let mut faults = faults(&facts, hosts, now);
+    faults.extend(issuer_fault(&served, now));
     if !faults.is_empty() {
         return Err(bad(faults.join("; ")));
     }

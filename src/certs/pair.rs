@@ -60,6 +60,22 @@ pub fn loose_end(served: &Served) -> Option<String> {
     })
 }
 
+/// Why nobody trusts what the next certificate of the chain vouches for, in words; those behind it may be for old devices
+/// alone.
+#[must_use]
+pub fn issuer_fault(served: &Served, now: SystemTime) -> Option<String> {
+    let (_, issuer) = X509Certificate::from_der(served.key.cert.get(1)?).ok()?;
+    let validity = issuer.validity();
+    let subject = issuer.subject();
+    if now >= system_time(validity.not_after.timestamp()) {
+        Some(format!("the certificate of `{subject}`, which vouches for it, has expired"))
+    } else if now < system_time(validity.not_before.timestamp()) {
+        Some(format!("the certificate of `{subject}`, which vouches for it, is not valid yet by this host's clock"))
+    } else {
+        None
+    }
+}
+
 /// Puts a chain and its key together. The error says in words what is wrong.
 ///
 /// # Errors

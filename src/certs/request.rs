@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 
 use super::Source;
-use super::pair::{Labels, assemble, faults};
+use super::pair::{Labels, assemble, faults, issuer_fault};
 use crate::config::Host;
 use crate::error::{Failure, Result};
 use crate::home::Home;
@@ -89,8 +89,9 @@ pub fn import(chain_pem: &str, label: &str, hosts: &[Host], home: &Home, now: Sy
     };
     let key_label = format!("`{}`", files.key.display());
     let labels = Labels { chain: label, key: &key_label };
-    let (facts, _) = assemble(chain_pem, &key_pem, Source::Files, labels).map_err(bad)?;
-    let faults = faults(&facts, hosts, now);
+    let (facts, served) = assemble(chain_pem, &key_pem, Source::Files, labels).map_err(bad)?;
+    let mut faults = faults(&facts, hosts, now);
+    faults.extend(issuer_fault(&served, now));
     if !faults.is_empty() {
         return Err(bad(faults.join("; ")));
     }

@@ -275,8 +275,11 @@ fn csr(frame: &Frame) -> Result<ExitCode> {
 fn take(frame: &Frame, file: &Path) -> Result<ExitCode> {
     let resolved = load_config(&frame.home)?;
     let label = format!("`{}`", file.display());
-    let text =
-        read_pem(file).map_err(|why| Failure::operator(format!("cannot take the certificate {label}")).because(why))?;
+    let text = read_pem(file).map_err(|why| {
+        Failure::operator(format!("cannot take the certificate {label}"))
+            .because(why)
+            .hinted("give the server's certificate and those that vouch for it, in this order, in one PEM file")
+    })?;
     let files = import(&text, &label, &resolved.config.hosts, &frame.home, clock::now().wall)?;
     let taken = check_files(&files.chain, &files.key, &resolved.config.hosts, clock::now().wall)?;
     if let Some(what) = loose_end(&taken) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, DATE, HOST, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, DATE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Limited};
@@ -38,6 +38,8 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(45);
 /// Bytes of one answer; chains of certificates are a few kilobytes.
 const MAX_ANSWER: usize = 1 << 20;
+/// What this client is called.
+const OURS: HeaderValue = HeaderValue::from_static(concat!("rtcctl/", env!("CARGO_PKG_VERSION")));
 /// Where systems keep the roots they trust: Debian, Red Hat, SUSE, Alpine.
 const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -119,6 +121,8 @@ impl Client {
         let _driving = tokio::spawn(connection);
         let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
         request.headers_mut().insert(HOST, HeaderValue::from_str(authority)?);
+        // Who does not say what it is may be refused. RFC 8555, section 6.1.
+        request.headers_mut().entry(USER_AGENT).or_insert(OURS);
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         *request.uri_mut() = target.parse()?;
