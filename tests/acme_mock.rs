@@ -152,6 +152,9 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, mock: Arc<Mock>) {
 impl Mock {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        if !request.headers().contains_key("user-agent") {
+            return json_answer(400, &json!({ "detail": "no User-Agent; RFC 8555, section 6.1" }), &[]);
+        }
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let payload = serde_json::from_slice::<Value>(&body).ok().and_then(|jws| {
             let text = jws["payload"].as_str()?.to_owned();
@@ -185,6 +188,8 @@ impl Mock {
                 }),
                 &[],
             ),
+            (_, "/page") => Response::new(Full::from("<!doctype html><title>Sign in to the network</title>")),
+            (_, "/never") => std::future::pending().await,
             (Method::HEAD, "/nonce") => json_answer(200, &Value::Null, &[]),
             (_, "/account") => {
                 json_answer(201, &json!({ "status": "valid" }), &[("location", format!("{url}/account/1"))])
@@ -299,6 +304,32 @@ fn an_outage_is_theirs_whatever_it_answers() {
         let gone = Authority { directory: "https://localhost:1/directory".to_owned(), ..scene.authority.clone() };
         let trouble = Session::open(&gone, &scene.file("other.json")).await.err().unwrap();
         assert_eq!((trouble.class, trouble.code.as_str()), (Class::Theirs, "unreachable"));
+    });
+}
+
+#[test]
+fn a_page_in_place_of_a_directory_is_the_operators_to_correct() {
+    block_on(async {
+        let scene = Scene::new().await;
+        let page = Authority { directory: format!("{}/page", scene.mock.url), ..scene.authority.clone() };
+        let trouble = Session::open(&page, &scene.file("other.json")).await.err().unwrap();
+        assert_eq!((trouble.class, trouble.code.as_str()), (Class::Ours, "no-directory"), "{trouble}");
+        assert!(trouble.to_string().contains("status 200, and with no directory of ACME"), "{trouble}");
+        assert!(trouble.hint().unwrap().contains("certificate.acme_directory"));
+    });
+}
+
+#[test]
+#[ignore = "nobody is waited for longer than 45 seconds, which is as long as this takes"]
+fn an_authority_that_takes_a_minute_is_down() {
+    block_on(async {
+        let scene = Scene::new().await;
+        let slow = Authority { directory: format!("{}/never", scene.mock.url), ..scene.authority.clone() };
+        let file = scene.file("other.json");
+        let opening = tokio::time::timeout(Duration::from_secs(55), Session::open(&slow, &file));
+        let trouble = opening.await.unwrap().err().unwrap();
+        assert_eq!((trouble.class, trouble.code.as_str()), (Class::Theirs, "unreachable"), "{trouble}");
+        assert!(trouble.to_string().contains("did not answer in time"), "{trouble}");
     });
 }
 

@@ -267,6 +267,46 @@ fn chromium_trusts_the_page_after_cert_trust_and_no_longer_after_untrust() {
     assert!(!loads(&service, user.path()), "the page is still trusted");
 }
 
+/// The folder and the program of Red Hat, the latter played by a script that does what it does: whoever is in the folder
+/// is in the bundle.
+#[test]
+fn the_store_of_red_hat_takes_the_ca_and_gives_it_up() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a mount namespace of its own needs root");
+    }
+    if !has_program("unshare") {
+        return;
+    }
+    let service = Service::start(&[]);
+    let root = tempfile::tempdir().unwrap();
+    let script = "mkdir \"$2/bin\" \"$2/etc\" && cp -a /etc/. \"$2/etc\" && mount --bind \"$2/etc\" /etc && \
+                  mount -t tmpfs none /usr/local/share && \
+                  mkdir -p /etc/pki/ca-trust/source/anchors /etc/pki/tls/certs && \
+                  printf '%s\\n' '#!/bin/sh' '[ \"$1\" = extract ] || exit 9' \
+                      'cat /etc/pki/ca-trust/source/anchors/*.pem > /etc/pki/tls/certs/ca-bundle.crt 2>/dev/null; true' \
+                      > \"$2/bin/update-ca-trust\" && chmod 755 \"$2/bin/update-ca-trust\" && export PATH=\"$2/bin:$PATH\" && \
+                  \"$0\" --home \"$1\" cert trust && ls /etc/pki/ca-trust/source/anchors && \
+                  grep -c BEGIN /etc/pki/tls/certs/ca-bundle.crt && \"$0\" --home \"$1\" cert trust && \
+                  \"$0\" --home \"$1\" cert untrust && ls /etc/pki/ca-trust/source/anchors && \
+                  wc -c < /etc/pki/tls/certs/ca-bundle.crt";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-ec", script, env!("CARGO_BIN_EXE_rtcctl")])
+        .arg(service.home())
+        .arg(root.path())
+        // No browsers of anybody.
+        .env("HOME", root.path().join("nobody"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("browsers")).collect();
+    let [trusted, file, count, again, untrusted, left] = lines[..] else { panic!("{said}") };
+    assert!(trusted.contains("/etc/pki/ca-trust/source/anchors/rtcctl-") && trusted.contains("trusts"), "{said}");
+    assert!(file.starts_with("rtcctl-") && file.ends_with(".pem") && count == "1", "{said}");
+    assert!(again.ends_with("already") && untrusted.contains("no longer trusts") && left == "0", "{said}");
+}
+
 /// As a user does who was told of `/trust`: download the file, import it.
 #[test]
 fn chromium_trusts_the_page_after_the_ca_was_downloaded_and_imported_by_hand() {

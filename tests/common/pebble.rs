@@ -27,6 +27,8 @@ pub(crate) struct Manners<'a> {
     pub(crate) env: &'a [(&'a str, &'a str)],
     /// Key id and key that accounts must be bound to.
     pub(crate) binding: Option<(&'a str, &'a str)>,
+    /// How many seconds its certificates live; the newer server has profiles for that.
+    pub(crate) life: Option<u64>,
     /// The folder of a newer server, 2.10 or later, to be run in place of the installed one.
     pub(crate) newer: Option<PathBuf>,
 }
@@ -62,6 +64,7 @@ impl Pebble {
             "certificate": certificate, "privateKey": private_key,
             "httpPort": http_port, "tlsPort": tls_port, "ocspResponderURL": "",
             "externalAccountBindingRequired": manners.binding.is_some(), "externalAccountMACKeys": bindings,
+            "certificateValidityPeriod": manners.life.unwrap_or(0),
             // Where the server knows profiles.
             "profiles": {
                 "default": { "description": "the usual one", "validityPeriod": 7_776_000 },
