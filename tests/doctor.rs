@@ -267,7 +267,7 @@ fn faults() -> Vec<Fault> {
         ),
         fault(
             "the relay range is closed",
-            "firewall-relay",
+            "firewall-range",
             |_| {
                 nft(&format!(
                     "table inet lab {{ chain input {{ type filter hook input priority 0; policy drop; {OWN}
@@ -278,7 +278,7 @@ fn faults() -> Vec<Fault> {
         ),
         fault(
             "half of the relay range is closed",
-            "firewall-relay",
+            "firewall-range",
             |_| {
                 nft(&format!(
                     "table inet lab {{ chain input {{ type filter hook input priority 0; policy drop; {OWN}
@@ -298,6 +298,23 @@ fn faults() -> Vec<Fault> {
                 ));
             },
             open_again,
+        ),
+        fault(
+            "a rule of ours was taken away",
+            "firewall-drift",
+            |lab| {
+                let dropping = format!(
+                    "table inet lab {{ chain input {{ type filter hook input priority 0; policy drop; {OWN} }} }}"
+                );
+                nft(&dropping);
+                lab.run(&["firewall", "open"]);
+                shell("nft delete table inet lab");
+                nft(&dropping);
+            },
+            |lab| {
+                shell("nft delete table inet lab");
+                lab.run(&["firewall", "close"]);
+            },
         ),
         fault(
             "the public address is wrong",
@@ -384,7 +401,7 @@ fn the_planted_cause_is_named_first_and_nothing_where_nothing_is_planted() {
 
 #[test]
 fn who_is_not_root_or_asks_nobody_learns_what_can_be_known_and_safe_things_are_fixed() {
-    if !["ip", "setpriv", "mount"].into_iter().all(common::has_program) {
+    if !["ip", "nft", "setpriv", "mount"].into_iter().all(common::has_program) {
         return;
     }
     in_a_network_of_its_own(|| {
@@ -406,6 +423,21 @@ fn who_is_not_root_or_asks_nobody_learns_what_can_be_known_and_safe_things_are_f
         assert_eq!((fixed.codes(), fixed.list("ok")), (Vec::new(), vec!["home-permissions".to_owned()]));
         assert_eq!(fixed.document["fixed"].as_array().unwrap().len(), 1);
         assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        // A rule of ours that somebody took out comes back.
+        let dropping = "table inet lab { chain input { type filter hook input priority 0; policy drop; } }";
+        nft(dropping);
+        lab.run(&["firewall", "open"]);
+        shell("nft delete table inet lab");
+        nft(dropping);
+        let only = ["--only", "firewall-drift", "--offline"];
+        assert_eq!(lab.doctor(&only).codes(), ["firewall-drift"]);
+        let fixed = lab.doctor(&[&only[..], &["--fix"]].concat());
+        // That a restart loses it is only good to know.
+        let is_open = |diagnosed: &Diagnosed| diagnosed.findings().iter().all(|one| one["severity"] == "info");
+        assert!(is_open(&fixed) && fixed.document["fixed"].as_array().unwrap().len() == 1, "{}", fixed.document);
+        lab.run(&["firewall", "status"]);
+        lab.run(&["firewall", "close"]);
+        shell("nft delete table inet lab");
         // Somebody else on this host.
         let mut command = assert_cmd::Command::new("setpriv");
         let program = env!("CARGO_BIN_EXE_rtcctl");

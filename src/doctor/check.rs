@@ -38,6 +38,7 @@ pub enum Check {
     RelayWorks,
     RelayRefuses,
     CertificateServed,
+    CertificateTrusted,
     CertificateRenewal,
     Findings,
     DnsName,
@@ -45,6 +46,8 @@ pub enum Check {
     DnsV6,
     DnsHosts,
     DnsCaa,
+    FirewallDrift,
+    FirewallRange,
     FirewallWeb,
     FirewallHttp,
     FirewallTurnUdp,
@@ -79,7 +82,7 @@ struct Entry {
 }
 
 /// In the order in which they are told: what others follow from comes first.
-const TABLE: [Entry; 49] = {
+const TABLE: [Entry; 52] = {
     use Check as C;
     use Sight as S;
     const fn entry(
@@ -216,6 +219,20 @@ const TABLE: [Entry; 49] = {
             &[C::Running, C::CertificateFiles],
         ),
         entry(
+            C::CertificateTrusted,
+            "certificate-trusted",
+            "who knows this host's authorities trusts the certificate that is served",
+            S::Certificate,
+            &[
+                C::Running,
+                C::Clock,
+                C::CertificateFiles,
+                C::CertificateDates,
+                C::CertificateNames,
+                C::CertificateServed,
+            ],
+        ),
+        entry(
             C::CertificateRenewal,
             "certificate-renewal",
             "the certificate is renewed in time",
@@ -247,39 +264,53 @@ const TABLE: [Entry; 49] = {
         ),
         entry(C::DnsCaa, "dns-caa", "CAA records let the authority issue", S::Dns, &[C::Config, C::DnsName]),
         entry(
+            C::FirewallDrift,
+            "firewall-drift",
+            "what rtcctl opened in this host's firewall is open still, and what is needed",
+            S::Firewall,
+            &[C::Config],
+        ),
+        entry(
+            C::FirewallRange,
+            "firewall-range",
+            "this host's firewall lets in the whole relay range, port by port",
+            S::Firewall,
+            &[C::Config, C::FirewallDrift],
+        ),
+        entry(
             C::FirewallWeb,
             "firewall-web",
             "a packet to the HTTPS port passes this host's firewall",
             S::Firewall,
-            &[C::Config, C::PortTaken],
+            &[C::Config, C::PortTaken, C::FirewallDrift],
         ),
         entry(
             C::FirewallHttp,
             "firewall-http",
             "a packet to the HTTP port passes this host's firewall",
             S::Firewall,
-            &[C::Config, C::PortTaken],
+            &[C::Config, C::PortTaken, C::FirewallDrift],
         ),
         entry(
             C::FirewallTurnUdp,
             "firewall-turn-udp",
             "a packet to the UDP port of STUN and TURN passes this host's firewall",
             S::Firewall,
-            &[C::Config, C::PortTaken],
+            &[C::Config, C::PortTaken, C::FirewallDrift],
         ),
         entry(
             C::FirewallTurnTcp,
             "firewall-turn-tcp",
             "a packet to the TCP ports of TURN passes this host's firewall",
             S::Firewall,
-            &[C::Config, C::PortTaken],
+            &[C::Config, C::PortTaken, C::FirewallDrift],
         ),
         entry(
             C::FirewallRelay,
             "firewall-relay",
             "packets to the whole relay range pass this host's firewall",
             S::Firewall,
-            &[C::Config],
+            &[C::Config, C::FirewallDrift, C::FirewallRange],
         ),
         entry(
             C::Hairpin,

@@ -8,9 +8,12 @@ use std::time::{Duration, SystemTime};
 use crate::certs::preflight::NameFacts;
 use crate::config::Config;
 use crate::control::protocol::Status;
+use crate::doctor::outcome::Remedy;
 use crate::setup::facts::host::HostKind;
 use crate::setup::facts::network::Routes;
 use crate::setup::facts::outside::Outside;
+use crate::setup::firewall::{Drift, Needs};
+use crate::setup::ports::PortSet;
 use crate::sys::ports::Transport;
 
 /// Everything that was looked at. What was not is `None`.
@@ -31,6 +34,9 @@ pub struct Evidence {
     pub relay: Option<Relay>,
     pub names: Option<Names>,
     pub passages: Option<Result<Passages, String>>,
+    pub rules: Option<Result<Rules, String>>,
+    /// Whether the page's certificate is trusted by what this host trusts; why not.
+    pub trust: Option<Result<Result<(), String>, String>>,
     pub hairpin: Option<Vec<Hairpin>>,
     pub clock: Option<Result<Skew, String>>,
     pub outside_view: Option<OutsideView>,
@@ -278,6 +284,23 @@ pub enum Fate {
     /// The firewall says so.
     Rejected,
     Untried(String),
+}
+
+/// What the rules of this host's firewall say.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// What rules of ours were made for.
+    pub opened: Needs,
+    pub drifts: Vec<Drift>,
+    /// Ports of the relay range that are dropped, with the layers that do it.
+    pub relay_closed: PortSet,
+    pub relay_closed_by: Vec<&'static str>,
+    /// Whether anything filters.
+    pub filters: bool,
+    /// A change waits to be confirmed.
+    pub waits: bool,
+    /// What would set it right.
+    pub remedy: Option<Remedy>,
 }
 
 /// Whether this host reaches itself by an address that is not on it.

@@ -2,6 +2,8 @@
 
 use super::check::Check;
 use crate::control::protocol::Severity;
+use crate::home::Home;
+use crate::setup::firewall::Needs;
 
 /// How a check ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub enum Remedy {
     MakePrivate(std::path::PathBuf),
     /// Removes a socket that nobody listens on.
     RemoveSocket(std::path::PathBuf),
+    /// Has the firewall let these in again by rules of ours, which it did before, and nothing else by them.
+    SettleFirewall(Box<Home>, Box<Needs>),
 }
 
 impl Problem {
@@ -62,6 +66,11 @@ impl Problem {
     #[must_use]
     pub fn fix(self, fix: impl Into<String>) -> Self {
         Self { fix: fix.into(), ..self }
+    }
+
+    #[must_use]
+    pub fn remedied(self, remedy: Option<Remedy>) -> Self {
+        Self { remedy, ..self }
     }
 
     /// Somebody has to act outside of this host, and that is proven.

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
 use super::outcome::Remedy;
 use crate::error::{Failure, Result};
+use crate::setup::firewall::{lock, settle};
 
 impl Remedy {
     /// What is done, in words.
@@ -13,6 +14,7 @@ impl Remedy {
         match self {
             Self::MakePrivate(path) => format!("made `{}` readable by its owner alone", path.display()),
             Self::RemoveSocket(path) => format!("removed `{}`", path.display()),
+            Self::SettleFirewall(_, needs) => format!("had the firewall let in {needs} by rules of ours"),
         }
     }
 
@@ -39,6 +41,10 @@ impl Remedy {
                     return Err(Failure::operator(format!("`{}` is no socket any more", path.display())));
                 }
                 std::fs::remove_file(path).map_err(failed)
+            }
+            Self::SettleFirewall(home, needs) => {
+                let _lock = lock(home, "open")?;
+                settle(home, needs, &mut |_| {}).map(drop)
             }
         }
     }

@@ -13,6 +13,7 @@ pub mod schedule;
 mod stun;
 pub mod time;
 mod tls;
+mod trusted;
 pub mod turn;
 mod websocket;
 
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 pub use fault::Fault;
 pub use leaf::{PresentedLeaf, presented_leaf, presented_page};
+pub use trusted::is_trusted;
 
 use crate::sys::marks::Marks;
 

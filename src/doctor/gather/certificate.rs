@@ -1,6 +1,7 @@
 //! The certificate on disk.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use crate::certs::keeper::{AcmeFiles, load_bundle};
 use crate::certs::pair::{Labels, assemble};
@@ -8,8 +9,12 @@ use crate::certs::{Served, Source, store};
 use crate::config::{CertSource, Config};
 use crate::doctor::evidence::{Certificate, Leaf};
 use crate::home::Home;
+use crate::probe;
 use crate::sys::clock;
 use crate::sys::fs::read_to_string;
+
+/// How long the page may take to present its certificate.
+const ASKED_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) fn look(home: &Home, config: &Config) -> Certificate {
     let now = clock::now();
@@ -38,6 +43,16 @@ fn read_files(config: &Config) -> Result<Served, String> {
     let text = |path| read_to_string(path).map_err(|failure| failure.to_string());
     let labels = Labels { chain: &format!("`{}`", chain.display()), key: &format!("`{}`", key.display()) };
     assemble(&text(chain)?, &text(key)?, Source::Files, labels).map(|(_, served)| served)
+}
+
+/// Whether the page's certificate is believed by who knows the authorities of this host and no other. `Err`: it cannot
+/// be tried; why.
+pub(super) fn trust(config: &Config) -> Option<Result<Result<(), String>, String>> {
+    let bind = config.web.bind.iter().find(|address| address.is_ipv4()).or_else(|| config.web.bind.first())?;
+    let address = probe::local((*bind, config.web.port).into());
+    let host = config.hosts.first()?.to_string();
+    let until = clock::now().mono + ASKED_WITHIN;
+    Some(probe::is_trusted(address, host.trim_matches(['[', ']']), until).map_err(|fault| fault.to_string()))
 }
 
 fn read(served: &Served) -> Leaf {

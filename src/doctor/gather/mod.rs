@@ -7,6 +7,7 @@ mod home;
 mod host;
 mod passage;
 mod ports;
+mod rules;
 mod service;
 
 use std::net::IpAddr;
@@ -85,8 +86,16 @@ pub fn gather(home: &Home, checks: &[Check], options: &Options) -> Evidence {
             if status.is_some() && needs(Sight::Service) {
                 evidence.relay = Some(service::relay(home, config));
             }
+            if needs(Sight::Certificate) && status.is_some() {
+                evidence.trust = certificate::trust(config);
+            }
             if needs(Sight::Firewall) {
-                evidence.passages = Some(passage::look(config, status.is_some()));
+                let rules = rules::look(home, config);
+                // Where they say that something is dropped, a packet is to show it.
+                let doubtful = rules.iter().flat_map(|rules| rules.relay_closed.ranges()).map(|range| *range.start());
+                let doubtful: Vec<u16> = doubtful.collect();
+                evidence.passages = Some(passage::look(config, status.is_some(), &doubtful));
+                evidence.rules = Some(rules);
             }
             if needs(Sight::Hairpin) && status.is_some() && !is_offline {
                 evidence.hairpin = Some(look_at_hairpin(config));

@@ -27,6 +27,8 @@ const LOOKED_EVERY: Duration = Duration::from_millis(10);
 const ANSWERS_HERE_WITHIN: Duration = Duration::from_secs(1);
 /// Ports of the relay range that are tried, besides the first and the last one.
 const SAMPLES: u16 = 3;
+/// Ports that are tried besides, as the rules seem to drop them.
+const DOUBTFUL: usize = 8;
 /// Neighbours that are tried where a port of the range is in use.
 const NEIGHBOURS: u16 = 16;
 const RULES_WITHIN: Duration = Duration::from_secs(3);
@@ -54,12 +56,12 @@ enum Sight {
     Broken(String),
 }
 
-/// Sends a packet to each port. `Err`: it cannot be tried here; why.
-pub(super) fn look(config: &Config, is_running: bool) -> Result<Passages, String> {
+/// Sends a packet to each port, and to the `doubtful` ones of the relay range. `Err`: it cannot be tried here; why.
+pub(super) fn look(config: &Config, is_running: bool, doubtful: &[u16]) -> Result<Passages, String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("only root can try it: sudo rtcctl doctor".to_owned());
     }
-    let (wants, mut tried) = plan(config, is_running);
+    let (wants, mut tried) = plan(config, is_running, doubtful);
     let packets: Vec<(Transport, SocketAddr, bool)> =
         wants.iter().map(|want| (want.transport, want.to, want.witness.is_some())).collect();
     let over = AtomicBool::new(false);
@@ -96,7 +98,7 @@ pub(super) fn look(config: &Config, is_running: bool) -> Result<Passages, String
     Ok(Passages { tried, by_interface })
 }
 
-fn plan(config: &Config, is_running: bool) -> (Vec<Want>, Vec<Passage>) {
+fn plan(config: &Config, is_running: bool, doubtful: &[u16]) -> (Vec<Want>, Vec<Passage>) {
     let mut wants = Vec::new();
     let mut untried = Vec::new();
     let mut want = |purpose, transport, bind: &[IpAddr], port| {
@@ -116,7 +118,7 @@ fn plan(config: &Config, is_running: bool) -> (Vec<Want>, Vec<Passage>) {
         want(Purpose::TurnTcp, Transport::Tcp, &config.turn.bind, port);
     }
     for address in config.turn.relay_ips.iter().filter(|address| !address.is_loopback()) {
-        for port in samples(&config.turn.relay_ports) {
+        for port in samples(&config.turn.relay_ports, doubtful) {
             let last = port.saturating_add(NEIGHBOURS).min(*config.turn.relay_ports.end());
             let found = (port..=last).find_map(|port| {
                 let to = SocketAddr::new(*address, port);
@@ -154,14 +156,16 @@ fn targets(config: &Config, bind: &[IpAddr], port: u16) -> Vec<SocketAddr> {
 }
 
 /// The first port, the last one, and some between, as a rule may end in the middle.
-fn samples(range: &RangeInclusive<u16>) -> Vec<u16> {
+fn samples(range: &RangeInclusive<u16>, doubtful: &[u16]) -> Vec<u16> {
     let (start, end) = (*range.start(), *range.end());
     let part = (end - start) / (SAMPLES + 1);
     let mut ports: Vec<u16> = std::iter::once(start)
         .chain((1..=SAMPLES).map(|number| start + part * number))
         // So that neighbours of the last one are within the range, too.
         .chain(std::iter::once(end))
+        .chain(doubtful.iter().copied().take(DOUBTFUL))
         .collect();
+    ports.sort_unstable();
     ports.dedup();
     ports
 }
@@ -300,8 +304,10 @@ mod tests {
 
     #[test]
     fn samples_begin_and_end_with_the_range() {
-        assert_eq!(samples(&(49160..=51159)), [49160, 49659, 50158, 50657, 51159]);
-        assert_eq!(samples(&(5..=5)), [5]);
-        assert_eq!(samples(&(5..=6)), [5, 6]);
+        assert_eq!(samples(&(49160..=51159), &[]), [49160, 49659, 50158, 50657, 51159]);
+        assert_eq!(samples(&(5..=6), &[6, 6]), [5, 6]);
+        assert_eq!(samples(&(49160..=51159), &[49300])[1], 49300);
+        assert_eq!(samples(&(5..=5), &[]), [5]);
+        assert_eq!(samples(&(5..=6), &[]), [5, 6]);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{list, not_looked_at, without_config};
 use crate::certs::pair::covers;
+use crate::config::CertSource;
 use crate::control::protocol::Severity;
 use crate::doctor::check::Check;
 use crate::doctor::evidence::{Evidence, Leaf};
@@ -46,6 +47,41 @@ pub(super) fn files(evidence: &Evidence) -> Outcome {
 fn leaf(evidence: &Evidence) -> Option<&Leaf> {
     let served = evidence.answers.iter().find_map(|answer| answer.leaf.as_ref());
     served.or_else(|| evidence.certificate.as_ref()?.leaf.as_ref().ok())
+}
+
+/// Whether somebody who knows the authorities of this host, and no other, believes the page.
+pub(super) fn trusted(evidence: &Evidence) -> Outcome {
+    let Some(config) = evidence.good_config() else { return without_config() };
+    let is_own = config.certificate.source == CertSource::SelfSigned;
+    match &evidence.trust {
+        None => Outcome::Idle("the service does not run".to_owned()),
+        Some(Err(why)) => Outcome::Unknown(why.clone()),
+        Some(Ok(Ok(()))) => Outcome::Fine("this host trusts it".to_owned()),
+        // By choice: each device is told once.
+        Some(Ok(Err(_))) if is_own => Outcome::Idle(format!(
+            "it is by the local authority: a device trusts it by the page /trust, this host by `rtcctl{} cert trust`",
+            evidence.home_flag
+        )),
+        Some(Ok(Err(why))) => {
+            let is_private =
+                config.certificate.acme.ca_root.is_some() || config.certificate.source == CertSource::Files;
+            let (severity, fix) = if is_private {
+                let fix = "append the authority's intermediate certificates to the chain, or have the devices trust it";
+                (Severity::Warning, fix.to_owned())
+            } else {
+                (Severity::Error, format!("rtcctl{} cert show", evidence.home_flag))
+            };
+            Outcome::Found(
+                Problem::of(
+                    Check::CertificateTrusted,
+                    severity,
+                    "browsers may not trust the certificate that is served",
+                )
+                .seen(why.as_str())
+                .fix(fix),
+            )
+        }
+    }
 }
 
 pub(super) fn dates(evidence: &Evidence, now: SystemTime) -> Outcome {

@@ -9,14 +9,16 @@ use super::super::outcome::{Report, conclude};
 use super::*;
 use crate::certs::dns::Answer as Records;
 use crate::certs::preflight::NameFacts;
-use crate::config::{Config, HostFacts, resolve};
+use crate::config::{CertSource, Config, HostFacts, resolve};
 use crate::control::protocol::Status;
 use crate::setup::cloud::{Cloud, Provider, Told};
 use crate::setup::facts::host::{Distribution, HostKind, Init};
 use crate::setup::facts::network::{Route, Routes};
 use crate::setup::facts::outside::{Outside, Seen};
+use crate::setup::firewall::{Drift, Layer, Needs};
 use crate::sys::net::Family;
 use crate::sys::ports::Transport;
+use crate::text;
 
 const OWN: &str = "10.0.0.2";
 const PUBLIC: &str = "203.0.113.7";
@@ -65,6 +67,8 @@ fn status() -> Status {
     }))
     .unwrap()
 }
+
+const OPENED: [&str; 2] = ["443/tcp", "49160-51159/udp"];
 
 fn healthy() -> Evidence {
     let seen = |server: &str| Seen { server: server.to_owned(), family: Family::V4, address: Ok(ip(PUBLIC)) };
@@ -134,6 +138,8 @@ fn healthy() -> Evidence {
             ],
             by_interface: false,
         })),
+        rules: Some(Ok(Rules { opened: Needs::of_words(OPENED), filters: true, ..Rules::default() })),
+        trust: Some(Ok(Ok(()))),
         hairpin: Some(vec![Hairpin { address: ip(PUBLIC), stun: Ok(()), web: Ok(()) }]),
         clock: Some(Ok(Skew { seconds: 0.2, by: vec!["t1".to_owned()] })),
         outside_view: Some(OutsideView {
@@ -192,6 +198,14 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
     fn close(evidence: &mut Evidence, purpose: Purpose, fate: Fate) {
         let Some(Ok(passages)) = &mut evidence.passages else { panic!("no passages") };
         passages.tried.iter_mut().filter(|one| one.purpose == purpose).for_each(|one| one.fate = fate.clone());
+    }
+    fn rules(evidence: &mut Evidence) -> &mut Rules {
+        evidence.rules.as_mut().unwrap().as_mut().unwrap()
+    }
+    fn drifted(evidence: &mut Evidence, ports: &str, closed: bool) {
+        let (layer, ports) = (Layer::Nftables, Needs::of_words([ports]));
+        let drift = if closed { Drift::Closed { layer, ports } } else { Drift::Leftover { layer, ports } };
+        rules(evidence).drifts.push(drift);
     }
     fn fail(evidence: &mut Evidence, what: Asked) {
         let answers = evidence.answers.iter_mut().filter(|one| one.what == what);
@@ -263,6 +277,24 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
         ("dns-v6", |e| names(e).v6 = records(&["2001:db8::9"])),
         ("dns-hosts", |e| names(e).here = vec![ip("127.0.1.1")]),
         ("dns-caa", |e| names(e).caa.as_mut().unwrap().issuers = vec!["other.example".to_owned()]),
+        ("certificate-trusted", |e| {
+            let mut acme = config("");
+            acme.certificate.source = CertSource::Acme;
+            e.config = Some(ConfigFile::Good(Box::new(acme)));
+            e.trust = Some(Ok(Err("nobody has issued it".to_owned())));
+        }),
+        ("firewall-drift", |e| drifted(e, "443/tcp", true)),
+        ("firewall-drift", |e| drifted(e, "8443/tcp", true)),
+        ("firewall-drift", |e| drifted(e, "9/udp", false)),
+        ("firewall-drift", |e| {
+            rules(e).drifts.push(Drift::NotKept { layer: Layer::Ufw, why: text!("there is no `{}`", "x") })
+        }),
+        // What follows from it is no finding of its own.
+        ("firewall-drift", |e| {
+            drifted(e, "443/tcp", true);
+            close(e, Purpose::Web, Fate::Lost);
+        }),
+        ("firewall-range", |e| rules(e).relay_closed = std::iter::once(50_001..=51_159).collect()),
         ("firewall-web", |e| close(e, Purpose::Web, Fate::Lost)),
         ("firewall-http", |e| close(e, Purpose::Http, Fate::Rejected)),
         ("firewall-turn-udp", |e| close(e, Purpose::TurnUdp, Fate::Lost)),
@@ -326,6 +358,40 @@ fn what_cannot_be_known_is_unknown_and_no_finding() {
         "certificate-files",
     ] {
         assert!(unknown.contains(&wanted), "{wanted}: {unknown:?}");
+    }
+}
+
+#[test]
+fn a_packet_that_arrives_refutes_what_the_rules_seem_to_say_and_the_missing_ports_are_told_exactly() {
+    let mut evidence = healthy();
+    let Some(Ok(rules)) = &mut evidence.rules else { panic!("no rules") };
+    rules.relay_closed = [50_001..=50_100, 51_000..=51_159].into_iter().collect();
+    rules.relay_closed_by = vec!["nftables"];
+    let told = &report(&evidence).diagnoses[0].problem.evidence;
+    let wanted = "the relay uses 49160-51159/udp, of which 50001-50100,51000-51159/udp is dropped by nftables";
+    assert_eq!(told, wanted);
+    let Some(Ok(passages)) = &mut evidence.passages else { panic!("no passages") };
+    let mut tried = |fate: Fate| {
+        passages.tried.push(Passage { purpose: Purpose::Relay, to: (ip(OWN), 50_001).into(), fate });
+    };
+    tried(Fate::Untried("x".to_owned()));
+    tried(Fate::Passed);
+    assert_eq!(report(&evidence).diagnoses, []);
+}
+
+#[test]
+fn an_own_authority_is_no_finding_and_nothing_opened_has_not_drifted() {
+    let mut evidence = healthy();
+    let mut own = config("");
+    own.certificate.source = CertSource::SelfSigned;
+    evidence.config = Some(ConfigFile::Good(Box::new(own)));
+    evidence.trust = Some(Ok(Err("nobody has issued it".to_owned())));
+    evidence.rules = Some(Ok(Rules::default()));
+    let report = report(&evidence);
+    assert_eq!(report.diagnoses, []);
+    let idle: Vec<Check> = report.idle.iter().map(|(check, _)| *check).collect();
+    for check in [Check::CertificateTrusted, Check::FirewallDrift, Check::FirewallRange] {
+        assert!(idle.contains(&check), "{idle:?}");
     }
 }
 

@@ -19,6 +19,17 @@ impl PortSet {
         self.0.is_empty()
     }
 
+    #[must_use]
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&port))
+    }
+
+    /// How many ports are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(ExactSizeIterator::len).sum()
+    }
+
     /// The ranges, in order.
     #[must_use]
     pub fn ranges(&self) -> &[RangeInclusive<u16>] {
