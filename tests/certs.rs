@@ -211,6 +211,10 @@ fn the_page_that_explains_trust_is_there_without_tls_with_its_code_and_fingerpri
     assert!(code.contains("image/svg+xml") && code.contains("<path"), "{code}");
     let print = get_plain(service.http_port, "/trust/fingerprint.txt");
     assert_eq!(print.trim_end().rsplit("\r\n").next().unwrap().split(':').count(), 32, "{print}");
+    // What the page asks people to compare with.
+    let shown = service.run(&["cert", "show"]);
+    let print = print.trim_end().rsplit("\r\n").next().unwrap();
+    assert!(shown.contains(&format!("its sha-256  {print}\n")), "{shown}");
     let ca = get_plain(service.http_port, "/ca.crt");
     assert!(ca.contains("application/x-x509-ca-cert"), "{ca}");
     assert!(get_plain(service.http_port, "/trust/../config.yaml").starts_with("HTTP/1.1 308"));
@@ -279,6 +283,16 @@ fn the_store_of_red_hat_takes_the_ca_and_gives_it_up() {
     }
     let service = Service::start(&[]);
     let root = tempfile::tempdir().unwrap();
+    // Of somebody who has Firefox, too.
+    let user = root.path().join("user");
+    let profile = user.join(".mozilla/firefox/x1y2.default");
+    std::fs::create_dir_all(&profile).unwrap();
+    let database = format!("sql:{}", profile.display());
+    let has_firefox = has_program("certutil");
+    if has_firefox {
+        let made = Command::new("certutil").args(["-N", "--empty-password", "-d", &database]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
     let script = "mkdir \"$2/bin\" \"$2/etc\" && cp -a /etc/. \"$2/etc\" && mount --bind \"$2/etc\" /etc && \
                   mount -t tmpfs none /usr/local/share && \
                   mkdir -p /etc/pki/ca-trust/source/anchors /etc/pki/tls/certs && \
@@ -293,13 +307,18 @@ fn the_store_of_red_hat_takes_the_ca_and_gives_it_up() {
         .args(["--mount", "sh", "-ec", script, env!("CARGO_BIN_EXE_rtcctl")])
         .arg(service.home())
         .arg(root.path())
-        // No browsers of anybody.
-        .env("HOME", root.path().join("nobody"))
+        .env("HOME", &user)
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let of_firefox = said.lines().filter(|line| line.contains("x1y2.default")).collect::<Vec<_>>();
+    if has_firefox {
+        let [first, second, third] = of_firefox[..] else { panic!("{said}") };
+        assert!(first.ends_with("trusts the local CA") && second.ends_with("already"), "{said}");
+        assert!(third.ends_with("no longer trusts the local CA"), "{said}");
+    }
     let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("browsers")).collect();
     let [trusted, file, count, again, untrusted, left] = lines[..] else { panic!("{said}") };
     assert!(trusted.contains("/etc/pki/ca-trust/source/anchors/rtcctl-") && trusted.contains("trusts"), "{said}");

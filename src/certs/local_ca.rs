@@ -128,3 +128,12 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+/// The SHA-256 of the certificate in `pem` as devices show it, in pairs: for people who compare. `None`: there is none.
+#[must_use]
+pub fn shown_fingerprint(pem: &[u8]) -> Option<String> {
+    let der = CertificateDer::from_pem_slice(pem).ok()?;
+    let hex = sha256_hex(&der).to_uppercase();
+    let pairs: Vec<&str> = (0..hex.len()).step_by(2).map(|at| &hex[at..at + 2]).collect();
+    Some(pairs.join(":"))
+}

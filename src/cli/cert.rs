@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Frame;
 use crate::certs::files::{check_files, load_files, read_pem};
 use crate::certs::keeper::{AcmeFiles, load_bundle};
+use crate::certs::local_ca::shown_fingerprint;
 use crate::certs::pair::loose_end;
 use crate::certs::preflight::{Objection, look, look_here};
 use crate::certs::renewal::{Scenario, rehearse, scenarios};
@@ -345,6 +346,7 @@ fn show(frame: &Frame) -> Result<ExitCode> {
     let left = served.not_after.duration_since(now.wall).unwrap_or_default();
     let days_left = (left.as_secs_f64() / 8640.0).round() / 10.0;
     let ca = Files::of(&frame.home).ca;
+    let ca_print = std::fs::read(&ca).ok().and_then(|pem| shown_fingerprint(&pem));
     let is_served = running.as_ref().map(|certificate| certificate.fingerprint_sha256 == served.fingerprint);
     if frame.json {
         frame.print_json(&json!({
@@ -359,6 +361,7 @@ fn show(frame: &Frame) -> Result<ExitCode> {
             "served": is_served,
             "renewal": renewal,
             "ca_file": ca,
+            "ca_fingerprint_sha256": ca_print,
         }));
         return Ok(ExitCode::SUCCESS);
     }
@@ -392,6 +395,10 @@ fn show(frame: &Frame) -> Result<ExitCode> {
     }
     if served.source == Source::SelfSigned {
         frame.print(&format!("local CA     {} (trust it once on each device)", ca.display()));
+        if let Some(print) = ca_print {
+            // What `/trust` and the devices show.
+            frame.print(&format!("its sha-256  {print}"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
