@@ -108,10 +108,6 @@ fn an_account_is_bound_to_one_elsewhere_where_the_authority_wants_that() {
         return;
     };
     scene.init(&["call.rtc.test"], &[]);
-    let secrets = scene.home.join("secrets.yaml");
-    let text = std::fs::read_to_string(&secrets).unwrap();
-    let text = format!("{text}\nacme_eab:\n  \"{}\": \"kid-1:{key}\"\n", scene.pebble.directory());
-    rtcctl::sys::fs::write_atomic(&secrets, text.as_bytes(), 0o600).unwrap();
     // Whatever can be told is told.
     let config = scene.home.join("config.yaml");
     let mut text = std::fs::read_to_string(&config).unwrap();
@@ -121,6 +117,28 @@ fn an_account_is_bound_to_one_elsewhere_where_the_authority_wants_that() {
     rtcctl::sys::fs::write_atomic(&config, text.as_bytes(), 0o600).unwrap();
     scene.run(&["invite", "--new-key"]);
     scene.start();
+    // Without a binding, with one of another key, with the right one: each is told, and taken up by a reload.
+    let refused = |words: &str| {
+        let is_told = |certificate: &Value| {
+            certificate["renewal"]["last"]["error"].as_str().is_some_and(|error| error.contains(words))
+        };
+        let now = scene.wait_for(words, is_told);
+        assert!(now["renewal"]["last"]["hint"].as_str().unwrap().contains("`acme_eab` of secrets.yaml"), "{now:#}");
+    };
+    refused("externalAccountRequired");
+    let secrets = scene.home.join("secrets.yaml");
+    let unbound = std::fs::read_to_string(&secrets).unwrap();
+    let bind = |key: &str| {
+        let text = format!("{unbound}\nacme_eab:\n  \"{}\": \"kid-1:{key}\"\n", scene.pebble.directory());
+        rtcctl::sys::fs::write_atomic(&secrets, text.as_bytes(), 0o600).unwrap();
+        let reloaded = scene.run(&["reload"]);
+        assert!(reloaded.status.success(), "{}", String::from_utf8_lossy(&reloaded.stderr));
+        scene.run(&["cert", "renew"])
+    };
+    bind(&key.chars().rev().collect::<String>());
+    refused("(binding)");
+    let renewed = bind(key);
+    assert!(renewed.status.success(), "{}", String::from_utf8_lossy(&renewed.stderr));
     scene.wait_for("no certificate was issued", is_issued);
     assert_no_secret_is_told(&scene, key);
 }

@@ -124,6 +124,8 @@ impl Trouble {
                 "this authority does not certify such a name or address; change `hosts`, or use `certificate.source: self-signed`"
             }
             "externalAccountRequired" => "write the authority's key id and key into `acme_eab` of secrets.yaml",
+            "binding" => "correct the authority's key id and key in `acme_eab` of secrets.yaml",
+            "invalidContact" | "unsupportedContact" => "correct `certificate.acme_contact`, or leave it out",
             "clock" => "set this host's clock, best by NTP",
             "disk" => "free some space on the disk that holds the home",
             "unreachable" => "let this host reach the authority: check its DNS, its route and outgoing TCP port 443",

@@ -48,7 +48,7 @@ pub(super) async fn sign_in(client: &Client, authority: &Authority, file: &Path)
             let (account, credentials) = builder
                 .create(&new, authority.directory.clone(), Some(&binding))
                 .await
-                .map_err(|error| trouble(&error, client.noted()))?;
+                .map_err(|error| refused(trouble(&error, client.noted())))?;
             let key = BASE64_STANDARD.encode(credentials.private_key().secret_pkcs8_der());
             save(file, &Saved { directory: authority.directory.clone(), key, id: Some(account.id().to_owned()) })?;
             account
@@ -96,6 +96,18 @@ async fn sign_up(client: &Client, authority: &Authority, pkcs8: Vec<u8>, contact
         account.update_contacts(contact).await.map_err(failed)?;
     }
     Ok(account)
+}
+
+/// What an authority refuses where it was shown a binding is most likely that.
+fn refused(trouble: Trouble) -> Trouble {
+    match trouble.class {
+        Class::Ours if ["unauthorized", "malformed"].contains(&trouble.code.as_str()) => Trouble::new(
+            Class::Ours,
+            "binding",
+            format!("the account was refused with its binding: {}", trouble.detail),
+        ),
+        Class::Ours | Class::Theirs | Class::Limit => trouble,
+    }
 }
 
 /// The key of a binding, which authorities hand out in Base64 for URLs.
