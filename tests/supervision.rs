@@ -8,6 +8,7 @@ mod common;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/datagrams.rs"]
 mod datagrams;
+#[expect(dead_code, reason = "another test looks closer")]
 #[path = "common/footprint.rs"]
 mod footprint;
 #[allow(dead_code, reason = "not every test uses every helper")]

@@ -52,8 +52,9 @@ impl Connections {
     pub(super) async fn serve(self: Arc<Self>, port: Port, stream: Held, client: SocketAddr) {
         let is_own = stream.place.is_none();
         // A page is many small writes, and so is a call.
-        let _ = stream.stream.set_nodelay(true);
-        if let Err(error) = keep_unsent(&stream.stream, UNSENT) {
+        let Ok(socket) = stream.stream.get() else { return };
+        let _ = socket.set_nodelay(true);
+        if let Err(error) = keep_unsent(socket, UNSENT) {
             debug!(%client, %error, "the kernel keeps as much for a slow client as it likes");
         }
         let cutter = stream.line.cutter();
@@ -161,7 +162,7 @@ impl Connections {
             return Err(Class::Unknown);
         }
         let Held { line, stream, place, .. } = held;
-        let taken = stream.local_addr().and_then(|local| Ok((local, stream.into_std()?)));
+        let taken = stream.into_std().and_then(|stream| Ok((stream.local_addr()?, stream)));
         let (local, stream) = taken.map_err(|_| Class::Silent)?;
         let hold = Box::new((line, place));
         Ok(Arrived::Turn(TurnStream { stream, tls, received, client, local: local.ip(), hold }))

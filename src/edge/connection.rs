@@ -82,7 +82,7 @@ impl Connections {
 
     /// Serves a connection without TLS: everything is sent to HTTPS.
     pub(super) async fn serve_http(self: Arc<Self>, stream: Rewound<Held>, client: SocketAddr) {
-        let Ok(local) = stream.stream().stream.local_addr() else { return };
+        let Ok(local) = stream.stream().stream.get().and_then(|stream| stream.local_addr()) else { return };
         let service = Arc::clone(&self);
         let answer = move |request| {
             let service = Arc::clone(&service);

@@ -12,6 +12,7 @@ use tokio::time::{Sleep, sleep};
 use super::accept::Place;
 use super::cut::Line;
 use super::demux::{ENOUGH, Speech, speech};
+use super::nomad::Nomad;
 
 /// How long a client that reads nothing may keep what is written to it waiting.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -21,7 +22,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Held {
     /// Before the stream, to be dropped before it is closed.
     pub(super) line: Line,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Nomad,
     /// `None`: a connection of our own, which takes nobody's place.
     pub(super) place: Option<Place>,
     jam: Jam,
@@ -29,7 +30,12 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn new(stream: TcpStream, place: Option<Place>) -> Self {
-        Self { line: Line::to(&stream), stream, place, jam: Jam { within: TAKEN_WITHIN, ends: None } }
+        Self {
+            line: Line::to(&stream),
+            stream: Nomad::new(stream),
+            place,
+            jam: Jam { within: TAKEN_WITHIN, ends: None },
+        }
     }
 }
 
@@ -55,13 +61,13 @@ impl Jam {
 
 impl AsyncRead for Held {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.stream.poll(cx, |stream, cx| stream.poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for Held {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.stream.poll(cx, |stream, cx| stream.poll_write(cx, bytes));
         self.jam.bound(cx, written)
     }
 
@@ -70,20 +76,20 @@ impl AsyncWrite for Held {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        let written = self.stream.poll(cx, |stream, cx| stream.poll_write_vectored(cx, parts));
         self.jam.bound(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream.poll(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream.poll(cx, AsyncWrite::poll_shutdown)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod demux;
 mod held;
 mod listeners;
 mod live;
+mod nomad;
 mod redirect;
 mod tls;
 

@@ -3,7 +3,7 @@
 //! The library calls it for one packet of a socket after the other, and nothing here waits: see [`super`] for the
 //! order of messages that follows from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -86,7 +86,7 @@ enum Phase {
 /// The sockets that are there.
 #[derive(Debug, Default)]
 struct Crowd {
-    peers: BTreeMap<SocketId, Peer>,
+    peers: HashMap<SocketId, Peer>,
     addresses: Addresses,
     /// Those of users.
     count: usize,
@@ -186,6 +186,8 @@ impl Hub {
             crowd.addresses.tidy(now);
             let count = crowd.count;
             if crowd.ebb.is_due(count) {
+                crowd.peers.shrink_to_fit();
+                self.rooms(false).shrink();
                 // It looks through all that is free, which takes a while.
                 tokio::task::spawn_blocking(memory::give_back);
             }

@@ -10,7 +10,7 @@
 //! taken by the old one, it takes that place over: it is told `joined`, and the other is told `rejoined`, which old
 //! pages do not know and ignore. Without a session a lost socket's place is free at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// A page that lost its connection and has a session keeps its place for so long.
@@ -59,19 +59,25 @@ struct Member {
 pub(super) struct Rooms {
     max_rooms: usize,
     max_rooms_per_socket: usize,
-    members_by_room: BTreeMap<String, Vec<Member>>,
-    rooms_by_socket: BTreeMap<SocketId, BTreeSet<String>>,
+    members_by_room: HashMap<String, Vec<Member>>,
+    rooms_by_socket: HashMap<SocketId, BTreeSet<String>>,
 }
 
 impl Rooms {
     pub(super) fn new(max_rooms: usize, max_rooms_per_socket: usize) -> Self {
-        let (members_by_room, rooms_by_socket) = (BTreeMap::new(), BTreeMap::new());
+        let (members_by_room, rooms_by_socket) = (HashMap::new(), HashMap::new());
         Self { max_rooms, max_rooms_per_socket, members_by_room, rooms_by_socket }
     }
 
     /// Nothing is made or joined beyond these numbers; what is there stays.
     pub(super) fn set_bounds(&mut self, max_rooms: usize, max_rooms_per_socket: usize) {
         (self.max_rooms, self.max_rooms_per_socket) = (max_rooms, max_rooms_per_socket);
+    }
+
+    /// Gives room back that many others needed.
+    pub(super) fn shrink(&mut self) {
+        self.members_by_room.shrink_to_fit();
+        self.rooms_by_socket.shrink_to_fit();
     }
 
     /// Rooms with somebody in them.
