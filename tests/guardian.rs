@@ -154,7 +154,9 @@ fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
         })
         .collect();
     let knocks = knocker.end();
-    assert_eq!((guardian(&service), descriptors()), (watching, held), "the guardian keeps nothing of the dead");
+    assert_eq!(guardian(&service), watching);
+    // Whoever asks it has a connection for a moment.
+    until("the guardian keeps nothing of the dead", || (descriptors() <= held).then_some(()));
     times.sort_unstable();
     let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
     println!(

@@ -23,6 +23,7 @@ use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::Lock;
+use crate::sys::memory;
 use crate::sys::process::spawn_self;
 
 /// How long a new daemon may take to say what became of it.
@@ -69,6 +70,7 @@ pub(super) struct GuardianArgs {
 }
 
 pub(super) fn run_in_foreground(frame: &Frame, args: &RunArgs) -> Result<ExitCode> {
+    memory::share_free_blocks();
     let mode = if args.guarded { Mode::Guarded } else { Mode::Foreground };
     daemon::run(&frame.home, mode, manner(frame, args.endurance))?;
     Ok(ExitCode::SUCCESS)
