@@ -36,19 +36,31 @@ impl Home {
         }
     }
 
-    /// The default locations: `/etc`, `/var/lib`, `/var/log` and `/run` for root, the XDG folders for anyone else.
+    /// Root's home, which a service that starts with the machine has as well: `/etc`, `/var/lib`, `/var/log` and `/run`.
+    #[must_use]
+    pub fn of_the_system() -> Self {
+        Self {
+            config_dir: "/etc/rtcctl".into(),
+            state_dir: "/var/lib/rtcctl".into(),
+            log_dir: "/var/log/rtcctl".into(),
+            run_dir: "/run/rtcctl".into(),
+            single: None,
+        }
+    }
+
+    /// Whether this is root's home, whoever asks.
+    #[must_use]
+    pub fn is_the_systems(&self) -> bool {
+        *self == Self::of_the_system()
+    }
+
+    /// The default locations: those of the system for root, the XDG folders for anyone else.
     ///
     /// `None` if this is not root and no home folder is known.
     #[must_use]
     pub fn default_for(surroundings: &Surroundings) -> Option<Self> {
         if surroundings.is_root {
-            return Some(Self {
-                config_dir: "/etc/rtcctl".into(),
-                state_dir: "/var/lib/rtcctl".into(),
-                log_dir: "/var/log/rtcctl".into(),
-                run_dir: "/run/rtcctl".into(),
-                single: None,
-            });
+            return Some(Self::of_the_system());
         }
         let under_home = |own: &Option<PathBuf>, rest: &str| {
             own.clone().or_else(|| surroundings.home.as_ref().map(|home| home.join(rest)))

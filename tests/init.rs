@@ -161,9 +161,18 @@ fn words_that_mean_nothing_are_refused_all_at_once() {
     let flags = ["--yes", "--firewall", "melt", "--boot", "sometimes"];
     let (_, err, code) = told(&mut scene.init(&flags));
     assert_eq!(code, 2);
-    for refused in ["--firewall melt: must be apply, show or skip", "--boot sometimes: must be "] {
+    for refused in ["--firewall melt: must be apply, show or skip", "--boot sometimes: must be service or none"] {
         assert!(err.contains(refused), "{err}");
     }
+    assert!(is_empty(scene.dir.path()));
+}
+
+#[test]
+fn a_home_of_its_own_cannot_be_a_service_that_starts_with_the_machine() {
+    let scene = Scene::new();
+    let (_, err, code) = told(&mut scene.init(&["--yes", "--boot", "service"]));
+    assert_eq!(code, 1);
+    assert!(err.contains("has the system's home, not one of its own") && err.contains("--boot none"), "{err}");
     assert!(is_empty(scene.dir.path()));
 }
 

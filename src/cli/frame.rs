@@ -19,6 +19,9 @@ pub struct Global {
     /// Keep everything under one folder
     #[arg(long, global = true, env = "RTCCTL_HOME", value_name = "DIR")]
     home: Option<PathBuf>,
+    /// Use root's home, /etc/rtcctl and so on: what a service that starts with the machine is told
+    #[arg(long, global = true, hide = true)]
+    system: bool,
     /// Print one JSON document
     #[arg(long, global = true)]
     json: bool,
@@ -74,6 +77,7 @@ impl Frame {
     /// If no home is given and none can be derived.
     pub fn new(global: &Global) -> Result<Self> {
         let home = match &global.home {
+            _ if global.system => Home::of_the_system(),
             // Absolute, because the daemon's working folder is another one.
             Some(dir) => Home::under(&std::path::absolute(dir).map_err(|error| {
                 Failure::new(Kind::Usage, format!("cannot use `{}` as home", dir.display())).caused_by(error)

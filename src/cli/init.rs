@@ -17,6 +17,7 @@ use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::setup::answers::{Answers, Draft, Given, Key, Origin};
 use crate::setup::apply::apply;
+use crate::setup::boot;
 use crate::setup::deeds::Verb;
 use crate::setup::describe::{as_json, describe, objections_as_json};
 use crate::setup::facts;
@@ -113,7 +114,7 @@ pub(super) struct Args {
     /// Let callers in through this host's firewall as a step that `undo` takes back, show the commands, or skip them
     #[arg(long, value_name = "apply|show|skip")]
     firewall: Option<String>,
-    /// Whether the service starts with the machine: none
+    /// Whether the service starts with the machine: service or none (as root where systemd runs: service)
     #[arg(long, value_name = "HOW")]
     boot: Option<String>,
     #[command(flatten)]
@@ -132,8 +133,12 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let existing = facts::existing(&frame.home)?;
     let reach = draft.reach.or_else(|| existing.as_ref().map(|existing| existing.wanted.reach));
     let outside = facts::seen_from_outside(reach, &args.asked.sources()?);
-    let surroundings =
-        Surroundings { seen: outside.public_addresses(), is_offline: args.asked.offline, ..facts::surroundings() };
+    let surroundings = Surroundings {
+        seen: outside.public_addresses(),
+        is_offline: args.asked.offline,
+        boot: boot::facts::look(&frame.home).suggestion(),
+        ..facts::surroundings()
+    };
     for note in outside.notes() {
         frame.say(&format!("note: {note}"));
     }

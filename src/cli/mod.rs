@@ -22,6 +22,7 @@ mod probe;
 mod prompt;
 mod qr;
 mod reload;
+mod service;
 mod since;
 mod start;
 mod status;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::path::Path;
 use std::process::{Child, ChildStdout, ExitCode};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use clap::Args as ClapArgs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
-use super::Frame;
+use super::{Frame, service};
 use crate::config;
 use crate::control::client::ask;
 use crate::control::protocol::{Outcome, Request, Response, SCHEMA_VERSION};
@@ -19,12 +19,14 @@ use crate::daemon::{self, ANSWERED_WITHIN, Mode, STOPPED_WITHIN};
 use crate::error::{Failure, Kind, Result};
 use crate::guardian::{self, Manner, Occasion, Report, command_line};
 use crate::home::Home;
+use crate::setup::boot;
 use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
 use crate::sys::fs::create_private_dir;
 use crate::sys::lock::Lock;
 use crate::sys::memory;
 use crate::sys::process::spawn_self;
+use crate::sys::sandbox;
 
 /// How long a new daemon may take to say what became of it.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
@@ -50,6 +52,9 @@ pub(super) struct Args {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct RunArgs {
+    /// Log to the home's file, as a service manager asks that starts it with the machine
+    #[arg(long, hide = true, conflicts_with = "guarded")]
+    service: bool,
     /// Log to the home's file, and start another guardian when this one dies
     #[arg(long, hide = true)]
     guarded: bool,
@@ -71,14 +76,41 @@ pub(super) struct GuardianArgs {
 
 pub(super) fn run_in_foreground(frame: &Frame, args: &RunArgs) -> Result<ExitCode> {
     memory::share_free_blocks();
-    let mode = if args.guarded { Mode::Guarded } else { Mode::Foreground };
+    confine(frame)?;
+    let mode = match (args.guarded, args.service) {
+        (true, _) => Mode::Guarded,
+        (false, true) => Mode::Service,
+        (false, false) => Mode::Foreground,
+    };
     daemon::run(&frame.home, mode, manner(frame, args.endurance))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn guard(frame: &Frame, args: &GuardianArgs) -> Result<ExitCode> {
+    confine(frame)?;
     let occasion = args.adopt.map_or(Occasion::Start, Occasion::Adoption);
     Ok(guardian::run(&frame.home, manner(frame, args.endurance), occasion)?.into())
+}
+
+/// The home of a service with a user of its own is that user's: root becomes it, and this process can write nowhere else.
+/// There is no second thread yet.
+fn confine(frame: &Frame) -> Result<()> {
+    let home = &frame.home;
+    let Some((user, group)) = service::user_of(home) else { return Ok(()) };
+    let failed = |error| Failure::operator("cannot give up the privileges of root").caused_by(error);
+    if nix::unistd::geteuid().is_root() {
+        create_private_dir(home.run_dir())?;
+        chown(home.run_dir(), Some(user), Some(group)).map_err(failed)?;
+        boot::owners::hand_over(home)?;
+        sandbox::become_user(user, group).map_err(failed)?;
+    }
+    if std::env::var_os(sandbox::MARK).is_none() {
+        let fixed = ["/dev", "/tmp", "/var/tmp"].map(Path::new);
+        let own = [home.state_dir(), home.log_dir(), home.run_dir()];
+        let folders: Vec<&Path> = own.into_iter().chain(fixed).collect();
+        sandbox::write_only_below(&folders).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn manner(frame: &Frame, endurance: bool) -> Manner {
@@ -88,7 +120,7 @@ fn manner(frame: &Frame, endurance: bool) -> Manner {
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     super::firewall::catch_up_quietly(frame);
     if args.foreground {
-        return run_in_foreground(frame, &RunArgs { guarded: false, endurance: args.endurance });
+        return run_in_foreground(frame, &RunArgs { service: false, guarded: false, endurance: args.endurance });
     }
     if let Some(task) = args.task {
         ask(&frame.home, &Request::Start { task }, ANSWERED_WITHIN)?;
@@ -107,6 +139,11 @@ pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
     }
     // What can be complained about is told by this command itself, before there is a daemon.
     config::load(&frame.home)?;
+    if service::is_a_unit(&frame.home) {
+        let log = frame.home.log_file();
+        let begin = std::fs::metadata(&log).map_or(0, |data| data.len());
+        return settled(frame, service::start(frame), &log, begin);
+    }
     create_private_dir(frame.home.log_dir())?;
     let log = frame.home.log_file();
     let complaints = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&log);
@@ -150,6 +187,13 @@ fn wake(frame: &Frame, log: &Path, begin: u64) -> Result<ExitCode> {
     settled(frame, guardian::start(&frame.home, STARTED_WITHIN), log, begin)
 }
 
+/// Has systemd end the daemon and start it again; it holds the sockets meanwhile.
+pub(super) fn restart_by_unit(frame: &Frame) -> Result<ExitCode> {
+    let log = frame.home.log_file();
+    let begin = std::fs::metadata(&log).map_or(0, |data| data.len());
+    settled(frame, service::restart(frame), &log, begin)
+}
+
 /// Has the guardian end the daemon and start it again. A guardian without a daemon starts one.
 pub(super) fn restart_by_guardian(frame: &Frame, report: &Report) -> Result<ExitCode> {
     let log = frame.home.log_file();
@@ -167,7 +211,7 @@ fn settled(frame: &Frame, started: Result<u32>, log: &Path, begin: u64) -> Resul
             return failure;
         }
         with_log(failure, log, begin).hinted(format!(
-            "its guardian goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
+            "whoever looks after it goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
             frame.home.flag()
         ))
     })?;

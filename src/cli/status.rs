@@ -9,10 +9,11 @@ use serde_json::json;
 
 use super::qr::qr_code;
 use super::words::{bytes, columns_of_output, count, fitted, span};
-use super::{Frame, findings, guardian};
+use super::{Frame, findings, guardian, service};
 use crate::control::client::ask;
 use crate::control::protocol::{
-    AccessStatus, Pending, RenewalStatus, Request, Response, SCHEMA_VERSION, Status, TaskStatus, TurnStatus,
+    AccessStatus, Pending, RenewalStatus, Request, Response, SCHEMA_VERSION, SandboxStatus, Status, TaskStatus,
+    TurnStatus,
 };
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
@@ -39,7 +40,13 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         frame.print_json(&guardian::with_report(&status, &guardian));
     } else {
         frame.print(&fitted_table(&status, frame.colour));
-        frame.print(&summary(&status, &guardian::line(&guardian), frame.colour));
+        let keeper = match guardian {
+            guardian::Known::None if service::is_a_unit(&frame.home) => {
+                "service      systemd, rtcctl.service".to_owned()
+            }
+            known => guardian::line(&known),
+        };
+        frame.print(&summary(&status, &keeper, frame.colour));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);
         }
@@ -88,6 +95,9 @@ pub(super) fn read(frame: &Frame) -> Result<Option<Status>> {
             });
             frame.print_json(&document);
             Ok(None)
+        }
+        Err(failure) if failure.kind() == Kind::NotRunning => {
+            Err(service::state(&frame.home).into_iter().fold(failure, Failure::because))
         }
         Err(failure) => Err(failure),
     }
@@ -245,6 +255,31 @@ fn renewal(renewal: &RenewalStatus) -> String {
     format!("renewal      {}, next {next} ({}){why}", renewal.state, renewal.reason)
 }
 
+/// What the service may do on this host.
+fn sandbox(sandbox: &SandboxStatus) -> String {
+    let user = match sandbox.user {
+        0 => "root, with every privilege".to_owned(),
+        user => format!("user {user}"),
+    };
+    let privileges = match (sandbox.user, sandbox.capabilities.as_str()) {
+        (0, _) => None,
+        (_, "0") => Some("no privileges"),
+        (_, "400") => Some("no privilege but ports below 1024"),
+        (_, _) => Some("with privileges of root"),
+    };
+    let parts = [
+        privileges,
+        sandbox.no_new_privileges.then_some("none to be had"),
+        sandbox.seccomp.then_some("system calls filtered"),
+        sandbox.read_only_system.then_some("the system is read-only"),
+        sandbox.landlock.map(|_| "writes its own folders only (Landlock)"),
+    ];
+    std::iter::once(format!("sandbox      {user}"))
+        .chain(parts.into_iter().flatten().map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     let mut lines = vec![
         String::new(),
@@ -279,6 +314,7 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     });
     let up = span(status.uptime_s);
     lines.push(format!("process      pid {}, version {}, up {up}{usage}", status.pid, status.version));
+    lines.extend(status.sandbox.as_ref().map(sandbox));
     lines.push(guardian.to_owned());
     if let Some(pending) = &status.pending {
         lines.push(format!("\n{}", pending_line(pending)));
@@ -324,6 +360,14 @@ pub(super) mod tests {
             pid: 7,
             state: State::Degraded,
             uptime_s: 3700,
+            sandbox: Some(SandboxStatus {
+                user: 998,
+                capabilities: "400".to_owned(),
+                no_new_privileges: true,
+                seccomp: false,
+                read_only_system: false,
+                landlock: Some(6),
+            }),
             usage: Some(UsageStatus {
                 memory_bytes: 24_000_000,
                 cpu_ms: 9000,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::Frame;
-use super::start::{daemon_pid, restart_by_guardian, start};
+use super::start::{daemon_pid, restart_by_guardian, restart_by_unit, start};
+use super::{Frame, service};
 use crate::config;
 use crate::control::client::ask;
 use crate::control::protocol::{Request, SCHEMA_VERSION};
@@ -58,6 +58,13 @@ pub(super) fn restart(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     // A configuration that would not start must not end a service that runs.
     config::load(&frame.home)?;
+    if service::is_a_unit(&frame.home) {
+        if guardian::holder(&frame.home).is_some() {
+            // It was started before there was a unit.
+            stop(frame)?;
+        }
+        return restart_by_unit(frame);
+    }
     let report = guardian::report(&frame.home).ok();
     // It holds the sockets meanwhile, so nobody is refused. But it keeps the program and the manner that it was started with.
     if let Some(report) = report.as_ref().filter(|report| frame.verbose == 0 && process::is_this_program(report.pid)) {
@@ -88,7 +95,7 @@ pub(super) enum Stopped {
 
 /// Stops the daemon and its guardian, and waits until both processes have ended.
 pub(super) fn stop(frame: &Frame) -> Result<Stopped> {
-    let mut stopped = Stopped::Nothing;
+    let mut stopped = stop_unit(frame)?;
     // One of them may start the other anew while that one ends.
     for _ in 0..ROUNDS {
         let guardian = watched(guardian::holder, &frame.home);
@@ -103,6 +110,16 @@ pub(super) fn stop(frame: &Frame) -> Result<Stopped> {
         };
     }
     Ok(stopped)
+}
+
+/// systemd would start again what ends in another way.
+fn stop_unit(frame: &Frame) -> Result<Stopped> {
+    if !service::is_a_unit(&frame.home) {
+        return Ok(Stopped::Nothing);
+    }
+    let daemon = watched(daemon_pid, &frame.home);
+    service::stop()?;
+    Ok(daemon.filter(|daemon| daemon.wait(Duration::ZERO)).map_or(Stopped::Nothing, Stopped::Daemon))
 }
 
 /// The process that `holder` finds, unless it ends meanwhile.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Frame;
 use super::init::count;
+use super::service;
 use super::start::daemon_pid;
 use super::stop::{Stopped, stop};
 use crate::certs::trust::untrust;
@@ -157,7 +158,8 @@ fn nothing(frame: &Frame, report: &Report, stopped: bool, words: &str) -> Result
 
 /// Whether a service was running.
 fn stop_service(frame: &Frame) -> Result<bool> {
-    if daemon_pid(&frame.home).is_none() && guardian::holder(&frame.home).is_none() {
+    let is_down = daemon_pid(&frame.home).is_none() && guardian::holder(&frame.home).is_none();
+    if is_down && !service::is_a_unit(&frame.home) {
         return Ok(false);
     }
     frame.say(frame.lang.say(word!("stopping the service first")));

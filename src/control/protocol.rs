@@ -149,6 +149,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// `null` where the system does not tell.
     pub usage: Option<UsageStatus>,
+    /// What the daemon may do on this host; `null` where the system does not tell.
+    #[serde(default)]
+    pub sandbox: Option<SandboxStatus>,
     pub tasks: Vec<TaskStatus>,
     pub urls: Urls,
     pub calls: Calls,
@@ -169,6 +172,22 @@ pub struct Status {
     /// Edited files that were not reloaded; `null`: none.
     #[serde(default)]
     pub pending: Option<Pending>,
+}
+
+/// What the daemon may do on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// The number of the user it runs as.
+    pub user: u32,
+    /// Privileges of root's that it has, by the kernel's bits; 400 is ports below 1024, 0 none.
+    pub capabilities: String,
+    pub no_new_privileges: bool,
+    /// Its system calls are filtered.
+    pub seccomp: bool,
+    /// The system's own files are read-only to it.
+    pub read_only_system: bool,
+    /// Which version of Landlock keeps it from writing elsewhere; `null`: none does.
+    pub landlock: Option<u32>,
 }
 
 /// What the daemon takes from the machine.

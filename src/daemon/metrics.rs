@@ -155,6 +155,7 @@ mod tests {
             probes: Vec::new(),
             findings: Vec::new(),
             pending: None,
+            sandbox: None,
         };
         let wanted = "\
 # HELP rtcctl_turn_allocations Live relay allocations.

@@ -93,6 +93,8 @@ const HANGING_STOPS_WITHIN: Duration = Duration::from_secs(10);
 pub enum Mode {
     /// A person or a service manager, who waits for its end: log lines go to standard error.
     Foreground,
+    /// A service manager that starts it with the machine: as before, but for the log, which goes to the home's file.
+    Service,
     /// A guardian: log lines go to the home's file, and a `start` may wait on standard output for one line.
     Guarded,
 }
@@ -166,7 +168,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     let path = home.log_file();
     let target = match mode {
         Mode::Foreground => log::Target::Stderr,
-        Mode::Guarded => log::Target::File(&path),
+        Mode::Service | Mode::Guarded => log::Target::File(&path),
     };
     let log = log::init(target, &log_settings(&config.log), manner.verbose)
         .map_err(|error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error))?;
@@ -220,7 +222,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
         journal: journal.clone(),
         home: home.clone(),
-        has_log_file: mode == Mode::Guarded,
+        has_log_file: mode != Mode::Foreground,
     });
     let sources = Sources {
         probes,
@@ -276,7 +278,7 @@ fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
         Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
     })?;
     // Its daemon may be down just now, and is going to be started again.
-    match guardian::holder(home).filter(|_| mode == Mode::Foreground) {
+    match guardian::holder(home).filter(|_| mode != Mode::Guarded) {
         Some(pid) => Err(held("a guardian looks after this home already", Some(pid))),
         None => Ok(lock),
     }
@@ -316,7 +318,7 @@ impl Prepared {
         watch_signals(wishes)?;
 
         let guarded = match mode {
-            Mode::Foreground => None,
+            Mode::Foreground | Mode::Service => None,
             Mode::Guarded => {
                 let watched = Guarded::watch(&home, manner, Arc::clone(&manager));
                 Some(watched.map_err(|error| Failure::operator("cannot watch the guardian").caused_by(error))?)

@@ -19,7 +19,7 @@ use crate::certs::{CertHandle, RenewalView, Served};
 use crate::config::{Config, Host};
 use crate::control::protocol::{
     AccessStatus, AttemptStatus, Calls, CertificateStatus, Finding, PanicStatus, ProbeReport, ProbeStatus,
-    RenewalStatus, SCHEMA_VERSION, Severity, SignalingStatus, Status, TaskStatus, Urls, UsageStatus,
+    RenewalStatus, SCHEMA_VERSION, SandboxStatus, Severity, SignalingStatus, Status, TaskStatus, Urls, UsageStatus,
 };
 use crate::edge;
 use crate::findings::facts::Kind;
@@ -29,6 +29,7 @@ use crate::supervisor::board::{Board, State, TaskView};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock::{Now, rfc3339_seconds};
 use crate::sys::log::record;
+use crate::sys::sandbox::Confinement;
 use crate::sys::usage::{self, ThreadUsage};
 use crate::sys::{log, process};
 use crate::turn::ice::LiveIce;
@@ -109,6 +110,7 @@ pub(super) fn read(sources: &Sources, now: Now) -> Status {
         state: overall(sources.board.overall(), &findings),
         uptime_s: now.mono.saturating_duration_since(sources.started_at).as_secs(),
         usage: usage_status(&threads, sources),
+        sandbox: Confinement::own().map(sandbox_status),
         tasks: tasks.iter().map(|task| task_status(task, &probes, &threads, now)).collect(),
         urls: Urls { web: outside.web_url.clone(), ice: sources.ice.current().urls(None) },
         calls: Calls { rooms: count(&sources.calls.rooms), peers: count(&sources.calls.peers) },
@@ -185,6 +187,17 @@ fn signaling_status(counters: &signaling::Counters) -> SignalingStatus {
         queued_bytes: Counters::read(&counters.queued_bytes),
         limits: limits.collect(),
         ended: ended.collect(),
+    }
+}
+
+fn sandbox_status(confinement: Confinement) -> SandboxStatus {
+    SandboxStatus {
+        user: confinement.user,
+        capabilities: format!("{:x}", confinement.capabilities),
+        no_new_privileges: confinement.no_new_privileges,
+        seccomp: confinement.filters_calls,
+        read_only_system: confinement.has_read_only_system,
+        landlock: confinement.landlock,
     }
 }
 

@@ -69,8 +69,12 @@ fn daemon_command_line(home: &Home, manner: Manner) -> Vec<OsString> {
 }
 
 fn line(home: &Home, manner: Manner, command: &str, own: &[OsString]) -> Vec<OsString> {
-    let home = home.single_dir().map(|dir| ["--home".into(), dir.as_os_str().to_owned()]);
-    let mut line: Vec<OsString> = home.into_iter().flatten().collect();
+    let mut line: Vec<OsString> = match home.single_dir() {
+        Some(dir) => vec!["--home".into(), dir.as_os_str().to_owned()],
+        // Who is not root any more would take it for another one.
+        None if home.is_the_systems() => vec!["--system".into()],
+        None => Vec::new(),
+    };
     line.extend((0..manner.verbose).map(|_| OsString::from("-v")));
     line.push(command.into());
     line.extend_from_slice(own);
@@ -95,5 +99,7 @@ mod tests {
         );
         assert_eq!(text(daemon_command_line(&home, manner)), "--home /srv/box -v -v run --guarded --endurance");
         assert_eq!(text(command_line(&home, Manner::default(), Occasion::Start)), "--home /srv/box guardian");
+        let system = Home::of_the_system();
+        assert_eq!(text(daemon_command_line(&system, Manner::default())), "--system run --guarded");
     }
 }

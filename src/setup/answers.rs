@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use super::boot::BootChoice;
 use super::certificate::{CertificateDraft, Place};
 use super::opening::FirewallChoice;
 use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
@@ -192,6 +193,7 @@ pub struct Draft {
     pub peers: Option<PeerMode>,
     pub allow_peers: Option<Vec<Network>>,
     pub firewall: Option<FirewallChoice>,
+    pub boot: Option<BootChoice>,
     pub origins: BTreeMap<Key, Origin>,
 }
 
@@ -200,6 +202,7 @@ pub struct Draft {
 pub struct Answers {
     pub wanted: Wanted,
     pub firewall: FirewallChoice,
+    pub boot: BootChoice,
     pub origins: BTreeMap<Key, Origin>,
 }
 
@@ -236,7 +239,6 @@ impl Draft {
             let port = text.parse::<u16>().ok().filter(|port| *port > 0);
             port.ok_or_else(|| format!("{flag} {text}: must be a port from 1 to 65535"))
         };
-        let later = |what: &str| format!("{flag} {what} is not supported by this version");
         match key {
             Key::Reach => {
                 self.reach = Some(match one()? {
@@ -331,11 +333,13 @@ impl Draft {
                     other => return Err(format!("{flag} {other}: must be apply, show or skip")),
                 });
             }
-            Key::Boot => match one()? {
-                "none" => {}
-                "service" => return Err(later("service")),
-                other => return Err(format!("{flag} {other}: must be none")),
-            },
+            Key::Boot => {
+                self.boot = Some(match one()? {
+                    "none" => BootChoice::None,
+                    "service" => BootChoice::Service,
+                    other => return Err(format!("{flag} {other}: must be service or none")),
+                });
+            }
         }
         Ok(())
     }
@@ -402,9 +406,12 @@ impl Draft {
             let own = existing.map(|existing| existing.allow_peers.clone());
             note(&mut origins, Key::AllowPeer, own.map_or((Vec::new(), Origin::Default), |own| (own, Origin::Config)))
         });
-        for key in [Key::Firewall, Key::Boot] {
-            origins.entry(key).or_insert(Origin::Default);
-        }
+        let boot = self.boot.unwrap_or_else(|| {
+            let is_usual = surroundings.boot == BootChoice::default();
+            let origin = if is_usual { Origin::Default } else { Origin::Detected };
+            note(&mut origins, Key::Boot, (surroundings.boot, origin))
+        });
+        origins.entry(Key::Firewall).or_insert(Origin::Default);
         if !missing.is_empty() {
             return Err(missing);
         }
@@ -425,7 +432,7 @@ impl Draft {
             peers,
             allow_peers,
         };
-        Ok(Answers { wanted, firewall: self.firewall.unwrap_or_default(), origins })
+        Ok(Answers { wanted, firewall: self.firewall.unwrap_or_default(), boot, origins })
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::boot;
 use super::deeds::Report;
 use super::firewall;
 use super::journal::Journal;
@@ -85,7 +86,7 @@ fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, jo
         stop_if_interrupted()?;
         match step.subject {
             Subject::Folder => make_folder(step, run, journal)?,
-            Subject::Config | Subject::Secrets | Subject::Certificates | Subject::Answers => {
+            Subject::Config | Subject::Secrets | Subject::Certificates | Subject::Answers | Subject::Boot => {
                 let content = contents
                     .get(&step.path)
                     .ok_or_else(|| changed_meanwhile(&format!("`{}` needs no change any more", step.path.display())))?;
@@ -95,6 +96,10 @@ fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, jo
     }
     open_firewall(plan, home, run, journal)?;
     let served = verify(plan, home)?;
+    if let Some(service) = &plan.service {
+        stop_if_interrupted()?;
+        boot::act::install(service, home, run, journal)?;
+    }
     journal.write(Record::Finished { run })?;
     Ok(served)
 }
@@ -200,6 +205,9 @@ fn contents(plan: &Plan, home: &Home) -> Result<BTreeMap<PathBuf, Content>> {
     }
     for step in changing(Subject::Answers) {
         contents.insert(step.path.clone(), plan.answers.clone().into());
+    }
+    for file in plan.service.iter().flat_map(|service| &service.files) {
+        contents.insert(file.path.clone(), file.text.clone().into());
     }
     for step in changing(Subject::Secrets) {
         let key = new_access_key()?;

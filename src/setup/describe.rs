@@ -48,6 +48,10 @@ pub fn describe(plan: &Plan, lang: Lang) -> String {
         let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
         line(&mut text, &format!("  {} {range:<12} {}", port.transport, say(port.why)));
     }
+    if let Some(service) = &plan.service {
+        line(&mut text, &format!("\n{}", say(word!("Starts with the machine"))));
+        service.told().iter().for_each(|told| line(&mut text, &format!("  {}", told.say(lang))));
+    }
     describe_firewall(&plan.opening, lang, &mut text);
     text.trim_end().to_owned()
 }
@@ -151,6 +155,7 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
         "ports": ports,
         "firewall": firewall_as_json(&plan.opening),
         "firewall_changes": plan.opening.changes().len(),
+        "service": plan.service.as_ref().map(|service| service.manager),
         "url": plan.url,
         "one_liner": plan.one_liner,
         "answers": plan.answers,

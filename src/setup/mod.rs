@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod apply;
 pub mod blockers;
+pub mod boot;
 pub mod by_product;
 pub mod certificate;
 pub mod closing;

@@ -52,7 +52,8 @@ fn telling(answers: &Answers, surroundings: &Surroundings) -> Vec<(Key, Vec<Stri
         all.into_iter().filter(|(key, values)| certificate.asks_for(*key) && !is_usual(*key) && !values.is_empty());
     let firewall = (answers.firewall != FirewallChoice::default())
         .then(|| (Key::Firewall, vec![answers.firewall.as_str().to_owned()]));
-    first.into_iter().chain(rest).chain(firewall).collect()
+    let boot = (answers.boot != surroundings.boot).then(|| (Key::Boot, vec![answers.boot.as_str().to_owned()]));
+    first.into_iter().chain(rest).chain(firewall).chain(boot).collect()
 }
 
 /// The command that gives the same answers without a question.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::answers::{Answers, Key};
 use super::blockers::objection_to_port;
+use super::boot::{self, BootFacts, Service};
 use super::difference::difference;
 use super::firewall::tag;
 use super::one_liner::{answers_file, one_liner};
@@ -49,6 +50,7 @@ pub struct Facts {
     pub answers_file: Option<(PathBuf, Option<String>)>,
     /// It cannot be kept there.
     pub lacks_answers_folder: bool,
+    pub boot: BootFacts,
     /// What the DNS says against the names that callers use.
     pub names: Vec<NameFault>,
 }
@@ -110,7 +112,7 @@ pub struct Objection {
 }
 
 /// The codes of objections.
-pub const CODES: [&str; 12] = [
+pub const CODES: [&str; 13] = [
     "port-taken",
     "port-needs-root",
     "folder-not-writable",
@@ -123,6 +125,7 @@ pub const CODES: [&str; 12] = [
     "firewall-unreadable",
     "firewall-waits",
     "firewall-refused",
+    "boot-service",
 ];
 
 /// Everything that will be done, and what it leads to.
@@ -132,6 +135,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub ports: Vec<PortUse>,
     pub opening: Opening,
+    /// What is done so that the service starts with the machine, besides files.
+    pub service: Option<Service>,
     pub hosts: Vec<Host>,
     pub config_text: String,
     /// The configuration as it was when this was decided.
@@ -172,14 +177,17 @@ pub enum Subject {
     Secrets,
     Certificates,
     Answers,
+    /// What has the service start with the machine.
+    Boot,
 }
 
 impl Plan {
-    /// How many files and folders change, and how many commands are run.
+    /// How many files and folders change, how many commands are run, and whether a service comes to be.
     #[must_use]
     pub fn changes(&self) -> usize {
         let files = self.steps.iter().filter(|step| step.action != Action::Keep).count();
-        files + self.opening.changes().len()
+        let service = usize::from(self.service.as_ref().is_some_and(|service| !service.is_settled));
+        files + self.opening.changes().len() + service
     }
 }
 
@@ -212,6 +220,10 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
     let ports = resolved.map(|resolved| port_uses(&resolved.config)).unwrap_or_default();
     let opening = opening(answers.firewall, &ports, &facts.firewall, &tag(&facts.home));
     objections.extend(objection(&opening, &facts.firewall));
+    let service = boot::plan(answers.boot, &facts.boot).unwrap_or_else(|more| {
+        objections.extend(more);
+        None
+    });
     if !objections.is_empty() {
         return Err(objections);
     }
@@ -229,6 +241,17 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         subject: Subject::Answers,
         note: word!("these answers, for `--answers`").to_owned(),
     }));
+    steps.extend(service.iter().flat_map(|service| &service.files).map(|file| Step {
+        action: match facts.boot.present.get(&file.path) {
+            None => Action::Create,
+            Some(before) if *before == file.text => Action::Keep,
+            Some(_) => Action::Change,
+        },
+        path: file.path.clone(),
+        mode: file.mode,
+        subject: Subject::Boot,
+        note: file.note.to_owned(),
+    }));
     let changes_anything = steps.iter().any(|step| step.action != Action::Keep);
     let next = match (facts.is_running, changes_anything) {
         (false, _) => "start",
@@ -240,6 +263,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         steps,
         ports,
         opening,
+        service,
         difference: before.map(|before| difference(before, &config_text)).unwrap_or_default(),
         hosts: wanted.hosts.clone(),
         config_text,
@@ -450,6 +474,7 @@ pub(super) mod tests {
             is_running: false,
             answers_file: None,
             lacks_answers_folder: false,
+            boot: BootFacts::default(),
             names: Vec::new(),
             home,
         }

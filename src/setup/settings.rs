@@ -1,6 +1,7 @@
 //! The answers as the plan shows them: each value with where it comes from and why.
 
 use super::answers::{Answers, Key, Origin};
+use super::boot;
 use super::opening::FirewallChoice;
 use crate::config::{Access, CertSource, Host, PeerMode, Reach};
 use crate::word;
@@ -32,7 +33,7 @@ pub(super) fn settings(answers: &Answers) -> Vec<Setting> {
     };
     for (key, value, why) in [
         (Key::Firewall, answers.firewall.as_str(), about_firewall),
-        (Key::Boot, "none", word!("start it by `rtcctl start`")),
+        (Key::Boot, answers.boot.as_str(), boot::reason(answers.boot)),
     ] {
         let origin = answers.origins.get(&key).copied().unwrap_or(Origin::Default);
         settings.push(Setting { key, value: value.to_owned(), origin, why });

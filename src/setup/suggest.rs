@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::answers::{Draft, Origin};
+use super::boot::BootChoice;
 use super::wanted::Wanted;
 use crate::config::{Host, Reach, is_public};
 
@@ -17,6 +18,8 @@ pub struct Surroundings {
     pub host_name: Option<String>,
     /// Under which addresses the internet sees it, as far as that was asked and agreed on; at most one a family.
     pub seen: Vec<IpAddr>,
+    /// Whether a service suits it that starts with the machine.
+    pub boot: BootChoice,
     /// Nobody outside of it is to be asked.
     pub is_offline: bool,
 }

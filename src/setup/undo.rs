@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::boot;
 use super::by_product::{ByProduct, by_product};
 use super::closing::{firewall_after, is_firewall_ours, preview_firewall, set_firewall_back};
 use super::deeds::{Deed, Object, Report, Verb};
@@ -16,6 +17,8 @@ use crate::home::Home;
 use crate::sys::fault;
 use crate::word;
 
+/// Where users are.
+const PASSWD: &str = "/etc/passwd";
 /// How many files of a folder that stays are named.
 const NAMED: usize = 20;
 
@@ -116,6 +119,7 @@ fn preview_files(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report>
             }
             Effect::Folder { path } => report.add(Verb::Leave, path, word!("it is not empty")),
             Effect::Firewall { .. } => {}
+            Effect::Service { link, makes_user, .. } => no_service(link.as_deref(), *makes_user, &mut report),
         }
     }
     if ends(ledger, extent, &report) {
@@ -160,9 +164,15 @@ pub fn take_back(home: &Home, mut journal: Journal, extent: Extent) -> Result<Re
     remove_products(home, &ledger, extent, &mut report);
     let steps = ledger.steps_back(|run| extent.takes(&ledger, run));
     for (run, step) in &steps {
-        if one_back(&mut journal, step, extent.is_forced(), &mut report) {
+        if one_back(home, &mut journal, step, extent.is_forced(), &mut report) {
             // Without room for the line this is seen anew the next time.
             let _ = journal.write(Record::TakenBack { run: *run, step: step.number });
+        }
+    }
+    for (_, step) in &steps {
+        // Once the files are gone that it would read.
+        if let Effect::Service { manager, .. } = &step.effect {
+            let _ = boot::act::reload(*manager);
         }
     }
     let failed = report.of(Verb::Fail).next().is_some();
@@ -281,7 +291,7 @@ pub fn recover(home: &Home) -> Result<Option<Report>> {
 }
 
 /// Takes a step back. `true`: it is as it was before.
-fn one_back(journal: &mut Journal, step: &Step, is_forced: bool, report: &mut Report) -> bool {
+fn one_back(home: &Home, journal: &mut Journal, step: &Step, is_forced: bool, report: &mut Report) -> bool {
     match &step.effect {
         Effect::Folder { path } => match std::fs::remove_dir(path) {
             Ok(()) => {
@@ -328,6 +338,26 @@ fn one_back(journal: &mut Journal, step: &Step, is_forced: bool, report: &mut Re
         }
         // It was set back before anything else.
         Effect::Firewall { .. } => true,
+        Effect::Service { link, makes_user, makes_group, before, .. } => {
+            let done = boot::act::remove(home, link.as_ref(), (*makes_user, *makes_group), before);
+            fault::moment("setup");
+            match done {
+                Ok(()) => no_service(link.as_deref(), *makes_user, report),
+                Err(failure) => report.add(Verb::Fail, Path::new(PASSWD), failure.to_string()),
+            }
+            report.deeds.last().is_none_or(|deed| deed.verb != Verb::Fail)
+        }
+    }
+}
+
+/// What is told of a service that does not start with the machine any more.
+fn no_service(link: Option<&Path>, makes_user: bool, report: &mut Report) {
+    if let Some(link) = link {
+        report.add(Verb::Remove, link, "");
+    }
+    if makes_user {
+        // The user is taken out of it.
+        report.add(Verb::Restore, Path::new(PASSWD), "");
     }
 }
 
@@ -352,7 +382,7 @@ fn products(home: &Home, ledger: &Ledger, extent: Extent) -> Vec<PathBuf> {
         .into_iter()
         .filter_map(|(_, step)| match step.effect {
             Effect::File { path, .. } => Some(path),
-            Effect::Folder { .. } | Effect::Firewall { .. } => None,
+            Effect::Folder { .. } | Effect::Firewall { .. } | Effect::Service { .. } => None,
         })
         .collect();
     found.retain(|path| {

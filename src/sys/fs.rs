@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use crate::error::{Failure, Result};
@@ -23,7 +23,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 /// As [`write_atomic`].
 pub fn write_atomic_by(draft: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let folder = draft.parent().unwrap_or(Path::new("."));
-    let written = write_draft(draft, bytes, mode).and_then(|()| std::fs::rename(draft, path));
+    let written = write_draft(draft, path, bytes, mode).and_then(|()| std::fs::rename(draft, path));
     if let Err(error) = written {
         // The draft may never have come to be; the failure that counts is the one above.
         let _ = std::fs::remove_file(draft);
@@ -34,14 +34,30 @@ pub fn write_atomic_by(draft: &Path, path: &Path, bytes: &[u8], mode: u32) -> Re
     Ok(())
 }
 
-fn write_draft(draft: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+fn write_draft(draft: &Path, path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     // A draft left by a crash of a process with our number.
     let _ = std::fs::remove_file(draft);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
     // The umask may have taken bits away.
     file.set_permissions(Permissions::from_mode(mode))?;
+    give_to_its_owner(&file, path, draft)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// What root writes for a service that has a user of its own belongs to that user: a file to whom it belonged, a new one
+/// to whom the folder belongs.
+fn give_to_its_owner(file: &File, path: &Path, draft: &Path) -> std::io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let folder = draft.parent().unwrap_or(Path::new("."));
+    let Ok(found) = std::fs::symlink_metadata(path).or_else(|_| std::fs::metadata(folder)) else { return Ok(()) };
+    let own = file.metadata()?;
+    // A group of root's folder is there to reach into it, and not the group of what lies there.
+    let is_new = !path.exists();
+    let owner = if is_new && found.uid() == 0 { (0, own.gid()) } else { (found.uid(), found.gid()) };
+    if owner == (own.uid(), own.gid()) { Ok(()) } else { fchown(file, Some(owner.0), Some(owner.1)) }
 }
 
 /// Makes `path` and its missing parents, readable by this user alone. A folder that exists is left as it is.
@@ -86,6 +102,26 @@ mod tests {
         assert_eq!(read_to_string(&path).unwrap(), "new");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_root_writes_for_another_user_is_that_users() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let owner = |path: &Path| path.metadata().map(|data| (data.uid(), data.gid())).unwrap();
+        let (new, known) = (dir.path().join("new"), dir.path().join("known"));
+        write_atomic(&known, b"", 0o600).unwrap();
+        assert_eq!(owner(&known), (0, 0));
+        std::os::unix::fs::chown(dir.path(), Some(4711), Some(4712)).unwrap();
+        write_atomic(&new, b"", 0o600).unwrap();
+        write_atomic(&known, b"again", 0o600).unwrap();
+        assert_eq!((owner(&new), owner(&known)), ((4711, 4712), (0, 0)));
+        std::os::unix::fs::chown(dir.path(), Some(0), Some(4712)).unwrap();
+        std::fs::remove_file(&new).unwrap();
+        write_atomic(&new, b"", 0o600).unwrap();
+        assert_eq!(owner(&new), (0, 0));
     }
 
     #[test]

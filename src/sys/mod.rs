@@ -20,6 +20,7 @@ pub mod ports;
 pub mod process;
 pub mod room;
 pub mod roots;
+pub mod sandbox;
 pub mod tail;
 pub mod tcp;
 pub mod threads;

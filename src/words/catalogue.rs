@@ -188,6 +188,44 @@ const CHINESE: &[(&str, &str)] = &[
     ("the allowed networks and nothing else", "只有允许的网段"),
     ("the host's firewall is not changed", "不改动本机防火墙"),
     ("start it by `rtcctl start`", "用 `rtcctl start` 启动"),
+    ("starts with the machine, and as a user without privileges", "随机器启动，以没有特权的用户运行"),
+    ("the unit that systemd starts", "由 systemd 启动的单元"),
+    ("the script that OpenRC starts", "由 OpenRC 启动的脚本"),
+    ("what cron starts with the machine", "由 cron 随机器启动"),
+    ("Starts with the machine", "随机器启动"),
+    ("by {}, from `{}`", "由 {} 启动，程序为 `{}`"),
+    ("as the user {}, to whom what the service writes belongs", "以用户 {} 运行，服务写入的文件归其所有"),
+    (
+        "as the user {}, who is made for it and to whom what the service writes belongs",
+        "以用户 {} 运行（为此新建），服务写入的文件归其所有",
+    ),
+    ("the service starts with this machine, by an earlier `init`", "之前的 `init` 已让服务随机器启动"),
+    ("take that back by `rtcctl undo`, or pass `--boot service`", "用 `rtcctl undo` 撤销，或使用 `--boot service`"),
+    ("only root can have a service start with the machine", "只有 root 能让服务随机器启动"),
+    ("run it by `sudo`", "用 `sudo` 运行"),
+    (
+        "a service that starts with the machine has the system's home, not one of its own",
+        "随机器启动的服务使用系统目录，不能使用单独的目录",
+    ),
+    ("leave out `--home`, or pass `--boot none`", "去掉 `--home`，或使用 `--boot none`"),
+    ("no service can be started from `{}`: {}", "无法从 `{}` 启动服务：{}"),
+    (
+        "put the program into /usr/local/bin, as `scripts/install` does",
+        "把程序放到 /usr/local/bin，`scripts/install` 会这样做",
+    ),
+    ("the user {} of the service cannot read `{}`: {}", "服务的用户 {} 无法读取 `{}`：{}"),
+    (
+        "let it, by `chgrp {}` and `chmod g+r` of the file and its folders, or pass `--boot none`",
+        "对该文件及其目录执行 `chgrp {}` 和 `chmod g+r`，或使用 `--boot none`",
+    ),
+    (
+        "nothing starts services on this host: neither systemd, OpenRC nor cron is there",
+        "本机没有启动服务的程序：没有 systemd、OpenRC，也没有 cron",
+    ),
+    (
+        "pass `--boot none`, and have whatever starts this host run `rtcctl start`",
+        "使用 `--boot none`，并让启动本机的程序运行 `rtcctl start`",
+    ),
     // Objections.
     ("cannot write to the folder `{}`: {}", "无法写入目录 `{}`：{}"),
     (

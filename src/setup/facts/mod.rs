@@ -24,6 +24,7 @@ use crate::config::{CertSource, Reach, host_facts, is_public_host, load_config, 
 use crate::error::Result;
 use crate::home::Home;
 use crate::setup::answers::Key;
+use crate::setup::boot::{self, BootChoice, BootFacts};
 use crate::setup::cloud;
 use crate::setup::firewall;
 use crate::setup::firewall::confirm::Pending;
@@ -48,6 +49,7 @@ pub fn surroundings() -> Surroundings {
         host_name: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()),
         seen: Vec::new(),
         is_offline: false,
+        boot: BootChoice::default(),
     }
 }
 
@@ -115,11 +117,21 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         lacks_web_root: wanted.web_root.as_ref().is_some_and(|root| !root.is_dir()),
         certificate_fault: certificate_fault(wanted),
         is_running: home.control_socket().exists(),
+        boot: boot(home, wanted),
         answers_file: None,
         lacks_answers_folder: false,
         names: if surroundings.is_offline { Vec::new() } else { names(wanted) },
         firewall: FirewallFacts { tools: firewall::installed().into_iter().collect(), sight: Sight::Unasked },
     })
+}
+
+/// What the service would need to start with the machine, and what there is of it.
+fn boot(home: &Home, wanted: &Wanted) -> BootFacts {
+    let mut facts = boot::facts::look(home);
+    let certificate = &wanted.certificate;
+    let files = [&certificate.cert_file, &certificate.key_file, &wanted.web_root].into_iter().flatten();
+    boot::facts::look_at_files(&mut facts, files.cloned());
+    facts
 }
 
 /// Adds what is known of the file that the answers are to be kept in.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setup::boot::Manager;
+use crate::setup::boot::owners::Owned;
 use crate::setup::firewall::Needs;
 use crate::word;
 
@@ -52,6 +54,16 @@ pub enum Effect {
         /// What was let in by rules of ours.
         before: Needs,
         after: Needs,
+    },
+    /// The service starts with the machine, as a user of its own.
+    Service {
+        manager: Manager,
+        /// By which the manager knows what to start, if it was not there.
+        link: Option<PathBuf>,
+        makes_user: bool,
+        makes_group: bool,
+        /// Whose the files of the home were, of those that the user gets.
+        before: Vec<Owned>,
     },
 }
 

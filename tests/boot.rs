@@ -1,0 +1,154 @@
+//! `init --boot service`: a service that starts with the machine, under a real systemd.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+
+#[path = "common/booted.rs"]
+mod booted;
+mod common;
+
+use std::time::Duration;
+
+use booted::{Machine, PATIENCE};
+use common::{has_program, skip};
+use rtcctl::sys::clock;
+
+fn machine() -> Option<Machine> {
+    match Machine::boot() {
+        Ok(machine) => Some(machine),
+        Err(why) => {
+            skip(&format!("no machine to start a service on: {why}"));
+            None
+        }
+    }
+}
+
+const INIT: [&str; 12] = [
+    "rtcctl",
+    "init",
+    "--yes",
+    "--reach",
+    "lan",
+    "--host",
+    "10.98.0.1",
+    "--firewall",
+    "skip",
+    "--offline",
+    "--access",
+    "open",
+];
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = clock::now().mono + PATIENCE;
+    while !is_so() {
+        assert!(clock::now().mono < end, "{what}: not within {PATIENCE:?}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+impl Machine {
+    fn pid(&self) -> u32 {
+        let told = self.succeeds(&["systemctl", "show", "rtcctl.service", "--property", "MainPID", "--value"]);
+        told.trim().parse().unwrap()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.run(&["rtcctl", "--json", "status"]).status.code().is_some_and(|code| [0, 10].contains(&code))
+    }
+
+    /// A line of what the kernel says of the daemon.
+    fn of_the_daemon(&self, name: &str) -> String {
+        let status = self.succeeds(&["cat", &format!("/proc/{}/status", self.pid())]);
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    }
+
+    fn files(&self) -> String {
+        let folders =
+            "/etc/rtcctl /var/lib/rtcctl /var/log/rtcctl /etc/systemd/system /etc/passwd /etc/group /etc/shadow";
+        self.succeeds(&["sh", "-c", &format!("find {folders} -printf '%M %u %g %p %l\\n' 2>/dev/null | sort; sha256sum /etc/passwd /etc/group /etc/shadow")])
+    }
+}
+
+#[test]
+fn a_service_is_installed_run_mended_and_taken_back_under_systemd() {
+    let Some(mut machine) = machine() else { return };
+    let before = machine.files();
+    let told = machine.succeeds(&INIT);
+    assert!(told.contains("boot         service                  detected"), "{told}");
+    assert!(told.contains("by systemd, from `/usr/local/bin/rtcctl`"), "{told}");
+    assert!(machine.succeeds(&INIT).contains("0 changes"));
+
+    // Ready is what the unit waits for.
+    let told = machine.succeeds(&["rtcctl", "start"]);
+    assert!(told.contains("rtcctl is ready"), "{told}");
+    assert_eq!(machine.succeeds(&["systemctl", "is-active", "rtcctl.service"]).trim(), "active");
+    assert_eq!(machine.of_the_daemon("CapEff:"), "0000000000000400", "ports below 1024 and nothing else");
+    assert_ne!(machine.of_the_daemon("Uid:").split_whitespace().next(), Some("0"));
+    let told = String::from_utf8(machine.run(&["rtcctl", "status"]).stdout).unwrap();
+    for line in [
+        "page         https://10.98.0.1/\n",
+        "service      systemd, rtcctl.service",
+        "no privilege but ports below 1024",
+        "system calls filtered, the system is read-only",
+    ] {
+        assert!(told.contains(line), "`{line}` in {told}");
+    }
+    assert!(machine.succeeds(&["rtcctl", "logs"]).contains("ready"));
+
+    // A reload takes up an edit, or fails and changes nothing.
+    let edit =
+        |from: &str, to: &str| machine.succeeds(&["sed", "-i", &format!("s/{from}/{to}/"), "/etc/rtcctl/config.yaml"]);
+    let pid = machine.pid();
+    edit("^  drain: 2", "  drain: 3");
+    machine.succeeds(&["systemctl", "reload", "rtcctl.service"]);
+    edit("^access: open", "access: ajar");
+    assert!(!machine.run(&["systemctl", "reload", "rtcctl.service"]).status.success());
+    edit("^access: ajar", "access: open");
+    assert!(machine.pid() == pid && machine.is_ready());
+    machine.succeeds(&["rtcctl", "invite", "--new-key"]);
+
+    // Killed, it comes back; hanging, it is killed. Who connects meanwhile is not refused.
+    let listener = machine.succeeds(&["ss", "-Htln", "sport = :443"]);
+    machine.succeeds(&["kill", "-9", &pid.to_string()]);
+    assert_eq!(machine.succeeds(&["ss", "-Htln", "sport = :443"]), listener, "systemd holds the sockets");
+    wait_for("the daemon is back", || machine.pid() != pid && machine.is_ready());
+    let drop_in = "mkdir -p /run/systemd/system/rtcctl.service.d && printf '[Service]\\nWatchdogSec=2\\n' >/run/systemd/system/rtcctl.service.d/test.conf && systemctl daemon-reload";
+    machine.succeeds(&["sh", "-c", drop_in]);
+    machine.succeeds(&["rtcctl", "restart"]);
+    let pid = machine.pid();
+    machine.succeeds(&["kill", "-STOP", &pid.to_string()]);
+    wait_for("a daemon that hangs is replaced", || machine.pid() != pid && machine.is_ready());
+    assert!(machine.succeeds(&["journalctl", "-u", "rtcctl", "--no-pager"]).contains("watchdog"), "systemd says why");
+
+    let told = machine.succeeds(&["rtcctl", "stop"]);
+    assert!(told.contains("rtcctl is stopped (it was pid"), "{told}");
+    assert_eq!(machine.run(&["rtcctl", "status"]).status.code(), Some(3));
+
+    // It starts with the machine.
+    machine.reboot();
+    wait_for("the service starts with the machine", || machine.is_ready());
+    let told = machine.succeeds(&["rtcctl", "uninstall", "--purge"]);
+    assert!(told.contains("/etc/systemd/system/multi-user.target.wants/rtcctl.service"), "{told}");
+    assert_eq!(machine.run(&["systemctl", "cat", "rtcctl.service"]).status.code(), Some(1), "systemd has forgotten it");
+    assert_eq!(machine.files(), before);
+}
+
+#[test]
+fn the_unit_is_accepted_and_lets_little_through() {
+    if !has_program("systemd-analyze") {
+        return;
+    }
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/units/rtcctl.service");
+    let analyze = |args: &[&str]| {
+        #[expect(clippy::disallowed_methods, reason = "tests start programs")]
+        let output = std::process::Command::new("systemd-analyze").args(args).arg(unit).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let complaints = analyze(&["verify", "--man=no"]);
+    // That the program is not there is no fault of the unit.
+    let faults: Vec<&str> = complaints.lines().filter(|line| !line.contains("is not executable")).collect();
+    assert!(faults.iter().all(|line| !line.contains("rtcctl")), "{faults:?}");
+    let told = analyze(&["security", "--offline=yes", "--no-pager"]);
+    let exposure = told.lines().find_map(|line| line.split("exposure level for rtcctl.service: ").nth(1)).unwrap();
+    let exposure: f32 = exposure.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(exposure <= 2.0, "{told}");
+}
