@@ -54,7 +54,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "web",
         ],
     ),
-    ("doctor", &["certs", "config", "control", "error", "home", "probe", "setup", "supervisor", "sys", "turn"]),
+    (
+        "doctor",
+        &["certs", "config", "control", "error", "home", "probe", "setup", "supervisor", "sys", "turn", "words"],
+    ),
     ("setup", &["certs", "config", "error", "home", "probe", "sys", "words"]),
     ("config", &["error", "home", "sys"]),
     ("certs", &["config", "error", "home", "supervisor", "sys"]),

@@ -285,6 +285,16 @@ fn the_plan_as_json_tells_what_was_done() {
     assert_eq!(plan["changes"], 11);
     assert_eq!(plan["settings"]["reach"]["origin"], "flag");
     assert_eq!(plan["url"], format!("https://a.example:{}/", scene.web_port));
+    // On a LAN whoever reaches the page may call; from the internet a link is needed, and things are left to do.
+    assert!(plan["invite_url"].is_null() && plan["outside"] == serde_json::json!([]), "{plan}");
+    let flags = ["--json", "--yes", "--offline", "--reach", "ip", "--host", "198.51.100.7", "--access", "key"];
+    let (out, err, code) = told(&mut scene.init(&flags));
+    assert_eq!(code, 0, "{err}");
+    let plan: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let link = plan["invite_url"].as_str().unwrap();
+    assert!(link.starts_with(plan["url"].as_str().unwrap()) && link.contains("#key="), "{link}");
+    let outside = plan["outside"].as_array().unwrap();
+    assert!(!outside.is_empty() && outside.iter().all(|one| one["what"].is_string() && one["hint"].is_string()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Frame;
 use super::asked::{Asked, servers};
-use super::words::count;
+use super::findings::{more, title_of};
 use crate::control::protocol::{SCHEMA_VERSION, Severity};
 use crate::doctor::check::Check;
 use crate::doctor::gather::{Options, TIME_SERVERS, gather};
@@ -15,6 +15,8 @@ use crate::doctor::judge::judge;
 use crate::doctor::outcome::{Diagnosis, Report, conclude};
 use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
+use crate::words::Lang;
+use crate::{text, word};
 
 /// How often `--fix` looks again: each look may find the next thing that can be fixed.
 const MAX_ROUNDS: usize = 16;
@@ -59,7 +61,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
             remedy.carry_out()?;
             done.push(remedy.told());
             if !frame.json {
-                frame.say(&format!("fixed: {}", remedy.told()));
+                frame.say(&text!("fixed: {}", remedy.told()).say(frame.lang));
             }
             report = look(frame, &checks, &options);
         }
@@ -127,7 +129,7 @@ fn list(frame: &Frame) {
         return;
     }
     for check in Check::all() {
-        frame.print(&format!("{:<20}  {}", check.as_str(), check.looks_at()));
+        frame.print(&format!("{:<20}  {}", check.as_str(), frame.lang.say(check.looks_at())));
     }
 }
 
@@ -145,50 +147,60 @@ fn exit_code(report: &Report) -> u8 {
 }
 
 fn print(frame: &Frame, report: &Report) {
+    let say = |words: &'static str| frame.lang.say(words);
     for diagnosis in &report.diagnoses {
-        for line in lines(diagnosis, frame.colour) {
+        for line in lines(diagnosis, frame.colour, frame.lang) {
             frame.print(&line);
         }
         frame.print("");
     }
     let (explained, open): (Vec<_>, Vec<_>) = report.unknown.iter().partition(|(check, _)| report.explains(*check));
     for (check, why) in open {
-        frame.print(&format!("{} {}: {why}", paint("unknown", "2", frame.colour), check.as_str()));
+        frame.print(&format!("{} {}: {why}", paint(say(word!("unknown")), "2", frame.colour), check.as_str()));
     }
     if frame.verbose > 0 {
         for (check, told) in &report.fine {
-            frame.print(&format!("{} {}: {told}", paint("ok", "32", frame.colour), check.as_str()));
+            frame.print(&format!("{} {}: {told}", paint(say(word!("ok")), "32", frame.colour), check.as_str()));
         }
         for (check, why) in &report.idle {
-            frame.print(&format!("{} {}: {why}", paint("nothing to do for", "2", frame.colour), check.as_str()));
+            frame.print(&format!(
+                "{} {}: {why}",
+                paint(say(word!("nothing to do for")), "2", frame.colour),
+                check.as_str()
+            ));
         }
     }
-    let mut parts = vec![count(report.diagnoses.len() as u64, "finding", "findings")];
-    parts.push(format!("{} ok", report.fine.len()));
+    let found = report.diagnoses.len();
+    let mut parts =
+        vec![if found == 1 { say(word!("1 finding")).to_owned() } else { text!("{} findings", found).say(frame.lang) }];
+    parts.push(text!("{} ok", report.fine.len()).say(frame.lang));
     if !report.unknown.is_empty() {
         let because = match explained.len() {
             0 => String::new(),
-            many => format!(", {many} of them for what was found"),
+            many => text!(", {} of them for what was found", many).say(frame.lang),
         };
-        parts.push(format!("{} unknown{because}", report.unknown.len()));
+        parts.push(text!("{} unknown{}", report.unknown.len(), because).say(frame.lang));
     }
     frame.print(&parts.join(", "));
 }
 
-fn lines(diagnosis: &Diagnosis, colour: bool) -> Vec<String> {
+fn lines(diagnosis: &Diagnosis, colour: bool, lang: Lang) -> Vec<String> {
     let problem = &diagnosis.problem;
     let (word, code) = match problem.severity {
-        Severity::Info => ("note", "36"),
-        Severity::Warning => ("warning", "33"),
-        Severity::Error => ("error", "31"),
-        Severity::Critical => ("critical", "1;31"),
+        Severity::Info => (word!("note"), "36"),
+        Severity::Warning => (word!("warning"), "33"),
+        Severity::Error => (word!("error"), "31"),
+        Severity::Critical => (word!("critical"), "1;31"),
     };
-    let mut lines = vec![format!("{}: {} [{}]", paint(word, code, colour), problem.title, problem.code)];
+    let title = title_of(lang, &problem.code, "", &problem.title);
+    let mut lines = vec![format!("{}: {title} [{}]", paint(lang.say(word), code, colour), problem.code)];
     lines.push(format!("  {}", problem.evidence));
     if !diagnosis.hides.is_empty() {
-        lines.push(format!("  because of it, or not to be told from it: {}", diagnosis.hides.join(", ")));
+        let hides = diagnosis.hides.join(", ");
+        lines.push(format!("  {}", text!("because of it, or not to be told from it: {}", hides).say(lang)));
     }
-    lines.push(format!("  fix: {}", problem.fix));
+    lines.push(format!("  {}", text!("fix: {}", problem.fix).say(lang)));
+    lines.extend(more(lang, &problem.code));
     lines
 }
 
@@ -237,7 +249,9 @@ critical: another program has port 443 [port-taken]
   `nginx`
   because of it, or not to be told from it: running
   fix: stop it";
-        assert_eq!(lines(&diagnosis, false).join("\n"), wanted);
-        assert!(lines(&diagnosis, true)[0].starts_with("\x1b[1;31mcritical\x1b[0m: "));
+        assert_eq!(lines(&diagnosis, false, Lang::En).join("\n"), wanted);
+        let chinese = lines(&diagnosis, false, Lang::Zh).join("\n");
+        assert!(chinese.contains("被其他程序占用 [port-taken]") && !chinese.contains("another program"), "{chinese}");
+        assert!(lines(&diagnosis, true, Lang::En)[0].starts_with("\x1b[1;31mcritical\x1b[0m: "));
     }
 }

@@ -2,22 +2,45 @@
 
 use super::words::count;
 use crate::control::protocol::{Finding, Severity};
+use crate::words::{Lang, page};
+use crate::{text, word};
 
 /// The lines for all of them, a blank one before each.
-pub(super) fn lines(findings: &[Finding], colour: bool) -> Vec<String> {
+pub(super) fn lines(findings: &[Finding], colour: bool, lang: Lang) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in findings {
         lines.push(String::new());
-        let Finding { code, title, evidence, hint, since, hides, .. } = finding;
-        lines.push(format!("{}: {title} [{code}]", word(finding.severity, colour)));
-        lines.push(format!("  {evidence}, since {since}"));
+        let Finding { code, subject, title, evidence, hint, since, hides, .. } = finding;
+        let title = title_of(lang, code, subject, title);
+        lines.push(format!("{}: {title} [{code}]", grade(finding.severity, colour, lang)));
+        lines.push(format!("  {}", text!("{}, since {}", evidence, since).say(lang)));
         if !hides.is_empty() {
-            let what = count(hides.len() as u64, "more thing is", "more things are");
-            lines.push(format!("  {what} wrong because of it: {}", hides.join(", ")));
+            let what = match lang {
+                Lang::En => count(hides.len() as u64, "more thing is", "more things are"),
+                Lang::Zh => hides.len().to_string(),
+            };
+            lines.push(format!("  {}", text!("{} wrong because of it: {}", what, hides.join(", ")).say(lang)));
         }
-        lines.push(format!("  hint: {hint}"));
+        lines.push(format!("  {}", text!("hint: {}", hint).say(lang)));
+        lines.extend(more(lang, code));
     }
     lines
+}
+
+/// What is wrong, in the language of who reads it: what the page on its code says where that is not English.
+pub(super) fn title_of(lang: Lang, code: &str, subject: &str, english: &str) -> String {
+    let page = match lang {
+        Lang::En => None,
+        Lang::Zh => page(lang, code),
+    };
+    let Some(page) = page else { return english.to_owned() };
+    let title = page.title.trim_end_matches('。');
+    if subject.is_empty() { title.to_owned() } else { format!("{title}（{subject}）") }
+}
+
+/// Where evidence and hint are English, the page that is not.
+pub(super) fn more(lang: Lang, code: &str) -> Option<String> {
+    (lang != Lang::En).then(|| format!("  {}", text!("more: `rtcctl explain {}`", code).say(lang)))
 }
 
 /// Whether one of them makes a service degraded; what is only good to know does not.
@@ -28,13 +51,14 @@ pub(super) fn are_bad(findings: &[Finding]) -> bool {
     })
 }
 
-fn word(severity: Severity, colour: bool) -> String {
+fn grade(severity: Severity, colour: bool, lang: Lang) -> String {
     let (word, code) = match severity {
-        Severity::Info => ("info", "36"),
-        Severity::Warning => ("warning", "33"),
-        Severity::Error => ("error", "31"),
-        Severity::Critical => ("critical", "1;31"),
+        Severity::Info => (word!("info"), "36"),
+        Severity::Warning => (word!("warning"), "33"),
+        Severity::Error => (word!("error"), "31"),
+        Severity::Critical => (word!("critical"), "1;31"),
     };
+    let word = lang.say(word);
     if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
 }
 
@@ -63,9 +87,12 @@ critical: web is down after failing too often [task-held]
   it broke, since 2026-01-02T03:04:05Z
   1 more thing is wrong because of it: web-unanswered
   hint: start it by `rtcctl start web`";
-        assert_eq!(lines(&found, false).join("\n"), wanted);
-        assert!(lines(&found, true)[1].starts_with("\x1b[1;31mcritical\x1b[0m: "));
-        assert_eq!(lines(&[finding(Severity::Info, &[])], false).len(), 4);
+        assert_eq!(lines(&found, false, Lang::En).join("\n"), wanted);
+        assert!(lines(&found, true, Lang::En)[1].starts_with("\x1b[1;31mcritical\x1b[0m: "));
+        assert_eq!(lines(&[finding(Severity::Info, &[])], false, Lang::En).len(), 4);
+        let chinese = lines(&found, false, Lang::Zh).join("\n");
+        assert!(chinese.contains("（web） [task-held]") && !chinese.contains("is down"), "{chinese}");
+        assert!(chinese.contains("`rtcctl explain task-held`"), "{chinese}");
     }
 
     #[test]

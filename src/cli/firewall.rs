@@ -9,6 +9,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::Frame;
+use super::init::count;
 use crate::config::load_config;
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
@@ -17,6 +18,8 @@ use crate::setup::firewall::confirm::{self, Left, Pending};
 use crate::setup::firewall::{self, Change, Drift, Needs, Plan, Record, detect, drift, lock, settle, tag};
 use crate::setup::ports::{PortUse, port_uses};
 use crate::sys::{clock, process};
+use crate::words::Lang;
+use crate::{text, word};
 
 /// What to do with the firewall.
 #[derive(Debug, Subcommand)]
@@ -78,7 +81,7 @@ fn plan(frame: &Frame) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&as_json(&plan, &needs, false));
     } else {
-        frame.print(&describe(&plan, &needs));
+        frame.print(&describe(&plan, &needs, frame.lang));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -94,10 +97,14 @@ fn guess(frame: &Frame, uses: &[PortUse], needs: &Needs) -> ExitCode {
         }));
         return ExitCode::SUCCESS;
     }
-    frame.print(&format!("callers must reach   {needs}"));
-    frame.say("what filters here can be seen by root only: run this again as root to have the right commands");
+    frame.print(&text!("callers must reach {}", needs).say(frame.lang));
+    frame.say(
+        frame.lang.say(word!(
+            "what filters here can be seen by root only: run this again as root to have the right commands"
+        )),
+    );
     for tool in tools {
-        frame.print(&format!("if {} is what filters:", tool.program()));
+        frame.print(&text!("if {} is what filters:", tool.program()).say(frame.lang));
         tool.commands(uses).iter().for_each(|command| frame.print(&format!("  {command}")));
     }
     ExitCode::SUCCESS
@@ -133,14 +140,11 @@ fn open(frame: &Frame, patience: Option<Duration>) -> Result<ExitCode> {
         frame.print_json(&as_json(&plan, &needs, true));
         return Ok(ExitCode::SUCCESS);
     }
-    frame.print(&count(changes));
+    frame.print(&count(frame.lang, changes));
     talk(frame, &plan);
     if let Some(patience) = patience.filter(|_| changes > 0) {
-        frame.print(&format!(
-            "taken back in {} s, unless you run this from another connection:\n  rtcctl{} firewall confirm",
-            patience.as_secs(),
-            frame.home.flag()
-        ));
+        let text = text!("taken back in {} s, unless you run this from another connection:", patience.as_secs());
+        frame.print(&format!("{}\n  rtcctl{} firewall confirm", text.say(frame.lang), frame.home.flag()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,7 +157,11 @@ fn catch_up(frame: &Frame) -> Result<()> {
     match confirm::resume(&frame.home)? {
         Left::Abandoned => start_keeper(&frame.home),
         Left::TakenBack => {
-            frame.say("an earlier change of the firewall was not confirmed in time: it was taken back just now");
+            frame.say(
+                frame.lang.say(word!(
+                    "an earlier change of the firewall was not confirmed in time: it was taken back just now"
+                )),
+            );
             Ok(())
         }
         Left::Nothing | Left::Waits => Ok(()),
@@ -228,7 +236,7 @@ fn confirm_change(frame: &Frame, here: bool) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "confirmed": true }));
     } else {
-        frame.print("confirmed: the change stays");
+        frame.print(frame.lang.say(word!("confirmed: the change stays")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -240,7 +248,7 @@ fn close(frame: &Frame) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&as_json(&plan, &Needs::default(), true));
     } else {
-        frame.print(&count(plan.changes().count()));
+        frame.print(&count(frame.lang, plan.changes().count()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -266,13 +274,13 @@ fn status(frame: &Frame) -> Result<ExitCode> {
         document["confirm_within_s"] = json!(left);
         frame.print_json(&document);
     } else {
-        frame.print(&summary(&plan, &needs));
-        drifts.iter().for_each(|drift| frame.print(&drift_line(drift)));
+        frame.print(&summary(&plan, &needs, frame.lang));
+        drifts.iter().for_each(|drift| frame.print(&drift_line(drift, frame.lang)));
         if let Some(left) = left {
             frame.print(&format!("waits        for `rtcctl{} firewall confirm`, {left} s more", frame.home.flag()));
         }
         if !is_fine {
-            frame.say(&format!("hint: run `rtcctl{} firewall open`", frame.home.flag()));
+            frame.say(&text!("hint: run `rtcctl{} firewall open`", frame.home.flag()).say(frame.lang));
         }
         talk(frame, &plan);
     }
@@ -287,44 +295,56 @@ fn tell(frame: &Frame, change: &Change) {
 
 fn talk(frame: &Frame, plan: &Plan) {
     let notes = plan.parts.iter().flat_map(|part| &part.notes).chain(&plan.notes);
-    notes.for_each(|note| frame.say(&format!("note: {note}")));
+    notes.for_each(|note| frame.say(&text!("note: {}", note.say(frame.lang)).say(frame.lang)));
     for part in &plan.parts {
         if let Some(why) = &part.not_kept {
-            frame.say(&format!("note: a restart of this machine loses what {} lets in: {why}", part.layer.as_str()));
+            let why = why.say(frame.lang);
+            let text = text!("note: a restart of this machine loses what {} lets in: {}", part.layer.as_str(), why);
+            frame.say(&text.say(frame.lang));
         }
     }
 }
 
-fn summary(plan: &Plan, needs: &Needs) -> String {
+/// A word in a column of its own; a Chinese sign takes two.
+fn label(lang: Lang, words: &'static str) -> String {
+    let said = lang.say(words);
+    let width: usize = said.chars().map(|symbol| if symbol.is_ascii() { 1 } else { 2 }).sum();
+    format!("{said}{}", " ".repeat(13_usize.saturating_sub(width)))
+}
+
+fn summary(plan: &Plan, needs: &Needs, lang: Lang) -> String {
     let layers: Vec<&str> = plan.parts.iter().map(|part| part.layer.as_str()).collect();
-    let layers = if layers.is_empty() { "nothing".to_owned() } else { layers.join(", ") };
+    let layers = if layers.is_empty() { lang.say(word!("nothing")).to_owned() } else { layers.join(", ") };
     let closed = plan.closed();
     let open = needs.without(&closed);
     let shown = |needs: &Needs| if needs.is_empty() { "-".to_owned() } else { needs.to_string() };
-    format!(
-        "filters      {layers}\nneeded       {}\nopen         {}\nclosed       {}",
-        shown(needs),
-        shown(&open),
-        shown(&closed)
-    )
+    let lines = [
+        (word!("filters"), layers),
+        (word!("needed"), shown(needs)),
+        (word!("open"), shown(&open)),
+        (word!("closed"), shown(&closed)),
+    ];
+    lines.map(|(words, value)| format!("{}{value}", label(lang, words))).join("\n")
 }
 
-fn describe(plan: &Plan, needs: &Needs) -> String {
-    let mut lines = vec![summary(plan, needs)];
+fn describe(plan: &Plan, needs: &Needs, lang: Lang) -> String {
+    let mut lines = vec![summary(plan, needs, lang)];
     if let Some(refusal) = &plan.refusal {
-        lines.push(format!("\n`open` does nothing: {refusal}"));
+        lines.push(format!("\n{}", text!("`open` does nothing: {}", refusal.say(lang)).say(lang)));
     }
     for part in &plan.parts {
         lines.push(format!("\n{}", part.layer.as_str()));
         lines.extend(part.changes.iter().map(|change| format!("  {}", change.to_string().replace('\n', "\n  "))));
         if part.changes.is_empty() {
-            lines.push("  nothing to do".to_owned());
+            lines.push(format!("  {}", lang.say(word!("nothing to do"))));
         }
-        lines.extend(part.notes.iter().map(|note| format!("  note: {note}")));
-        lines.extend(part.not_kept.iter().map(|why| format!("  note: a restart of this machine loses it: {why}")));
+        lines.extend(part.notes.iter().map(|note| format!("  {}", text!("note: {}", note.say(lang)).say(lang))));
+        lines.extend(part.not_kept.iter().map(|why| {
+            format!("  {}", text!("note: a restart of this machine loses it: {}", why.say(lang)).say(lang))
+        }));
     }
-    lines.extend(plan.notes.iter().map(|note| format!("\nnote: {note}")));
-    lines.push(format!("\n{}", count(plan.changes().count())));
+    lines.extend(plan.notes.iter().map(|note| format!("\n{}", text!("note: {}", note.say(lang)).say(lang))));
+    lines.push(format!("\n{}", count(lang, plan.changes().count())));
     lines.join("\n")
 }
 
@@ -362,16 +382,15 @@ fn drift_json(drift: &Drift) -> Value {
     }
 }
 
-fn drift_line(drift: &Drift) -> String {
-    match drift {
-        Drift::Closed { layer, ports } => format!("dropped      {ports} by {}", layer.as_str()),
-        Drift::Leftover { layer, ports } => format!("leftover     {ports} in {}: not needed any more", layer.as_str()),
-        Drift::NotKept { layer, .. } => {
-            format!("not kept     a restart of this machine loses it, in {}", layer.as_str())
+fn drift_line(drift: &Drift, lang: Lang) -> String {
+    let (words, said) = match drift {
+        Drift::Closed { layer, ports } => (word!("dropped"), text!("{} by {}", ports, layer.as_str())),
+        Drift::Leftover { layer, ports } => {
+            (word!("leftover"), text!("{} in {}: not needed any more", ports, layer.as_str()))
         }
-    }
-}
-
-fn count(changes: usize) -> String {
-    if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") }
+        Drift::NotKept { layer, .. } => {
+            (word!("not kept"), text!("a restart of this machine loses it, in {}", layer.as_str()))
+        }
+    };
+    format!("{}{}", label(lang, words), said.say(lang))
 }

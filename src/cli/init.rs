@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
+use serde_json::json;
 
 use super::Frame;
 use super::asked::Asked;
@@ -278,7 +279,10 @@ fn make_plan(frame: &Frame, answers: &Answers, facts: &Facts) -> Result<Plan> {
 fn finish(frame: &Frame, plan: &Plan, changes: usize) {
     let say = |words: &'static str| frame.lang.say(words);
     if frame.json {
-        frame.print_json(&as_json(plan, true));
+        let mut document = as_json(plan, true);
+        document["invite_url"] = json!(invitation(&frame.home));
+        document["phone"] = json!(format!("rtcctl{} phone", frame.home.flag()));
+        frame.print_json(&document);
         return;
     }
     if changes == 0 {

@@ -18,6 +18,7 @@ use crate::control::protocol::{
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::supervisor::board::State;
+use crate::words::Lang;
 
 /// A status is answered from what is published, so this is long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
             }
             known => guardian::line(&known),
         };
-        frame.print(&summary(&status, &keeper, frame.colour));
+        frame.print(&summary(&status, &keeper, frame.colour, frame.lang));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);
         }
@@ -280,7 +281,7 @@ fn sandbox(sandbox: &SandboxStatus) -> String {
         .join(", ")
 }
 
-fn summary(status: &Status, guardian: &str, colour: bool) -> String {
+fn summary(status: &Status, guardian: &str, colour: bool, lang: Lang) -> String {
     let mut lines = vec![
         String::new(),
         format!("page         {}", status.urls.web),
@@ -319,7 +320,7 @@ fn summary(status: &Status, guardian: &str, colour: bool) -> String {
     if let Some(pending) = &status.pending {
         lines.push(format!("\n{}", pending_line(pending)));
     }
-    lines.extend(findings::lines(&status.findings, colour));
+    lines.extend(findings::lines(&status.findings, colour, lang));
     lines.join("\n")
 }
 
@@ -444,7 +445,7 @@ web         backoff             -         9          -      1.5s  it broke";
 certs       had 1 hang
 turn        had 2 hangs and 1 panic, last 2026-01-01T00:00:00Z: it broke at src/a.rs:1:2";
         assert_eq!(told.lines().skip(4).collect::<Vec<_>>().join("\n"), wanted);
-        assert!(summary(&status(), "", false).contains("edited and not reloaded: turn.port"));
+        assert!(summary(&status(), "", false, Lang::En).contains("edited and not reloaded: turn.port"));
         let bad =
             Pending { complaints: vec!["a mistake".to_owned(), "line 3: x".to_owned()], ..status().pending.unwrap() };
         assert_eq!(pending_line(&bad), "files were edited, and a reload would be refused: a mistake; line 3: x");

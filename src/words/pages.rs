@@ -38,6 +38,7 @@ fn read(section: &'static str) -> Option<Page> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::check::Check;
     use crate::findings::Code;
     use crate::setup::plan::CODES;
 
@@ -47,6 +48,10 @@ mod tests {
         assert_eq!(codes(Lang::En), codes(Lang::Zh));
         for code in Code::ALL.iter().map(|code| code.as_str()).chain(CODES) {
             assert!(codes(Lang::En).contains(&code), "{code} has no page");
+        }
+        // What `doctor` finds is told by the title of its page.
+        for check in Check::all() {
+            assert!(codes(Lang::Zh).contains(&check.as_str()), "{} has no page", check.as_str());
         }
         let mut unique = codes(Lang::En);
         unique.sort_unstable();
