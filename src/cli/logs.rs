@@ -141,8 +141,8 @@ mod tests {
     use super::*;
 
     const LINES: [&str; 4] = [
-        "2026-11-25T19:00:00Z  INFO web: listening port=443",
-        "2026-11-25T19:00:01Z ERROR turn: it broke",
+        "2026-11-25T19:00:00.000Z  INFO web: listening port=443",
+        "2026-11-25T19:00:01.000Z ERROR turn: it broke",
         "  and this is why\x1b[2J",
         "{\"at\":\"2026-11-25T19:00:02Z\",\"level\":\"warn\",\"task\":\"web\",\"message\":\"slow\",\"fields\":{\"ms\":\"9\"}}",
     ];
@@ -160,7 +160,7 @@ mod tests {
     fn lines_are_chosen_by_task_severity_and_time_and_what_belongs_to_one_comes_with_it() {
         let everything = passed(all(), false);
         assert_eq!(everything[1..3], [LINES[1], "  and this is why\\u{1b}[2J"], "nothing moves the cursor");
-        assert_eq!(everything[3], "2026-11-25T19:00:02Z  WARN web: slow ms=9");
+        assert_eq!(everything[3], "2026-11-25T19:00:02.000Z  WARN web: slow ms=9");
         let web = passed(Filter { task: Some("web".to_owned()), ..all() }, false);
         assert_eq!(web, [LINES[0], everything[3].as_str()]);
         let severe = passed(Filter { level: Some(Level::Warn), ..all() }, false);

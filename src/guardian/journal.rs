@@ -78,7 +78,7 @@ mod tests {
         let change = Change { from: State::Ready, to: State::Starting, cause: "killed by SIGKILL".to_owned() };
         journal.event(&change, now);
         let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
-        assert_eq!(read(home.log_file()), "1970-01-01T00:00:00Z  WARN guardian: the daemon has died\n");
+        assert_eq!(read(home.log_file()), "1970-01-01T00:00:00.000Z  WARN guardian: the daemon has died\n");
         File::create(home.log_file()).unwrap().write_all(b"{}\n").unwrap();
         journal.say(Level::Info, "started", SystemTime::UNIX_EPOCH);
         let last = read(home.log_file());

@@ -316,7 +316,7 @@ mod tests {
         let now = Now { wall: std::time::SystemTime::UNIX_EPOCH, ..clock::now() };
         let event = Event::state(TaskName::Web, State::Ready, State::Held, "it broke", now);
         let wanted = format!(
-            "{{\"at\":\"1970-01-01T00:00:00Z\",\"pid\":{},\"task\":\"web\",\"kind\":\"state\",\"from\":\"ready\",\
+            "{{\"at\":\"1970-01-01T00:00:00.000Z\",\"pid\":{},\"task\":\"web\",\"kind\":\"state\",\"from\":\"ready\",\
              \"to\":\"held\",\"cause\":\"it broke\"}}\n",
             std::process::id()
         );

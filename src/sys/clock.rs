@@ -52,12 +52,12 @@ impl Now {
     }
 }
 
-/// A moment as RFC 3339 writes it, in UTC and milliseconds. Empty for a year that it cannot write.
+/// A moment as RFC 3339 writes it, in UTC and milliseconds, all of them, so that columns and the order of texts are
+/// right. Empty for a year that it cannot write.
 #[must_use]
 pub fn rfc3339(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at);
-    let at = at.replace_nanosecond(at.nanosecond() / 1_000_000 * 1_000_000);
-    at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+    let milliseconds = OffsetDateTime::from(at).millisecond();
+    rfc3339_seconds(at).strip_suffix('Z').map(|seconds| format!("{seconds}.{milliseconds:03}Z")).unwrap_or_default()
 }
 
 /// As [`rfc3339`], in whole seconds.
@@ -78,5 +78,10 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
         assert_eq!(rfc3339(at), "2023-11-14T22:13:20.123Z");
         assert_eq!(rfc3339_seconds(at), "2023-11-14T22:13:20Z");
+        let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1);
+        assert_eq!(
+            [rfc3339(before), rfc3339(SystemTime::UNIX_EPOCH)],
+            ["1969-12-31T23:59:59.999Z", "1970-01-01T00:00:00.000Z"]
+        );
     }
 }
