@@ -226,6 +226,18 @@ fn a_control_socket_that_was_deleted_is_there_again_in_a_moment_and_a_stop_does_
 }
 
 #[test]
+fn a_stop_that_cannot_see_whether_anything_runs_does_not_say_that_nothing_does() {
+    let scene = Scene::new();
+    expect(&scene.run(&["stop"]), 0);
+    // What keeps root out as well as anyone: a file that leads to itself.
+    let lock = scene.home.join("state/daemon.lock");
+    std::os::unix::fs::symlink("daemon.lock", &lock).unwrap();
+    let told = expect(&scene.run(&["stop"]), 1);
+    assert!(told.contains("daemon.lock` whether rtcctl runs") && told.contains("or as root"), "{told}");
+    std::fs::remove_file(&lock).unwrap();
+}
+
+#[test]
 fn tasks_are_stopped_started_and_restarted_one_by_one() {
     let scene = Scene::started();
     expect(&scene.run(&["stop", "turn"]), 0);

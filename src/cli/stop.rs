@@ -16,6 +16,7 @@ use crate::error::{Failure, Kind, Result};
 use crate::guardian;
 use crate::home::Home;
 use crate::supervisor::service::TaskName;
+use crate::sys::lock::Lock;
 use crate::sys::process::{self, Watched};
 
 /// How long a daemon may take to take the wish to stop.
@@ -95,6 +96,12 @@ pub(super) enum Stopped {
 
 /// Stops the daemon and its guardian, and waits until both processes have ended.
 pub(super) fn stop(frame: &Frame) -> Result<Stopped> {
+    for lock in [frame.home.guardian_lock_file(), frame.home.lock_file()] {
+        Lock::is_within_reach(&lock).map_err(|error| {
+            let failure = Failure::operator(format!("cannot see by `{}` whether rtcctl runs", lock.display()));
+            failure.caused_by(error).hinted("stop it as the user it belongs to, or as root")
+        })?;
+    }
     let mut stopped = stop_unit(frame)?;
     // One of them may start the other anew while that one ends.
     for _ in 0..ROUNDS {

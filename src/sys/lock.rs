@@ -82,7 +82,18 @@ impl Lock {
         Ok(true)
     }
 
-    /// The process that holds the lock at `path`, if any does.
+    /// Whether this user may look at the lock at `path`, if there is one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn is_within_reach(path: &Path) -> io::Result<()> {
+        match File::open(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// The process that holds the lock at `path`, if any does and this user may look.
     #[must_use]
     pub fn holder(path: &Path) -> Option<u32> {
         let file = File::open(path).ok()?;
