@@ -187,6 +187,7 @@ fn secrets() -> Secrets {
         acme_bindings: BTreeMap::new(),
         metrics_token: None,
         access_key: None,
+        turn_old_until: None,
     }
 }
 

@@ -165,6 +165,7 @@ impl Stage {
         let settings = Settings {
             realm: REALM.to_owned(),
             secrets: vec![secret.clone()],
+            old_secrets_until: None,
             policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new(), Vec::new()),
             relays: vec![RelayAddress { local: relay, told: relay }],
             users: BTreeMap::new(),

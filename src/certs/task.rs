@@ -400,6 +400,7 @@ mod tests {
             acme_bindings: BTreeMap::new(),
             metrics_token: None,
             access_key: None,
+            turn_old_until: None,
         }
     }
 

@@ -47,6 +47,9 @@ fn set_in(text: &str, map: &Node, key: &str, yaml: &str, indent: &str) -> Option
     let head = &text[..start];
     // A list in block form starts on a line of its own; its replacement stands behind the key.
     let head = if entry.value.line > entry.line { head.trim_end() } else { head };
+    // The parser's span of one that is not indented begins behind its first dash.
+    let is_behind_dash = entry.value.line > entry.line && head.lines().last().is_some_and(|line| line.trim() == "-");
+    let head = if is_behind_dash { head.trim_end_matches('-').trim_end() } else { head };
     let gap = if head.ends_with(':') { " " } else { "" };
     Some(format!("{head}{gap}{yaml}{}", &text[end..]))
 }
@@ -130,6 +133,8 @@ turn:
     fn a_list_in_block_form_becomes_one_line() {
         let changed = set_value(TEXT, "turn.public_ips", "[]").unwrap();
         assert!(changed.contains("  public_ips: []\n  # below\n  peers: lan\n"), "{changed}");
+        let flat = "a:\n- one\n- two\n\n# below\nb: 1\n";
+        assert_eq!(set_value(flat, "a", "[three]").unwrap(), "a: [three]\n\n# below\nb: 1\n");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod edit;
 mod forms;
 mod lines;
 mod load;
+mod migrate;
 mod notify;
 mod raw;
 mod resolve;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use authority::{Directory, is_public, is_public_host};
 pub use certificate::{default_directory, parse_name};
@@ -26,9 +27,12 @@ pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
 pub use load::{host_facts, load, load_config, load_resolved, load_secrets};
+pub use migrate::{Migration, migrate, newest_form};
 pub use notify::{NotifyConfig, WebUrl};
 pub use resolve::{HostFacts, Resolved, default_access, default_peers, resolve};
-pub use secrets::{new_access_key, render_secrets, with_access_key};
+pub use secrets::{
+    new_access_key, new_turn_secret, old_turn_secrets_until, render_secrets, with_access_key, with_turn_secret,
+};
 pub use show::effective;
 pub use template::render_config;
 
@@ -374,6 +378,8 @@ pub fn any_address() -> Vec<IpAddr> {
 pub struct Secrets {
     /// Shared secrets for TURN credentials; the first issues, all verify. Never empty.
     pub turn: Vec<Secret>,
+    /// Until when all but the first of them verify; `None`: for as long as they are there.
+    pub turn_old_until: Option<SystemTime>,
     /// TURN users with a password of their own, by name.
     pub turn_users: BTreeMap<String, Secret>,
     /// Key ids and keys that bind accounts with authorities to accounts elsewhere, by the authority's word or address.
@@ -394,6 +400,7 @@ impl Secrets {
             acme_bindings: BTreeMap::new(),
             metrics_token: None,
             access_key: None,
+            turn_old_until: None,
         }
     }
 }

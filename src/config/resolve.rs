@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The version of the file's form that this program writes and reads.
-const FORM_VERSION: u64 = 1;
+pub(super) const FORM_VERSION: u32 = 1;
 /// What a host has where the file says nothing.
 const DEFAULT_RELAY_PORTS: RangeInclusive<u16> = 49160..=51159;
 const DEFAULT_TURN_PORT: u16 = 3478;
@@ -125,7 +125,7 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
 fn read_version(reader: &mut Reader, root: &mut Section<'_>) {
     let Some(field) = reader.field(root, "version") else { return };
     let version = reader.number(&field, 1..=u64::from(u32::MAX));
-    if version.is_some_and(|version| version != FORM_VERSION) {
+    if version.is_some_and(|version| version != u64::from(FORM_VERSION)) {
         reader.complain(
             field.line,
             &field.path,

@@ -1,6 +1,7 @@
 //! `secrets.yaml`: read with complaints that never quote a value, and written.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -9,6 +10,8 @@ use super::lines::{self, Complaint};
 use super::raw::{Reader, Section};
 use super::{Secret, Secrets};
 use crate::error::Failure;
+use crate::sys::clock::rfc3339_seconds;
+use crate::sys::log::record::moment;
 
 /// Hexadecimal digits of 128 bits.
 const MIN_HEX_DIGITS: usize = 32;
@@ -19,11 +22,14 @@ const MIN_PASSWORD: usize = 8;
 /// Bytes of a user's name and of its password; a STUN name may have 508, see RFC 8489, section 14.3.
 const MAX_USER: usize = 128;
 /// The keys of the file, which alone are named in complaints.
-const KEYS: [&str; 5] = ["turn_secrets", "turn_users", "acme_eab", "metrics_token", "access_key"];
+const KEYS: [&str; 6] =
+    ["turn_secrets", "turn_old_secrets_until", "turn_users", "acme_eab", "metrics_token", "access_key"];
 /// Five bits of an access key each: what people can read out and type, and no link escapes.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Characters of an access key: 130 bits.
 const ACCESS_KEY: usize = 26;
+/// Bytes of a secret for TURN.
+const TURN_SECRET: usize = 32;
 /// What is written above the key in the file.
 const ACCESS_KEY_WORDS: &str = "\
 # The key in invite links, for callers where `access` is key. `rtcctl invite` shows the link, and with --new-key it
@@ -59,6 +65,13 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
             }
         }
     }
+    let turn_old_until = reader.field(&mut root, "turn_old_secrets_until").and_then(|field| {
+        let at = moment(reader.text(&field)?);
+        if at.is_none() {
+            reader.complain(field.line, "turn_old_secrets_until", "must be a moment like 2026-11-25T19:00:00Z");
+        }
+        at
+    });
     let turn_users = read_users(&mut reader, &mut root);
     let acme_bindings = read_bindings(&mut reader, &mut root);
     let metrics_token = reader.field(&mut root, "metrics_token").and_then(|field| {
@@ -77,7 +90,7 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
     });
     reader.close(root);
     if reader.complaints.is_empty() {
-        return Ok(Secrets { turn, turn_users, acme_bindings, metrics_token, access_key });
+        return Ok(Secrets { turn, turn_old_until, turn_users, acme_bindings, metrics_token, access_key });
     }
     for complaint in &mut reader.complaints {
         // A value of the wrong type is described by quoting it, which is right anywhere else.
@@ -206,10 +219,61 @@ pub fn with_access_key(text: &str, key: &Secret) -> Option<String> {
     };
     let after = resolve(&changed).ok()?;
     let is_rest_the_same = after.turn == before.turn
+        && after.turn_old_until == before.turn_old_until
         && after.turn_users == before.turn_users
         && after.acme_bindings == before.acme_bindings
         && after.metrics_token == before.metrics_token;
     (is_rest_the_same && after.access_key.as_ref() == Some(key)).then_some(changed)
+}
+
+/// A secret for TURN of 256 bits from the operating system.
+///
+/// # Errors
+/// If it gives none.
+pub fn new_turn_secret() -> Result<Secret, Failure> {
+    let mut bytes = [0_u8; TURN_SECRET];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::operator("the operating system gives no random numbers"))?;
+    Ok(Secret::new(bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()))
+}
+
+/// Until when all but the first secret of a `secrets.yaml` verify, if it says so.
+#[must_use]
+pub fn old_turn_secrets_until(text: &str) -> Option<SystemTime> {
+    resolve(text).ok()?.turn_old_until
+}
+
+/// The text of a `secrets.yaml` whose TURN credentials are issued by `secret` from now on, while the secrets that are
+/// good now stay so until `old_until`, or longer if that was said before; everything else stays as it is written.
+/// Without `old_until`, they are left out.
+///
+/// `None` if the file is written in a form in which that is not possible.
+#[must_use]
+pub fn with_turn_secret(text: &str, secret: &Secret, old_until: Option<SystemTime>, now: SystemTime) -> Option<String> {
+    let before = resolve(text).ok()?;
+    let is_over = before.turn_old_until.is_some_and(|until| until <= now);
+    let good = if is_over { &before.turn[..1] } else { &before.turn[..] };
+    let old = if old_until.is_some() { good } else { &[] };
+    // What was promised to an older one holds.
+    let until = old_until.map(|until| before.turn_old_until.map_or(until, |promised| promised.max(until)));
+    let turn: Vec<Secret> = std::iter::once(secret).chain(old).cloned().collect();
+    let word = |secret: &Secret| format!("{:?}", String::from_utf8_lossy(secret.expose()));
+    let list = turn.iter().map(word).collect::<Vec<_>>().join(", ");
+    let changed = set_value(text, "turn_secrets", &format!("[{list}]"))?;
+    let changed = match (until, before.turn_old_until) {
+        (None, None) => changed,
+        (until, _) => {
+            let word = until.map_or_else(|| "null".to_owned(), rfc3339_seconds);
+            set_value(&changed, "turn_old_secrets_until", &word)?
+        }
+    };
+    let after = resolve(&changed).ok()?;
+    let is_rest_the_same = after.access_key == before.access_key
+        && after.turn_users == before.turn_users
+        && after.acme_bindings == before.acme_bindings
+        && after.metrics_token == before.metrics_token;
+    let whole_seconds = |at: Option<SystemTime>| at.map(rfc3339_seconds);
+    let is_as_wanted = after.turn == turn && whole_seconds(after.turn_old_until) == whole_seconds(until);
+    (is_rest_the_same && is_as_wanted).then_some(changed)
 }
 
 /// The text of a `secrets.yaml` with these secrets.
@@ -236,7 +300,10 @@ pub fn render_secrets(secrets: &Secrets) -> String {
         access_key: String,
     }
     let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-    let turn = yaml(&Turn { turn_secrets: secrets.turn.iter().map(text).collect() });
+    let mut turn = yaml(&Turn { turn_secrets: secrets.turn.iter().map(text).collect() });
+    if let Some(until) = secrets.turn_old_until {
+        turn.push_str(&format!("turn_old_secrets_until: {}\n", rfc3339_seconds(until)));
+    }
     let users: BTreeMap<String, String> =
         secrets.turn_users.iter().map(|(name, password)| (name.clone(), text(password))).collect();
     let users = if users.is_empty() {
@@ -262,9 +329,9 @@ pub fn render_secrets(secrets: &Secrets) -> String {
     format!(
         "# Secrets of this rtcctl. Readable by its own user alone; never print, copy or commit it.\n\
          \n\
-         # The first TURN secret issues credentials, all of them verify. To change it without turning anybody away,\n\
-         # put the new one first and `rtcctl reload`; remove the old one when the last credential of it has run out, which\n\
-         # is after `turn.credential_ttl` (an hour by default). A new secret: `openssl rand -hex 32`\n\
+         # The first TURN secret issues credentials, all of them verify, those behind the first until\n\
+         # `turn_old_secrets_until` if that is set. `rtcctl turn rotate-secret` changes it without turning anybody away;\n\
+         # by hand, put the new one first and `rtcctl reload`. A new secret: `openssl rand -hex 32`\n\
          {turn}\n\
          # TURN users with a password that does not run out, for devices that cannot ask for a credential: a name,\n\
          # then a password of at least {MIN_PASSWORD} characters; best a random one, `openssl rand -base64 18`\n\
@@ -317,6 +384,7 @@ mod tests {
                     ("kid-1".to_owned(), secret()),
                 )]),
                 metrics_token: Some(secret()),
+                turn_old_until: moment("2026-11-25T19:00:00Z"),
                 access_key: Some(new_access_key().unwrap()),
             };
             let bare = Secrets::of_turn(vec![secret()]);
@@ -324,6 +392,7 @@ mod tests {
                 let text = render_secrets(&secrets);
                 let read = resolve(&text).unwrap_or_else(|complaints| panic!("{complaints:?}\n{text}"));
                 assert_eq!(read.turn, secrets.turn);
+                assert_eq!(read.turn_old_until, secrets.turn_old_until);
                 assert_eq!(read.turn_users, secrets.turn_users);
                 assert_eq!(read.acme_bindings, secrets.acme_bindings);
                 assert_eq!(read.metrics_token, secrets.metrics_token);
@@ -379,6 +448,40 @@ mod tests {
         }
         assert_eq!(with_access_key("turn_secrets: [short]\n", &first), None);
         assert_eq!(with_access_key(&format!("{{turn_secrets: [{GOOD}]}}\n"), &first), None);
+    }
+
+    #[test]
+    fn another_turn_secret_issues_and_the_one_before_verifies_for_as_long_as_was_said() {
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000 + seconds);
+        let [first, second, third] = [1, 2, 3].map(|_| new_turn_secret().unwrap());
+        assert!(first != second && first.expose().len() == 64);
+        let old = Secret::new(GOOD.as_bytes().to_vec());
+        let written = render_secrets(&Secrets::of_turn(vec![old.clone()]));
+        let own = format!("# mine\nturn_secrets:\n  - {GOOD} # first\nturn_users: {{a: long enough}}\n");
+        for text in [written, own] {
+            let text = with_turn_secret(&text, &first, Some(at(100)), at(0)).unwrap();
+            let read = resolve(&text).unwrap();
+            assert_eq!((read.turn, read.turn_old_until), (vec![first.clone(), old.clone()], Some(at(100))));
+            // Within the grace of the one before, nobody loses what was promised.
+            let again = with_turn_secret(&text, &second, Some(at(60)), at(50)).unwrap();
+            let read = resolve(&again).unwrap();
+            let all = vec![second.clone(), first.clone(), old.clone()];
+            assert_eq!((read.turn, read.turn_old_until), (all, Some(at(100))));
+            // After it, what is worthless is left out.
+            let later = with_turn_secret(&again, &third, Some(at(300)), at(200)).unwrap();
+            let read = resolve(&later).unwrap();
+            assert_eq!((read.turn, read.turn_old_until), (vec![third.clone(), second.clone()], Some(at(300))));
+            // Without a grace, so is everything.
+            let none = with_turn_secret(&again, &third, None, at(50)).unwrap();
+            let read = resolve(&none).unwrap();
+            assert_eq!((read.turn, read.turn_old_until), (vec![third.clone()], None));
+            assert!(!none.contains(GOOD), "{none}");
+        }
+        assert_eq!(with_turn_secret("turn_secrets: [short]\n", &first, None, at(0)), None);
+        assert_eq!(
+            complaints(&format!("turn_secrets: [{GOOD}]\nturn_old_secrets_until: hunter2\n")),
+            ["line 2: turn_old_secrets_until: must be a moment like 2026-11-25T19:00:00Z"]
+        );
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) fn changes(old: (&Config, &Secrets), new: (&Config, &Secrets)) -> Vec
     let mut changes: Vec<Change> =
         pairs.map(|((key, from), (_, to))| Change { key, from, to, how: how(key, old.0, new.0) }).collect();
     let secrets = [
-        ("turn_secrets", old.1.turn != new.1.turn),
+        ("turn_secrets", old.1.turn != new.1.turn || old.1.turn_old_until != new.1.turn_old_until),
         ("turn_users", old.1.turn_users != new.1.turn_users),
         ("acme_eab", old.1.acme_bindings != new.1.acme_bindings),
         ("metrics_token", old.1.metrics_token != new.1.metrics_token),
@@ -115,6 +115,7 @@ mod tests {
             acme_bindings: BTreeMap::new(),
             metrics_token: None,
             access_key: None,
+            turn_old_until: None,
         }
     }
 

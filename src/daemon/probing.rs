@@ -224,6 +224,7 @@ mod tests {
                 acme_bindings: BTreeMap::new(),
                 metrics_token: None,
                 access_key: None,
+                turn_old_until: None,
             };
             let sockets = turn::bind(&config).unwrap();
             let targets = Targets { udp: sockets.addresses(), ..Targets::default() };

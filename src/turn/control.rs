@@ -271,6 +271,7 @@ fn current(
     let settings = Settings {
         realm: config.realm.clone(),
         secrets: secrets.turn.clone(),
+        old_secrets_until: secrets.turn_old_until,
         users: secrets.turn_users.clone(),
         policy: PeerPolicy::new(
             config.peers,
@@ -311,6 +312,7 @@ mod tests {
             acme_bindings: BTreeMap::new(),
             metrics_token: None,
             access_key: None,
+            turn_old_until: None,
         }
     }
 

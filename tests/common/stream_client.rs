@@ -98,6 +98,12 @@ impl<S: Read + Write> StreamClient<S> {
         Ok(answer.attribute::<XorRelayedAddress>().ok().map(|relay| relay.addr(answer.transaction_id())))
     }
 
+    /// Keeps the relay for so many seconds.
+    pub(crate) fn refresh(&mut self, seconds: u32) {
+        let answer = self.ask(REFRESH, &[&Lifetime::new(seconds)]).unwrap();
+        assert_eq!(answer[..2], [1, 4], "{answer:?}");
+    }
+
     /// Gives the relay back.
     pub(crate) fn release(&mut self) {
         let answer = self.ask(REFRESH, &[&Lifetime::new(0)]).unwrap();

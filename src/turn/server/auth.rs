@@ -103,7 +103,7 @@ impl Gate {
         let fits = |derived: &Derived| Derived::has_signed(derived, mark.hash, presented.message, mark.offset);
         let stored = stored.filter(|(owner, key)| *owner == name && key.derived.hash() == password_hash);
         let derived = stored.map(|(_, key)| key.derived).filter(fits);
-        let derived = derived.or_else(|| known.and_then(|_| self.keyring.find(name, password_hash, fits)));
+        let derived = derived.or_else(|| known.and_then(|_| self.keyring.find(name, password_hash, now, fits)));
         let Some(derived) = derived else {
             let is_reversed = known.is_none() && credentials::is_in_wrong_order(name);
             if is_reversed && is_due(&mut self.told_at, now.mono) {

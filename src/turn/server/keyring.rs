@@ -1,6 +1,7 @@
 //! Which names the relay knows, and the keys that belong to them.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use stun_types::attribute::Userhash;
 
@@ -15,6 +16,8 @@ use crate::turn::insiders::{Insiders, Route, is_reserved};
 pub(super) struct Keyring {
     realm: String,
     issuers: Vec<Issuer>,
+    /// When those behind the first verify nothing any more.
+    old_until: Option<SystemTime>,
     users: BTreeMap<String, config::Secret>,
     insiders: Insiders,
     /// The hash of a name can be turned back only for names that are known beforehand, the static ones.
@@ -34,10 +37,11 @@ pub(super) struct Known<'a> {
 
 impl Keyring {
     pub(super) fn new(settings: &Settings) -> Self {
-        let Settings { realm, secrets, users, probe_key, .. } = settings;
+        let Settings { realm, secrets, old_secrets_until, users, probe_key, .. } = settings;
         Self {
             realm: realm.clone(),
             issuers: secrets.iter().map(Issuer::new).collect(),
+            old_until: *old_secrets_until,
             users: users.clone(),
             insiders: Insiders::new(probe_key),
             names_by_hash: users.keys().map(|name| (Userhash::compute(name, realm), name.clone())).collect(),
@@ -74,14 +78,19 @@ impl Keyring {
         is_somebody.then(|| Known { user_id: user.id, is_expired: user.is_expired(now), probe })
     }
 
-    /// The one of the name's keys that `fits`: a time-limited name has one by each secret.
-    pub(super) fn find(&self, name: &str, hash: PasswordHash, fits: impl Fn(&Derived) -> bool) -> Option<Derived> {
+    /// The one of the name's keys that `fits`: a time-limited name has one by each secret that is good now.
+    pub(super) fn find(
+        &self,
+        name: &str,
+        hash: PasswordHash,
+        now: Now,
+        fits: impl Fn(&Derived) -> bool,
+    ) -> Option<Derived> {
         if let Some(password) = self.users.get(name) {
             return Some(Derived::derive(hash, name, &self.realm, password.expose())).filter(fits);
         }
-        self.issuers
-            .iter()
-            .map(|issuer| Derived::derive(hash, name, &self.realm, issuer.password(name).as_bytes()))
-            .find(fits)
+        let is_over = self.old_until.is_some_and(|until| until <= now.wall);
+        let good = if is_over { self.issuers.get(..1).unwrap_or_default() } else { &self.issuers[..] };
+        good.iter().map(|issuer| Derived::derive(hash, name, &self.realm, issuer.password(name).as_bytes())).find(fits)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::Server;
 use super::allocation::Slot;
@@ -22,8 +23,9 @@ pub struct RelayAddress {
 #[derive(Clone)]
 pub struct Settings {
     pub realm: String,
-    /// All of them verify.
+    /// All of them verify, those behind the first until `old_secrets_until`.
     pub secrets: Vec<Secret>,
+    pub old_secrets_until: Option<SystemTime>,
     /// Users with a password of their own, by name.
     pub users: BTreeMap<String, Secret>,
     pub policy: PeerPolicy,

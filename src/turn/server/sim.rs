@@ -162,6 +162,7 @@ impl Sim {
         let mut settings = Settings {
             realm: REALM.to_owned(),
             secrets: vec![secret],
+            old_secrets_until: None,
             policy: PeerPolicy::new(PeerMode::Public, Vec::new(), Vec::new(), Vec::new()),
             relays: vec![same(RELAY_V4), same(RELAY_V6)],
             users: BTreeMap::new(),

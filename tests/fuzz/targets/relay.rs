@@ -274,6 +274,7 @@ fn settings(mode: PeerMode) -> Settings {
     Settings {
         realm: REALM.to_owned(),
         secrets: vec![Secret::new(vec![b'f'; 32])],
+        old_secrets_until: None,
         users: BTreeMap::new(),
         policy: PeerPolicy::new(mode, Vec::new(), Vec::new(), Vec::new()),
         relays: vec![same(relay_v4()), same(relay_v6())],

@@ -94,6 +94,27 @@ fn every_configured_secret_verifies_and_a_removed_one_does_not() {
     }
 }
 
+#[test]
+fn secrets_behind_the_first_verify_until_their_time_is_over() {
+    let (old, new) = (Secret::new(b"old-old-old-old-old-old".to_vec()), Secret::new(b"new-new-new-new".to_vec()));
+    let mut sim = Sim::with(|settings| settings.secrets = vec![new.clone(), old.clone()]);
+    let until = sim.now.wall + Duration::from_secs(300);
+    sim.change(|settings| settings.old_secrets_until = Some(until));
+    let allocate = |sim: &mut Sim, secret| {
+        let mut alice = sim.user("alice");
+        alice.password = credentials::password(secret, &alice.username);
+        sim.allocate_by(&mut alice, &[]).map(|_| alice)
+    };
+    let mut early = allocate(&mut sim, &old).ok().unwrap();
+    sim.advance(Duration::from_secs(299));
+    assert!(allocate(&mut sim, &old).is_ok());
+    sim.advance(Duration::from_secs(1));
+    assert_eq!(allocate(&mut sim, &old).map(drop), Err(401));
+    assert!(allocate(&mut sim, &new).is_ok());
+    early.nonce = sim.challenge(&early);
+    assert_eq!(sim.refresh(&early, 600), Ok(600), "an allocation keeps its key");
+}
+
 /// Case 39.
 #[test]
 fn an_expired_credential_makes_nothing_new_but_keeps_what_there_is() {
