@@ -19,6 +19,8 @@
 //! | [`probe`] | asks the service what a client would | `turn::message`, `turn::hints`, `schedule` | `https`, `rooms`, `stun`, `turn` |
 //! | [`doctor`] | what is wrong with this host and why, on demand | `judge`, `outcome` | `gather` |
 //! | [`findings`] | what an operator should know | all of it | |
+//! | [`archive`] | a diagnosis without secrets; a home in one file | `redact`, `tarball` | `known`, `backup`, `restore` |
+//! | [`upgrade`] | another program in the place of this one | `watch` | `program`, `rehearsal` |
 //! | [`hooks`] | tells others of findings | `queue` | `command`, `webhook` |
 //! | [`guardian`] | keeps the daemon alive where there is no systemd | `core`, `notice`, `store` | `run` |
 //! | [`control`] | one JSON line each over a Unix socket | `protocol` | `server`, `client` |
@@ -36,6 +38,7 @@
 compile_error!("the feature `faults` is for tests: a release must have no requests that plant faults");
 
 pub mod access;
+pub mod archive;
 pub mod certs;
 pub mod cli;
 pub mod config;
@@ -55,6 +58,7 @@ pub mod signaling;
 pub mod supervisor;
 pub mod sys;
 pub mod turn;
+pub mod upgrade;
 pub mod web;
 pub mod words;
 

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("lib", &["cli"]),
     ("access", &["config", "sys"]),
+    ("archive", &["certs", "config", "error", "home", "setup", "sys"]),
     (
         "cli",
         &[
+            "archive",
             "certs",
             "config",
             "control",
@@ -28,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "supervisor",
             "sys",
             "turn",
+            "upgrade",
             "web",
             "words",
         ],
@@ -72,6 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("web", &["access", "config", "error", "home", "phone", "supervisor", "sys", "turn"]),
     ("signaling", &["access", "config", "error", "supervisor", "sys", "turn"]),
     ("turn", &["config", "error", "supervisor", "sys"]),
+    ("upgrade", &["certs", "error", "home", "sys"]),
     ("words", &[]),
     ("home", &[]),
     ("error", &[]),
@@ -83,6 +87,8 @@ const PURE: &[&str] = &[
     "access/limiter.rs",
     "access/session.rs",
     "access/shown.rs",
+    "archive/redact.rs",
+    "archive/tarball.rs",
     "certs/dns/message.rs",
     "certs/leaf.rs",
     "certs/moment.rs",
@@ -98,6 +104,7 @@ const PURE: &[&str] = &[
     "config/edit.rs",
     "config/forms.rs",
     "config/lines.rs",
+    "config/migrate.rs",
     "config/notify.rs",
     "config/raw.rs",
     "config/resolve.rs",
@@ -129,6 +136,7 @@ const PURE: &[&str] = &[
     "probe/turn/url.rs",
     "setup/answers.rs",
     "setup/blockers.rs",
+    "setup/bootstrap",
     "setup/by_product.rs",
     "setup/certificate.rs",
     "setup/cloud/answers.rs",
@@ -173,6 +181,7 @@ const PURE: &[&str] = &[
     "turn/plane/offload.rs",
     "turn/plane/patience.rs",
     "turn/server",
+    "upgrade/watch.rs",
     "words",
 ];
 

@@ -65,7 +65,7 @@ use crate::sys::fs::{create_private_dir, restore_private_dirs};
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::marks::Marks;
 use crate::sys::notify::Manager;
-use crate::sys::{clock, log, memory, process};
+use crate::sys::{clock, fault, log, memory, process};
 use crate::turn::ice::{IceIssuer, LiveIce};
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
@@ -262,6 +262,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         .with_journal(journal.clone())
         .with_beat(Box::new(move || heartbeat.turn(clock::now().mono)))
         .watching(Fixture { name: "edge", pulses: edge.pulses() });
+    fault::point("daemon-prepared");
     let home = home.clone();
     Ok(Prepared { home, manner, manager, inherited, lock, controls, journal, edge, supervisor, sources, phones })
 }

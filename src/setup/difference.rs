@@ -1,7 +1,8 @@
 //! Decides how the change of a text is shown.
 
 /// The lines that go, with `-`, and come, with `+`, in order.
-pub(super) fn difference(before: &str, after: &str) -> Vec<String> {
+#[must_use]
+pub fn difference(before: &str, after: &str) -> Vec<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     // Longest common subsequence: a configuration has a few hundred lines at most.
     let mut common = vec![vec![0_usize; new.len() + 1]; old.len() + 1];

@@ -88,9 +88,27 @@ pub fn spawn_self(arguments: &[std::ffi::OsString], complaints: std::fs::File) -
 /// Where this very program is found.
 #[must_use]
 pub fn own_program() -> PathBuf {
-    // By its path, for its name in `ps`; a program that was replaced while it runs has none any more.
-    let path = std::env::current_exe().ok().filter(|path| path.exists());
-    path.unwrap_or_else(|| "/proc/self/exe".into())
+    // By its path, for its name in `ps`. Of one that was replaced while it runs, the one in its place is meant.
+    program_of(std::process::id()).unwrap_or_else(|| "/proc/self/exe".into())
+}
+
+/// Where the program of a process lies, or the one that has taken its place since.
+#[must_use]
+pub fn program_of(pid: u32) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    // What the kernel adds to the name of a file that has none any more.
+    let bytes = path.as_os_str().as_bytes();
+    let named = bytes.strip_suffix(b" (deleted)").map(|bytes| PathBuf::from(std::ffi::OsStr::from_bytes(bytes)));
+    std::iter::once(path.clone()).chain(named).find(|path| path.is_file())
+}
+
+/// Whether a process runs the very file that lies at `path` now.
+#[must_use]
+pub fn runs(pid: u32, path: &Path) -> bool {
+    let file = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    let wanted = file(path);
+    wanted.is_some() && wanted == file(Path::new(&format!("/proc/{pid}/exe")))
 }
 
 /// Whether a process runs the very program that this one is, as it lies on the disk now: not one that was replaced since.

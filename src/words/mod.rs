@@ -7,7 +7,7 @@ mod catalogue;
 mod pages;
 
 pub use catalogue::{Text, chinese};
-pub use pages::{Page, page, pages};
+pub use pages::{Page, page, pages, topic, topics};
 
 /// A language that texts are there in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,9 +1,12 @@
-//! The pages of `rtcctl explain`, one for each code and for some subjects besides.
+//! The pages of `rtcctl explain`, one for each code and for some subjects besides, and those of `rtcctl help`.
 
 use super::Lang;
 
 const EN: &str = include_str!("../../templates/explain/en.md");
 const ZH: &str = include_str!("../../templates/explain/zh.md");
+/// The pages of `rtcctl help`.
+const HELP_EN: &str = include_str!("../../templates/help/en.md");
+const HELP_ZH: &str = include_str!("../../templates/help/zh.md");
 
 /// One page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,25 @@ pub fn pages(lang: Lang) -> Vec<Page> {
         Lang::En => EN,
         Lang::Zh => ZH,
     };
+    read_all(text)
+}
+
+/// The operator's guide, in order.
+#[must_use]
+pub fn topics(lang: Lang) -> Vec<Page> {
+    read_all(match lang {
+        Lang::En => HELP_EN,
+        Lang::Zh => HELP_ZH,
+    })
+}
+
+/// One page of the operator's guide.
+#[must_use]
+pub fn topic(lang: Lang, word: &str) -> Option<Page> {
+    topics(lang).into_iter().find(|page| page.code == word)
+}
+
+fn read_all(text: &'static str) -> Vec<Page> {
     text.split("\n## ").skip(1).filter_map(read).collect()
 }
 
@@ -75,8 +97,16 @@ mod tests {
             typed.dedup();
             typed.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
-        for (english, chinese) in pages(Lang::En).iter().zip(pages(Lang::Zh)) {
-            assert_eq!(typed(english), typed(&chinese), "{}", english.code);
+        let english = pages(Lang::En).into_iter().chain(topics(Lang::En));
+        let chinese = pages(Lang::Zh).into_iter().chain(topics(Lang::Zh));
+        for (english, chinese) in english.zip(chinese) {
+            assert_eq!(english.code, chinese.code);
+            assert_eq!(typed(&english), typed(&chinese), "{}", english.code);
         }
+        assert!(
+            ["ports", "clouds", "nat", "certificates", "troubleshooting"]
+                .iter()
+                .all(|word| topic(Lang::Zh, word).is_some())
+        );
     }
 }
