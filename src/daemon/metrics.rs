@@ -1,6 +1,7 @@
 //! The status as Prometheus reads it. Labels are words of ours, never users or addresses: their number is bounded.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::control::protocol::{Status, TaskStatus};
 use crate::supervisor::board::State;
@@ -8,8 +9,18 @@ use crate::supervisor::board::State;
 /// Renders the counters of `status`; `not_after` is the certificate's end in seconds since 1970.
 pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
     let mut page = Page(String::new());
+    page.head("rtcctl_build_info", "gauge", "What runs: always 1.");
+    page.line(format_args!("rtcctl_build_info{{version=\"{}\"}} 1", status.version));
+    page.one("rtcctl_uptime_seconds", "gauge", "How long the daemon runs.", status.uptime_s);
+    let is_ready = u64::from(status.state == State::Ready);
+    page.one("rtcctl_ready", "gauge", "1 while everything serves and nothing is found that is wrong.", is_ready);
+    let help = "1 while the configuration was edited and not taken up.";
+    page.one("rtcctl_config_pending", "gauge", help, u64::from(status.pending.is_some()));
     let turn = &status.turn;
     page.one("rtcctl_turn_allocations", "gauge", "Live relay allocations.", turn.allocations);
+    let help = "Live allocations at most, in all and of one user.";
+    let limits = [("all", turn.limits.allocations), ("user", turn.limits.user_allocations)];
+    page.many("rtcctl_turn_allocations_limit", "gauge", help, "scope", limits.into_iter());
     page.one("rtcctl_turn_relayed_bytes_total", "counter", "Payload bytes relayed.", turn.relayed_bytes);
     page.one("rtcctl_turn_relayed_packets_total", "counter", "Datagrams relayed.", turn.relayed_packets);
     let dropped = turn.dropped.iter().map(|(reason, count)| (reason.as_str(), *count));
@@ -43,6 +54,10 @@ pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
         let help = "When the certificate that is served ends, in seconds since 1970.";
         page.one("rtcctl_certificate_not_after_seconds", "gauge", help, not_after);
     }
+    if let Some(renewal) = status.certificate.as_ref().and_then(|certificate| certificate.renewal.as_ref()) {
+        let help = "Failures in a row of the renewal of the certificate.";
+        page.one("rtcctl_certificate_renewal_failures", "gauge", help, u64::from(renewal.failures));
+    }
     let is_up = |state| u64::from(matches!(state, State::Ready | State::Degraded));
     let tasks = status.tasks.iter().map(|task| (task.name.as_str(), is_up(task.state)));
     page.many("rtcctl_task_up", "gauge", "1 while the task serves.", "task", tasks);
@@ -58,6 +73,18 @@ pub(super) fn render(status: &Status, not_after: Option<u64>) -> String {
     if let Some(usage) = &status.usage {
         let help = "Log lines that could not be written.";
         page.one("rtcctl_log_lines_lost_total", "counter", help, usage.log_lines_lost);
+        // By the names that every exporter gives them.
+        page.head("process_cpu_seconds_total", "counter", "Processor time of the daemon.");
+        page.line(format_args!("process_cpu_seconds_total {}", Duration::from_millis(usage.cpu_ms).as_secs_f64()));
+        page.one("process_resident_memory_bytes", "gauge", "Memory of the daemon.", usage.memory_bytes);
+        page.one("process_open_fds", "gauge", "Files and sockets of the daemon.", usage.descriptors);
+        page.one("process_max_fds", "gauge", "Files and sockets that it may have.", usage.descriptors_limit);
+        page.one("process_threads", "gauge", "Threads of the daemon.", usage.threads);
+        page.head("rtcctl_part_cpu_seconds_total", "counter", "Processor time by part of the daemon.");
+        for (part, spent) in &usage.cpu_ms_by_part {
+            let spent = Duration::from_millis(*spent).as_secs_f64();
+            page.line(format_args!("rtcctl_part_cpu_seconds_total{{part=\"{part}\"}} {spent}"));
+        }
     }
     page.0
 }
@@ -66,8 +93,12 @@ struct Page(String);
 
 impl Page {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a string cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(self.0, "{text}");
     }
 
     fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
@@ -158,9 +189,25 @@ mod tests {
             sandbox: None,
         };
         let wanted = "\
+# HELP rtcctl_build_info What runs: always 1.
+# TYPE rtcctl_build_info gauge
+rtcctl_build_info{version=\"0\"} 1
+# HELP rtcctl_uptime_seconds How long the daemon runs.
+# TYPE rtcctl_uptime_seconds gauge
+rtcctl_uptime_seconds 1
+# HELP rtcctl_ready 1 while everything serves and nothing is found that is wrong.
+# TYPE rtcctl_ready gauge
+rtcctl_ready 0
+# HELP rtcctl_config_pending 1 while the configuration was edited and not taken up.
+# TYPE rtcctl_config_pending gauge
+rtcctl_config_pending 0
 # HELP rtcctl_turn_allocations Live relay allocations.
 # TYPE rtcctl_turn_allocations gauge
 rtcctl_turn_allocations 3
+# HELP rtcctl_turn_allocations_limit Live allocations at most, in all and of one user.
+# TYPE rtcctl_turn_allocations_limit gauge
+rtcctl_turn_allocations_limit{scope=\"all\"} 0
+rtcctl_turn_allocations_limit{scope=\"user\"} 0
 # HELP rtcctl_turn_relayed_bytes_total Payload bytes relayed.
 # TYPE rtcctl_turn_relayed_bytes_total counter
 rtcctl_turn_relayed_bytes_total 2000
@@ -225,6 +272,23 @@ rtcctl_task_hangs_total{task=\"web\"} 1
 # HELP rtcctl_log_lines_lost_total Log lines that could not be written.
 # TYPE rtcctl_log_lines_lost_total counter
 rtcctl_log_lines_lost_total 4
+# HELP process_cpu_seconds_total Processor time of the daemon.
+# TYPE process_cpu_seconds_total counter
+process_cpu_seconds_total 0.001
+# HELP process_resident_memory_bytes Memory of the daemon.
+# TYPE process_resident_memory_bytes gauge
+process_resident_memory_bytes 1
+# HELP process_open_fds Files and sockets of the daemon.
+# TYPE process_open_fds gauge
+process_open_fds 1
+# HELP process_max_fds Files and sockets that it may have.
+# TYPE process_max_fds gauge
+process_max_fds 1
+# HELP process_threads Threads of the daemon.
+# TYPE process_threads gauge
+process_threads 1
+# HELP rtcctl_part_cpu_seconds_total Processor time by part of the daemon.
+# TYPE rtcctl_part_cpu_seconds_total counter
 ";
         assert_eq!(render(&status, Some(1_800_000_000)), wanted);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::control::protocol::{Finding, Severity};
+use crate::findings::Code;
 use crate::findings::facts::Kind;
 use crate::probe::histogram::Histogram;
 
@@ -44,6 +45,14 @@ pub(super) fn render(histograms: &BTreeMap<Kind, Histogram>, findings: &[Finding
     for (severity, word) in words {
         let count = findings.iter().filter(|finding| finding.severity == severity).count();
         line(format_args!("{name}{{severity=\"{word}\"}} {count}"));
+    }
+    let name = "rtcctl_finding";
+    line(format_args!("# HELP {name} 1 while it is found; codes are those of `rtcctl explain`."));
+    line(format_args!("# TYPE {name} gauge"));
+    for code in Code::ALL {
+        let code = code.as_str();
+        let is_found = findings.iter().any(|finding| finding.code == code);
+        line(format_args!("{name}{{code=\"{code}\"}} {}", u8::from(is_found)));
     }
     page
 }
