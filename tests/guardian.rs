@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests start programs, spoil files and measure")]
 
 mod common;
+#[path = "common/knocker.rs"]
+mod knocker;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/service.rs"]
 mod service;
@@ -14,11 +16,12 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{has_program, npm_ci, skip};
+use knocker::Knocker;
 use rtcctl::control::client::ask;
 use rtcctl::control::protocol::Request;
 use rtcctl::sys::process::Watched;
@@ -93,48 +96,16 @@ fn log(service: &Service) -> String {
     std::fs::read_to_string(service.home().join("log/rtcctl.log")).unwrap()
 }
 
-/// Connects again and again on a thread of its own, to every TCP port, and counts what is refused.
-struct Knocker {
-    is_over: Arc<AtomicBool>,
-    knocks: Arc<AtomicUsize>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Knocker {
-    fn at(service: &Service) -> Self {
-        let ports = [service.web_port, service.http_port, service.turn_port];
-        let (is_over, knocks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (over, count) = (Arc::clone(&is_over), Arc::clone(&knocks));
-        let thread = thread::spawn(move || {
-            let mut refused = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                for port in ports {
-                    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
-                        Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
-                        Err(error) => refused.push(format!("{port}: {error}")),
-                    }
-                }
-                // So many at a time as fit into a listener that nobody reads for a while.
-                thread::park_timeout(Duration::from_millis(10));
-            }
-            refused
-        });
-        Self { is_over, knocks, thread }
-    }
-
-    /// How often it was let in.
-    fn end(self) -> usize {
-        self.is_over.store(true, Ordering::Relaxed);
-        assert_eq!(self.thread.join().unwrap(), Vec::<String>::new());
-        self.knocks.load(Ordering::Relaxed)
-    }
+/// Knocks at every TCP port of the service.
+fn knocker(service: &Service) -> Knocker {
+    Knocker::at(&[service.web_port, service.http_port, service.turn_port])
 }
 
 #[test]
 fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
     let service = Service::start_by(&[], &["start", "--endurance"]);
     page(&service).unwrap();
-    let knocker = Knocker::at(&service);
+    let knocker = knocker(&service);
     let watching = guardian(&service);
     let descriptors = || std::fs::read_dir(format!("/proc/{watching}/fd")).unwrap().count();
     let held = descriptors();
@@ -178,7 +149,7 @@ fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
 fn a_restart_of_everything_refuses_nobody() {
     let service = Service::start(&[]);
     let watching = guardian(&service);
-    let knocker = Knocker::at(&service);
+    let knocker = knocker(&service);
     let mut pid = daemon(&service);
     let home = rtcctl::home::Home::under(&service.home());
     let is_over = Arc::new(AtomicBool::new(false));
@@ -221,7 +192,7 @@ fn a_restart_of_everything_refuses_nobody() {
 #[test]
 fn a_killed_guardian_is_replaced_and_the_new_one_holds_every_socket() {
     let service = Service::start(&[]);
-    let knocker = Knocker::at(&service);
+    let knocker = knocker(&service);
     let (pid, first) = (daemon(&service), guardian(&service));
     for round in 1..=3 {
         let before = guardian(&service);
@@ -258,7 +229,7 @@ fn a_killed_guardian_is_replaced_and_the_new_one_holds_every_socket() {
 fn a_daemon_that_hangs_is_written_down_killed_and_started_again() {
     let service = Service::start(&[]);
     let pid = daemon(&service);
-    let knocker = Knocker::at(&service);
+    let knocker = knocker(&service);
     signal(pid, "STOP");
     until("the end of the daemon that hangs", || is_gone(pid).then_some(()));
     page(&service).unwrap();

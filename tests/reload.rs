@@ -170,6 +170,46 @@ fn secrets_are_taken_up_and_an_allocation_of_the_old_one_lives_on() {
 }
 
 #[test]
+fn another_turn_secret_ends_no_call_and_the_one_before_is_good_for_as_long_as_was_said() {
+    let service = service();
+    let mut media = Relayed::call(&service, service.turn_port);
+    let allocate = |pair: &(String, String)| {
+        StreamClient::new(connect(service.turn_port), pair.clone()).try_allocate().unwrap().is_some()
+    };
+    let old = credentials(&service);
+    let text = service.run(&["turn", "rotate-secret", "--grace", "1h", "--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told["applied"], true);
+    assert!(told["old_until"].is_string(), "{told}");
+    let new = credentials(&service);
+    let secrets = std::fs::read_to_string(service.home().join("secrets.yaml")).unwrap();
+    let (_, secret) = secrets.split_once("turn_secrets: [\"").unwrap();
+    assert!(!text.contains(&secret[..64]), "a secret is never shown");
+    assert!(allocate(&old) && allocate(&new));
+    media.talk();
+    media.anna.refresh(600);
+
+    // The grace of before holds, however short another one is; ended at once, nothing of it is good.
+    service.run(&["turn", "rotate-secret", "--grace", "1s"]);
+    assert!(allocate(&old) && allocate(&new));
+    service.run(&["turn", "rotate-secret", "--grace", "0s"]);
+    assert!(!allocate(&old) && !allocate(&new));
+    assert!(allocate(&credentials(&service)));
+    media.talk();
+    media.anna.refresh(600);
+    media.bo.refresh(600);
+    assert_eq!(service.run(&["reload"]), "nothing has changed\n");
+
+    let file = service.home().join("secrets.yaml");
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "hunter2: x\n").unwrap();
+    let before = std::fs::read(&file).unwrap();
+    refusal(&service, &["turn", "rotate-secret"], 78);
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    refusal(&service, &["turn", "rotate-secret", "--grace", "31d"], 2);
+    media.hang_up();
+}
+
+#[test]
 fn moved_ports_are_served_before_the_old_ones_end_and_calls_stay_where_they_are() {
     let service = service();
     let mut media = Relayed::call(&service, service.turn_port);

@@ -6,8 +6,10 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::Frame;
-use crate::config::{effective, load_config, load_resolved};
-use crate::error::Result;
+use crate::config::{self, Complaint, effective, load_config, load_resolved};
+use crate::error::{Failure, Kind, Result};
+use crate::setup::difference::difference;
+use crate::sys::fs::{read_to_string, write_atomic};
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -16,6 +18,15 @@ pub(super) enum Args {
     Check,
     /// Print the effective values, each with where it comes from
     Show,
+    /// Bring config.yaml into the form that this version writes; what it was is kept beside it
+    ///
+    /// Older forms are read as they are, so this is never urgent. What you wrote stays as you wrote it, but for what is
+    /// shown. The file of before is `config.yaml.form-N`, for an older rtcctl.
+    Migrate {
+        /// Show what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// Runs the command.
@@ -23,6 +34,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     match args {
         Args::Check => check(frame),
         Args::Show => show(frame),
+        Args::Migrate { dry_run } => migrate(frame, dry_run),
     }
 }
 
@@ -34,6 +46,47 @@ fn check(frame: &Frame) -> Result<ExitCode> {
     } else {
         frame.print(&format!("`{}` is fine", file.display()));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn migrate(frame: &Frame, is_dry: bool) -> Result<ExitCode> {
+    let file = frame.home.config_file();
+    let before = read_to_string(&file)?;
+    let bad = |complaints: Vec<Complaint>| {
+        let failure = Failure::new(Kind::Config, format!("`{}` cannot be brought into another form", file.display()));
+        let failure = complaints.iter().fold(failure, |failure, complaint| failure.because(complaint.to_string()));
+        failure.hinted(format!("nothing was changed; see `rtcctl{} config check`", frame.home.flag()))
+    };
+    let migration = config::migrate(&before).map_err(|complaint| bad(vec![complaint]))?;
+    // What the service would refuse is not written.
+    config::resolve(&migration.text, &config::host_facts()).map_err(bad)?;
+    let lines = difference(&before, &migration.text);
+    if !is_dry && !migration.steps.is_empty() {
+        let kept = file.with_file_name(format!("config.yaml.form-{}", migration.from));
+        write_atomic(&kept, before.as_bytes(), 0o600)?;
+        super::rewrite::replace(&file, &migration.text)?;
+    }
+    if frame.json {
+        frame.print_json(&json!({
+            "schema_version": 1,
+            "from": migration.from,
+            "to": migration.to,
+            "steps": migration.steps,
+            "difference": lines,
+            "done": !is_dry && !migration.steps.is_empty(),
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in &lines {
+        frame.print(line);
+    }
+    frame.say(&match (migration.steps.is_empty(), is_dry) {
+        (true, _) => format!("0 changes: `{}` has the form of this version ({})", file.display(), migration.to),
+        (false, true) => format!("this is what would change, and nothing was: it {}", migration.steps.join(", then ")),
+        (false, false) => {
+            format!("`{}` is of form {} now: it {}", file.display(), migration.to, migration.steps.join(", then "))
+        }
+    });
     Ok(ExitCode::SUCCESS)
 }
 

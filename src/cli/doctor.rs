@@ -75,6 +75,15 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
+/// Everything that `doctor` finds, as `--json` tells it.
+pub(super) fn diagnosis(frame: &Frame, asked: &Asked) -> Result<Value> {
+    let checks: Vec<Check> = Check::all().collect();
+    let time_servers = servers(&[], &TIME_SERVERS, "--time-server")?;
+    let report = look(frame, &checks, &Options { sources: asked.sources()?, time_servers });
+    let code = exit_code(&report);
+    Ok(document(&report, &[], code))
+}
+
 fn look(frame: &Frame, checks: &[Check], options: &Options) -> Report {
     let evidence = gather(&frame.home, checks, options);
     conclude(judge(checks, &evidence, clock::now().wall))

@@ -209,6 +209,19 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     Ok(if is_proven { ExitCode::from(Kind::OutsideHost.exit_code()) } else { ExitCode::SUCCESS })
 }
 
+/// The answers that flags give for a machine that is elsewhere.
+///
+/// # Errors
+/// What cannot be used there.
+pub(super) fn for_another_machine(args: &Args) -> Result<Draft, String> {
+    if args.dry_run || args.answers.is_some() || args.save_answers.is_some() {
+        return Err("`--dry-run`, `--answers` and `--save-answers` are for this machine".to_owned());
+    }
+    let flags = Key::ALL.into_iter().map(|key| (key, flag_values(args, key))).filter(|(_, values)| !values.is_empty());
+    let given = flags.map(|(key, values)| (key, Given { origin: Origin::Flag, values })).collect();
+    Draft::read(&given, Path::new("/")).map_err(|complaints| complaints.join("; "))
+}
+
 /// What a killed run has left is taken back before anything is looked at.
 fn look_back(frame: &Frame, is_dry: bool) -> Result<()> {
     if is_dry {

@@ -1,20 +1,15 @@
 //! `rtcctl invite`: the link by which others come to call, and another key for it.
 
-use std::os::unix::fs::{MetadataExt as _, chown};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::Frame;
 use super::qr::qr_code;
-use crate::config::{self, Access, Config, Secret, load_config, load_secrets, new_access_key, with_access_key};
-use crate::control::client::ask;
-use crate::control::protocol::{Request, SCHEMA_VERSION};
-use crate::daemon::ANSWERED_WITHIN;
+use super::{Frame, rewrite};
+use crate::config::{self, Access, Config, Secret, new_access_key, with_access_key};
+use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
-use crate::sys::fs::{read_to_string, write_atomic};
 
 /// Bytes that a room's name may have; see signaling.
 const MAX_ROOM: usize = 256;
@@ -37,7 +32,12 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         let failure = Failure::new(Kind::Usage, format!("a room's name has 1 to {MAX_ROOM} bytes, not {}", room.len()));
         return Err(failure.hinted("give a shorter one by `--room`"));
     }
-    let is_applied = if args.new_key { Some(change_key(frame)?) } else { None };
+    let is_applied = if args.new_key {
+        let key = new_access_key()?;
+        Some(rewrite::secrets(frame, "access key", |text| with_access_key(text, &key))?)
+    } else {
+        None
+    };
     let (config, secrets) = config::load(&frame.home)?;
     let link = invite_link(&config, secrets.access_key.as_ref(), args.room.as_deref());
     let is_key = config.access == Access::Key;
@@ -90,45 +90,6 @@ fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-/// Writes another key and has a running service take it up; tells whether one has. Nothing stays changed if it refuses.
-fn change_key(frame: &Frame) -> Result<bool> {
-    // One after the other: taking a key back must not take back that of somebody else.
-    let folder = std::fs::File::open(frame.home.config_dir()).and_then(|folder| folder.lock().map(|()| folder));
-    let _locked = folder.map_err(|error| {
-        Failure::operator(format!("cannot lock `{}`", frame.home.config_dir().display())).caused_by(error)
-    })?;
-    // What a reload would refuse is told before anything is changed; that the key is missing is about to be mended.
-    load_config(&frame.home)?;
-    load_secrets(&frame.home)?;
-    let path = frame.home.secrets_file();
-    let before = read_to_string(&path)?;
-    let after = with_access_key(&before, &new_access_key()?).ok_or_else(|| {
-        Failure::operator(format!("no access key can be put into `{}` as it is written", path.display()))
-            .hinted("give each of its keys a line of its own")
-    })?;
-    replace(&path, &after)?;
-    match ask(&frame.home, &Request::Reload, ANSWERED_WITHIN) {
-        Ok(_) => Ok(true),
-        Err(failure) if failure.kind() == Kind::NotRunning => Ok(false),
-        Err(failure) => {
-            replace(&path, &before)?;
-            Err(failure.hinted("the key is the one from before"))
-        }
-    }
-}
-
-/// Keeps the file its owner's: root may do this for another user's home.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let failed = |error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error);
-    let before = std::fs::metadata(path).map_err(failed)?;
-    write_atomic(path, text.as_bytes(), 0o600)?;
-    let after = std::fs::metadata(path).map_err(failed)?;
-    if (before.uid(), before.gid()) == (after.uid(), after.gid()) {
-        return Ok(());
-    }
-    chown(path, Some(before.uid()), Some(before.gid())).map_err(failed)
 }
 
 #[cfg(test)]

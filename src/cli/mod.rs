@@ -1,6 +1,9 @@
 //! The words an operator types and reads; the only place that prints.
 
 mod asked;
+mod backup;
+mod bootstrap;
+mod bundle;
 mod cert;
 mod config;
 mod doctor;
@@ -13,15 +16,18 @@ mod firewall;
 mod follow;
 mod frame;
 mod guardian;
+mod help;
 mod init;
 mod invite;
 mod logs;
+mod manual;
 mod phone;
 mod ports;
 mod probe;
 mod prompt;
 mod qr;
 mod reload;
+mod rewrite;
 mod service;
 mod since;
 mod start;
@@ -31,6 +37,7 @@ mod top;
 mod turn;
 mod turn_test;
 mod undo;
+mod upgrade;
 mod words;
 
 use std::process::ExitCode;
@@ -108,6 +115,22 @@ enum Command {
     Uninstall(undo::UninstallArgs),
     /// Explain a code that `status` or `init` has printed; without one, list all
     Explain(explain::Args),
+    /// Pack what somebody who helps needs to see, without secrets
+    ///
+    /// The configuration without tokens, the status, the findings of `doctor`, events with what is known of panics, the
+    /// end of the log, versions, and what the kernel says of this host. Every secret of the home is looked for in all of
+    /// it and left out. Names and addresses of this host are in it. Nothing needs to run.
+    Bundle(bundle::Args),
+    /// Put a home into one file: configuration, secrets, certificates and accounts
+    ///
+    /// The file has the keys in it: keep it as you keep a password. Logs, events, the journal of `init`, and files
+    /// outside of the home (`web.root`, a certificate of your own) are not in it. The service may run meanwhile.
+    Backup(backup::BackupArgs),
+    /// Bring a home back from such a file; all of it or nothing
+    ///
+    /// The file is looked at as a whole before anything is written. A home that is there is left alone, unless `--force`
+    /// is given: then it is put aside into an archive in its state folder first.
+    Restore(backup::RestoreArgs),
     /// Show a code for a phone to scan, and what works from there as it tries
     ///
     /// The phone opens a page that tries everything a call needs: the certificate, the camera, its own and its outer
@@ -118,6 +141,27 @@ enum Command {
     #[cfg(feature = "faults")]
     #[command(hide = true)]
     Fault(fault::Args),
+    /// Print what a fresh cloud machine is told so that it becomes a node by itself
+    ///
+    /// User-data without secrets: it fetches the program, compares its digest, sets up, opens the host's firewall, starts,
+    /// and reports. Nothing is changed here, and nothing needs to be set up.
+    Bootstrap(bootstrap::Args),
+    /// Put another rtcctl in the place of this one, and go back by itself if it is worse
+    ///
+    /// The file is compared with its digest and with what this machine runs. It serves a home of its own on spare ports,
+    /// and must take the configuration of this home. Then it takes the place of the program, which is kept beside it as
+    /// `.previous`; guardian and daemon are replaced while the listening sockets are held, so who connects waits and is
+    /// not refused. If it does not start, or is worse within `--watch`, the one before is brought back. Calls between
+    /// two devices go on, pages return to their rooms, relays are made anew. Exit code 16: it was taken back.
+    Upgrade(upgrade::Args),
+    /// Print what a shell needs to complete these commands
+    ///
+    /// For bash: `rtcctl completions bash > /usr/share/bash-completion/completions/rtcctl`
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or with --dir write one for each command into a folder
+    Man(manual::ManArgs),
+    /// The operator's guide by topic: ports, clouds, nat, certificates, troubleshooting; or the help of a command
+    Help(help::Args),
     /// Print the version
     Version,
 }
@@ -167,6 +211,14 @@ impl Command {
             Self::Undo(args) => undo::undo(frame, &args),
             Self::Uninstall(args) => undo::uninstall(frame, &args),
             Self::Phone(args) => phone::run(frame, &args),
+            Self::Bundle(args) => bundle::run(frame, &args),
+            Self::Backup(args) => backup::back_up(frame, &args),
+            Self::Restore(args) => backup::restore(frame, &args),
+            Self::Bootstrap(args) => bootstrap::run(frame, &args),
+            Self::Upgrade(args) => upgrade::run(frame, &args),
+            Self::Completions(args) => manual::completions(frame, &args),
+            Self::Help(args) => help::run(frame, &args),
+            Self::Man(args) => manual::man(frame, &args),
             #[cfg(feature = "faults")]
             Self::Fault(args) => fault::run(frame, &args),
             Self::Version => {

@@ -17,20 +17,9 @@ impl Since {
         if let Some(at) = moment(text) {
             return Ok(Self::At(at));
         }
-        let factor = match text.chars().last() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            Some('d') => 86_400,
-            _ => 0,
-        };
-        let digits = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
-        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let seconds = digits.parse::<u64>().ok().filter(|_| is_number).and_then(|number| number.checked_mul(factor));
-        match seconds.filter(|_| factor > 0) {
-            Some(seconds) => Ok(Self::Ago(Duration::from_secs(seconds))),
-            None => Err("write a span like 90s, 10m, 2h or 3d, or a moment like 2026-11-25T19:00:00Z".to_owned()),
-        }
+        span(text)
+            .map(Self::Ago)
+            .ok_or_else(|| "write a span like 90s, 10m, 2h or 3d, or a moment like 2026-11-25T19:00:00Z".to_owned())
     }
 
     pub(super) fn moment(self, now: SystemTime) -> SystemTime {
@@ -39,6 +28,21 @@ impl Since {
             Self::At(at) => at,
         }
     }
+}
+
+/// Reads `90s`, `10m`, `2h` or `3d`.
+pub(super) fn span(text: &str) -> Option<Duration> {
+    let factor = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return None,
+    };
+    let digits = text.get(..text.len() - 1)?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = digits.parse::<u64>().ok().filter(|_| is_number)?.checked_mul(factor)?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

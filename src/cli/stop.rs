@@ -7,13 +7,14 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::start::{daemon_pid, restart_by_guardian, restart_by_unit, start};
+use super::upgrade::renew_guardian;
 use super::{Frame, service};
 use crate::config;
 use crate::control::client::ask;
 use crate::control::protocol::{Request, SCHEMA_VERSION};
 use crate::daemon::{ANSWERED_WITHIN, STOPPED_WITHIN};
 use crate::error::{Failure, Kind, Result};
-use crate::guardian;
+use crate::guardian::{self, Report};
 use crate::home::Home;
 use crate::supervisor::service::TaskName;
 use crate::sys::lock::Lock;
@@ -67,14 +68,23 @@ pub(super) fn restart(frame: &Frame, args: &Args) -> Result<ExitCode> {
         return restart_by_unit(frame);
     }
     let report = guardian::report(&frame.home).ok();
-    // It holds the sockets meanwhile, so nobody is refused. But it keeps the program and the manner that it was started with.
-    if let Some(report) = report.as_ref().filter(|report| frame.verbose == 0 && process::is_this_program(report.pid)) {
+    // It holds the sockets meanwhile, so nobody is refused. But it keeps the manner that it was started with.
+    if let Some(report) = report.as_ref().filter(|report| frame.verbose == 0 && is_of_this_program(frame, report)) {
         return restart_by_guardian(frame, report);
     }
     // What restarts without a bound goes on so.
     let endurance = report.is_some_and(|report| report.endurance);
     stop(frame)?;
     start(frame, endurance)
+}
+
+/// Whether the guardian is this program, or has become so: one that was replaced on the disk gives way to this one.
+fn is_of_this_program(frame: &Frame, report: &Report) -> bool {
+    let own = process::own_program();
+    process::is_this_program(report.pid)
+        || report.daemon.is_some()
+            && process::program_of(report.pid).as_ref() == Some(&own)
+            && renew_guardian(frame, &own).is_ok()
 }
 
 fn done(frame: &Frame, state: &str, text: &str) -> Result<ExitCode> {

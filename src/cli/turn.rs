@@ -1,19 +1,22 @@
 //! `rtcctl turn`: credentials for the relay; what tests it is in `turn_test`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Frame, turn_test};
-use crate::config;
+use super::{Frame, rewrite, since, turn_test};
+use crate::config::{self, new_turn_secret, with_turn_secret};
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::Result;
-use crate::sys::clock;
+use crate::sys::clock::{self, rfc3339_seconds};
 use crate::turn::ice::IceIssuer;
 
 /// The longest a credential may last: whoever has it can use the relay until then.
 const MAX_TTL: u64 = 30 * 24 * 3600;
+/// By how much a credential may be used after it has run out, for clocks that differ.
+const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// The relay.
 #[derive(Debug, Subcommand)]
@@ -36,13 +39,61 @@ pub(super) enum Args {
     /// relays reach each other, sends 100 packets each way, and ends the allocations. Exit code 0: everything works;
     /// 1: a step fails; 2: the URL is none; 3: no URL is given and the service does not run; 13: a password is missing.
     Test(turn_test::Args),
+    /// Make another secret for credentials, while those of the one before stay good for a time
+    ///
+    /// The new secret issues from now on. What the ones before have issued verifies until the grace is over, by default
+    /// `turn.credential_ttl` and a minute, when the last of it has run out by itself. A running service takes it up by a
+    /// reload. Allocations live on in any case, as long as their clients refresh them.
+    RotateSecret {
+        /// How long the secrets before stay good: 90s, 10m, 2h, 3d; 0s ends them at once, if one went astray
+        #[arg(long, value_name = "SPAN", value_parser = grace)]
+        grace: Option<Duration>,
+    },
 }
 
 pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     match args {
         Args::Credentials { ttl, user } => credentials(frame, ttl, user),
         Args::Test(args) => turn_test::run(frame, &args),
+        Args::RotateSecret { grace } => rotate(frame, grace),
     }
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let span = since::span(text).ok_or("write a span like 90s, 10m, 2h or 3d")?;
+    let longest = Duration::from_secs(MAX_TTL);
+    if span > longest { Err("no credential is good for longer than 30 days".to_owned()) } else { Ok(span) }
+}
+
+fn rotate(frame: &Frame, grace: Option<Duration>) -> Result<ExitCode> {
+    let (config, _) = config::load(&frame.home)?;
+    let grace = grace.unwrap_or(Duration::from_secs(config.turn.credential_ttl) + TOLERANCE);
+    let secret = new_turn_secret()?;
+    let now = clock::now().wall;
+    let until = (!grace.is_zero()).then(|| now + grace);
+    let mut promised = None;
+    let is_applied = rewrite::secrets(frame, "TURN secret", |text| {
+        let text = with_turn_secret(text, &secret, until, now)?;
+        // A longer grace of a rotation before this one holds.
+        promised = config::old_turn_secrets_until(&text);
+        Some(text)
+    })?;
+    let promised = promised.map(rfc3339_seconds);
+    if frame.json {
+        frame.print_json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "applied": is_applied,
+            "old_until": promised,
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let issues = if is_applied { "from now on" } else { "once the service is started" };
+    frame.say(&format!("The new secret issues credentials {issues}; allocations live on."));
+    frame.say(&match promised {
+        Some(until) => format!("What the secrets before have issued is good until {until}."),
+        None => "What the secrets before have issued is worthless for another allocation.".to_owned(),
+    });
+    Ok(ExitCode::SUCCESS)
 }
 
 fn credentials(frame: &Frame, ttl: Option<u64>, user: Option<String>) -> Result<ExitCode> {
