@@ -24,9 +24,10 @@ const DOCUMENTS: [&str; 7] = [
     "templates/prometheus/alerts.yaml",
 ];
 /// What stands for something that the reader knows.
-const PLACEHOLDERS: [(&str, &str); 17] = [
+const PLACEHOLDERS: [(&str, &str); 18] = [
     ("DIGEST", "0000000000000000000000000000000000000000000000000000000000000000"),
     ("FILE", "file"),
+    ("URL", "https://dl.example.org/rtcctl"),
     ("DIR", "dir"),
     ("SHELL", "bash"),
     ("TOPIC", "ports"),

@@ -329,15 +329,24 @@ fn a_broken_program_never_takes_over() {
         std::fs::copy(Path::new("/usr/bin").join(program), file(program)).unwrap();
         host.refuses(&file(program), &[], 1, wanted);
     }
-    if common::has_program("cc") {
-        std::fs::write(file("hangs.c"), "int pause(void); int main(void) { return pause(); }\n").unwrap();
-        let built = Command::new("cc").args(["-o", &file("hangs"), &file("hangs.c")]).output().unwrap();
-        assert!(built.status.success(), "{}", said(&built));
-        host.refuses(&file("hangs"), &[], 1, "has not ended within 5 s");
-    }
     // It says who it is, and dies when it starts.
     let crashes = host.other("crashes", &[("control.sock", "control/sock")]);
     host.refuses(&crashes, &[], 1, "everything is as it was");
+    page(host.ports[0]).unwrap();
+}
+
+#[test]
+#[ignore = "waits for one that hangs"]
+fn a_program_that_hangs_never_takes_over() {
+    if !common::has_program("cc") {
+        return;
+    }
+    let host = Host::start(&[]);
+    let file = |name: &str| host.dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("hangs.c"), "int pause(void); int main(void) { return pause(); }\n").unwrap();
+    let built = Command::new("cc").args(["-o", &file("hangs"), &file("hangs.c")]).output().unwrap();
+    assert!(built.status.success(), "{}", said(&built));
+    host.refuses(&file("hangs"), &[], 1, "has not ended within 5 s");
     page(host.ports[0]).unwrap();
 }
 
