@@ -1,7 +1,6 @@
 //! Every command that the documents show is one: its words are taken, and what harms nobody is run on a live service.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
-#![expect(clippy::disallowed_methods, reason = "tests write files")]
 
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/service.rs"]

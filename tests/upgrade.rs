@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 #![expect(clippy::disallowed_methods, reason = "tests start programs and edit files")]
 
-#[allow(dead_code, reason = "not every test uses every helper")]
 mod common;
 #[path = "common/knocker.rs"]
 mod knocker;
@@ -125,12 +124,10 @@ impl Host {
     /// A refused upgrade changes nothing: neither the program, nor who runs.
     fn refuses(&self, file: &str, more: &[&str], code: i32, wanted: &str) {
         let before = (std::fs::read(self.program()).unwrap().len(), self.status()["pid"].clone());
-        let begun = Instant::now();
         let output = self.output(&[&["upgrade", file][..], more].concat());
         let told = said(&output);
         assert_eq!(output.status.code(), Some(code), "{file}: {told}");
         assert!(told.contains(wanted), "{file}: {told}");
-        println!("{file} was refused after {:?}: {told}", begun.elapsed());
         assert_eq!((std::fs::read(self.program()).unwrap().len(), self.status()["pid"].clone()), before, "{file}");
         assert!(!self.dir.path().join("bin/rtcctl.new").exists(), "{file}");
     }
