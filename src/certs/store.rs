@@ -93,12 +93,29 @@ pub fn inspect(hosts: &[Host], home: &Home, now: Now) -> Result<Inspection> {
 pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
     let files = Files::of(home);
     tighten(&files);
+    recall(&files, now)?;
     let inspection = inspect(&config.hosts, home, now)?;
     match (&inspection.step, inspection.served) {
         (Step::Keep, Some(served)) => Ok(served),
         (Step::Keep, None) => Err(Failure::bug("a leaf that is kept can be served")),
         (Step::Renew(reason), _) => issue(inspection.ca, &inspection.wanted, reason, home, now),
     }
+}
+
+/// Writes the CA's certificate again if it is lost and the chain of the leaf has it: a key that is whole must not be given
+/// up for it, or every device would have to trust another CA.
+fn recall(files: &Files, now: Now) -> Result<()> {
+    let (Some(key), Some(chain)) = (read(&files.ca_key)?, read(&files.leaf)?) else { return Ok(()) };
+    let is_ca = |text: &str| LocalCa::read(text, &key, now.wall).is_ok();
+    if read(&files.ca)?.is_some_and(|text| is_ca(&text)) {
+        return Ok(());
+    }
+    let Some(found) = chain.rfind("-----BEGIN CERTIFICATE-----").map(|at| &chain[at..]) else { return Ok(()) };
+    if is_ca(found) {
+        warn!(file = %files.ca.display(), "the certificate of the local CA was lost, and is written again");
+        write_atomic(&files.ca, found.as_bytes(), 0o644)?;
+    }
+    Ok(())
 }
 
 /// Makes a new leaf, whatever the old one is.
@@ -331,8 +348,9 @@ mod tests {
                     _ => write_atomic(path, b"\xff\xfe", 0o600).unwrap(),
                 }
                 let second = load_or_issue(&config, &home, now()).unwrap();
-                assert_ne!(first.fingerprint, second.fingerprint, "{} {damage}", path.display());
-                assert_eq!(std::fs::read(&found.ca).unwrap() == ca, index < 2, "{} {damage}", path.display());
+                // The chain of the leaf has the certificate of the CA, too.
+                assert_eq!(first.fingerprint == second.fingerprint, index == 2, "{} {damage}", path.display());
+                assert_eq!(std::fs::read(&found.ca).unwrap() == ca, index < 3, "{} {damage}", path.display());
                 let third = load_or_issue(&config, &home, now()).unwrap();
                 assert_eq!(second.fingerprint, third.fingerprint);
             }

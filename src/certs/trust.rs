@@ -94,10 +94,11 @@ fn local_ca(home: &Home) -> Result<Ca> {
     let failed = |why: String| {
         Failure::operator("there is no local CA to be trusted")
             .because(why)
-            .hinted(format!("`rtcctl{} init` makes one", home.flag()))
+            .hinted(format!("`rtcctl{} init` makes one; a start of the service does so, too", home.flag()))
     };
     let pem = read_to_string(&file).map_err(|failure| failed(failure.to_string()))?;
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| failed(error.to_string()))?;
+    let der = CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| failed(format!("`{}` holds no certificate", file.display())))?;
     let name = format!("rtcctl-{}", &sha256_hex(&der)[..12]);
     Ok(Ca { file, pem, name })
 }
