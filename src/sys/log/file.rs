@@ -4,11 +4,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::record::{Level, Record, moment};
+use crate::sys::unix::file_at;
 
 /// A number that no file is put aside under: `log.keep` is smaller.
 const MAX_NUMBER: u32 = 101;
@@ -112,8 +113,14 @@ impl LogFile {
         }
     }
 
-    /// Puts the file aside if it has become old, and removes those that are too old.
+    /// Opens the file anew if its name leads elsewhere, puts it aside if it has become old, and removes those that are
+    /// too old.
     pub(super) fn tick(&mut self, now: SystemTime) {
+        let own = self.file.metadata().ok().map(|data| (data.dev(), data.ino()));
+        if file_at(&self.path) != own {
+            // Somebody has deleted it or moved it away: nobody would read what is written there. It is tried again.
+            let _ = self.reopen(now);
+        }
         let age = |since: SystemTime| now.duration_since(since).unwrap_or_default();
         if self.limits.ends(self.bytes, 0, age(self.began_at)) {
             // What cannot be put aside goes on to be written.
@@ -306,6 +313,24 @@ mod tests {
         log.reopen(clock::now().wall).unwrap();
         log.write("after\n", clock::now().wall);
         assert_eq!(read(&folder, "rtcctl.log"), "after\n");
+    }
+
+    #[test]
+    fn a_file_that_was_deleted_is_there_again_without_anybody_asking() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = open(&folder, Limits { max_size: 1 << 20, ..SMALL });
+        log.write("before\n", clock::now().wall);
+        std::fs::remove_file(folder.path().join("rtcctl.log")).unwrap();
+        log.tick(clock::now().wall);
+        log.write("after\n", clock::now().wall);
+        assert_eq!(read(&folder, "rtcctl.log"), "after\n");
+        // Whoever has an empty one made meanwhile, as for what is said beside the log, is joined.
+        std::fs::remove_file(folder.path().join("rtcctl.log")).unwrap();
+        File::create(folder.path().join("rtcctl.log")).unwrap();
+        log.tick(clock::now().wall);
+        log.write("once more\n", clock::now().wall);
+        log.tick(clock::now().wall);
+        assert_eq!(read(&folder, "rtcctl.log"), "once more\n");
     }
 
     #[test]
