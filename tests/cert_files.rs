@@ -17,6 +17,7 @@ use rcgen::{
 };
 
 use self::common::has_program;
+use self::common::ports::free_port;
 
 const HOST: &str = "call.example";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -119,11 +120,14 @@ impl Home {
 }
 
 /// Ports above those that only root may have, for `init`.
-fn ports(args: &[&str]) -> Vec<&'static str> {
+fn ports(args: &[&str]) -> Vec<String> {
     if args[0] != "init" {
         return Vec::new();
     }
-    vec!["--relay-ip", "127.0.0.1", "--web-port", "38443", "--http-port", "off", "--turn-port", "38478"]
+    let [web, turn] = [free_port(), free_port()].map(|port| port.to_string());
+    ["--relay-ip", "127.0.0.1", "--web-port", &web, "--http-port", "off", "--turn-port", &turn]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 fn told(output: &Output) -> (Option<i32>, String) {

@@ -21,6 +21,7 @@ use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair};
 use rtcctl::certs::local_ca::LocalCa;
 use serde_json::Value;
 
+use self::common::ports::free_port;
 use self::common::{has_program, skip};
 use self::pebble::get_plain;
 use self::service::Service;
@@ -121,7 +122,8 @@ fn init_takes_files_and_refuses_what_could_not_be_served() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtcctl"));
         command.arg("--home").arg(dir.path().join("home")).args(["init", "--yes", "--dry-run", "--host", host]);
         command.arg("--cert-file").arg(chain).arg("--key-file").arg(&key).args(["--relay-ip", "127.0.0.1"]);
-        command.args(["--web-port", "38443", "--http-port", "off", "--turn-port", "38478"]);
+        let [web, turn] = [free_port(), free_port()].map(|port| port.to_string());
+        command.args(["--web-port", &web, "--http-port", "off", "--turn-port", &turn]);
         let output = command.env_remove("RTCCTL_HOME").stdin(Stdio::null()).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
@@ -192,7 +194,7 @@ fn an_answer_that_cannot_be_served_is_refused_with_what_to_do() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtcctl"));
         command.arg("--home").arg(file("home")).args(["init", "--yes", "--dry-run", "--host", "localhost"]);
         command.arg("--cert-file").arg(file(chain)).arg("--key-file").arg(file(key));
-        command.args(["--relay-ip", "127.0.0.1", "--http-port", "off"]).args(["--web-port", "38443"]);
+        command.args(["--relay-ip", "127.0.0.1", "--http-port", "off", "--web-port", &free_port().to_string()]);
         let output = command.env_remove("RTCCTL_HOME").stdin(Stdio::null()).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
