@@ -41,12 +41,9 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         frame.print_json(&guardian::with_report(&status, &guardian));
     } else {
         frame.print(&fitted_table(&status, frame.colour));
-        let keeper = match guardian {
-            guardian::Known::None if service::is_a_unit(&frame.home) => {
-                "service      systemd, rtcctl.service".to_owned()
-            }
-            known => guardian::line(&known),
-        };
+        let is_systemd_s = matches!(guardian, guardian::Known::None) && service::is_a_unit(&frame.home);
+        let keeper =
+            if is_systemd_s { "service      systemd, rtcctl.service".to_owned() } else { guardian::line(&guardian) };
         frame.print(&summary(&status, &keeper, frame.colour, frame.lang));
         if let Some(code) = qr_code(&status.urls.web).filter(|_| args.qr) {
             frame.print(&code);

@@ -148,6 +148,7 @@ impl Hub {
     /// Tells every page that the server goes away for a moment, then closes all sockets, which have so long to hear it.
     pub(super) async fn close(&self, within: Duration) {
         self.ends.store(true, Relaxed);
+        #[expect(clippy::disallowed_methods, reason = "they all hear the same, in no order")]
         let peers: Vec<Peer> = self.crowd().peers.values().cloned().collect();
         for peer in &peers {
             // Old pages do not know this event.

@@ -92,7 +92,7 @@ impl Rooms {
 
     /// Whether somebody with this session is in a room, or has a place kept.
     pub(super) fn knows(&self, session: &str) -> bool {
-        self.members_by_room.values().flatten().any(|member| member.session.as_deref() == Some(session))
+        self.members().any(|(_, member)| member.session.as_deref() == Some(session))
     }
 
     /// The others in `room`, if `socket` is in it. A lost one hears nothing.
@@ -181,20 +181,25 @@ impl Rooms {
 
     /// When [`Rooms::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.members_by_room.values().flatten().filter_map(|member| member.kept_until).min()
+        self.members().filter_map(|(_, member)| member.kept_until).min()
     }
 
     /// Frees the places that were kept in vain.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Told> {
-        let is_due = |member: &&Member| member.kept_until.is_some_and(|until| until <= now);
-        let due: Vec<(SocketId, String)> = self
-            .members_by_room
-            .iter()
-            .flat_map(|(room, members)| {
-                members.iter().filter(is_due).map(|member| (member.socket.clone(), room.clone()))
-            })
-            .collect();
+        let is_due = |member: &Member| member.kept_until.is_some_and(|until| until <= now);
+        let due = self.members().filter(|(_, member)| is_due(member));
+        let mut due: Vec<(SocketId, String)> =
+            due.map(|(room, member)| (member.socket.clone(), room.to_owned())).collect();
+        due.sort_unstable();
         due.into_iter().flat_map(|(socket, room)| self.vacate(&socket, &room).unwrap_or_default()).collect()
+    }
+
+    /// Everybody, with their rooms, in no order.
+    #[expect(clippy::disallowed_methods, reason = "nothing that is asked of it depends on the order")]
+    fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
+        self.members_by_room
+            .iter()
+            .flat_map(|(room, members)| members.iter().map(move |member| (room.as_str(), member)))
     }
 
     /// Takes `socket` out of `room` and says `bye` to who is left. `None`: it was not in it.
@@ -377,8 +382,13 @@ mod tests {
                         seen.insert((member.socket.clone(), room.clone()));
                     }
                 }
-                let known: usize = rooms.rooms_by_socket.values().map(BTreeSet::len).sum();
-                prop_assert_eq!(known, seen.len());
+                // As many pairs as there are, each of them known, are all of them.
+                let sockets: BTreeSet<&SocketId> = seen.iter().map(|(socket, _)| socket).collect();
+                prop_assert_eq!(sockets.len(), rooms.peers());
+                for socket in sockets {
+                    let own = seen.iter().filter(|(other, _)| other == socket).count();
+                    prop_assert_eq!(own, rooms.rooms_by_socket[socket].len());
+                }
             }
         }
     }
