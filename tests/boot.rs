@@ -152,3 +152,32 @@ fn the_unit_is_accepted_and_lets_little_through() {
     let exposure: f32 = exposure.split_whitespace().next().unwrap().parse().unwrap();
     assert!(exposure <= 2.0, "{told}");
 }
+
+#[test]
+#[ignore = "boots another machine"]
+fn another_program_takes_over_under_systemd_or_is_taken_back() {
+    let Some(machine) = machine() else { return };
+    machine.succeeds(&[&INIT[..], &["--boot", "service"]].concat());
+    machine.succeeds(&["rtcctl", "start"]);
+    wait_for("a service that is ready", || machine.is_ready());
+    let version = || machine.succeeds(&["sh", "-c", "rtcctl --json status | grep -m 1 '\"version\"'"]);
+    let other = |name: &str, script: &str| {
+        machine.succeeds(&["sh", "-c", &format!("LC_ALL=C sed '{script}' $(command -v rtcctl) >/var/lib/{name}")]);
+        format!("/var/lib/{name}")
+    };
+    let newer = other("newer", "s|0\\.1\\.0|0.1.7|g");
+    let before = machine.pid();
+    machine.succeeds(&["rtcctl", "upgrade", &newer, "--watch", "1s"]);
+    assert_ne!(machine.pid(), before);
+    assert!(version().contains("0.1.7"), "{}", version());
+
+    // It serves its rehearsal, and dies where this variable is set.
+    let dies = other("dies", "s|0\\.1\\.7|0.1.9|g;s|RTCCTL_FAULT|RTCCTL_FAUL7|g");
+    let drop_in = "mkdir -p /run/systemd/system/rtcctl.service.d && printf '[Service]\\nEnvironment=RTCCTL_FAUL7=daemon-prepared\\n' >/run/systemd/system/rtcctl.service.d/test.conf && systemctl daemon-reload";
+    machine.succeeds(&["sh", "-c", drop_in]);
+    let output = machine.run(&["rtcctl", "upgrade", &dies, "--watch", "1s"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(16), "{told}");
+    wait_for("the program from before", || machine.is_ready());
+    assert!(version().contains("0.1.7"), "{}\n{told}", version());
+}

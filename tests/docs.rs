@@ -23,10 +23,11 @@ const DOCUMENTS: [&str; 7] = [
     "templates/prometheus/alerts.yaml",
 ];
 /// What stands for something that the reader knows.
-const PLACEHOLDERS: [(&str, &str); 18] = [
+const PLACEHOLDERS: [(&str, &str); 19] = [
     ("DIGEST", "0000000000000000000000000000000000000000000000000000000000000000"),
     ("FILE", "file"),
     ("URL", "https://dl.example.org/rtcctl"),
+    ("ADDRESS", "203.0.113.7"),
     ("DIR", "dir"),
     ("SHELL", "bash"),
     ("TOPIC", "ports"),

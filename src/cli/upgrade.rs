@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::Frame;
 use super::since::span;
 use super::start::daemon_pid;
+use super::{Frame, service};
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::daemon::STOPPED_WITHIN;
 use crate::error::{Failure, Kind, Result};
@@ -60,11 +60,20 @@ fn watched(text: &str) -> Result<Duration, String> {
 enum Running {
     /// A daemon under a guardian: its sockets are held meanwhile.
     Guarded(Seen),
+    /// A unit of systemd, which holds its sockets meanwhile.
+    Unit(Seen),
     /// The guardian waits before it starts its daemon again.
     Down,
-    /// A daemon that somebody else looks after, such as systemd.
+    /// A daemon that somebody else looks after, or nobody.
     Unguarded(u32),
     Nothing,
+}
+
+/// Who starts the daemon anew and holds its sockets until it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeper {
+    Guardian,
+    Systemd,
 }
 
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
@@ -92,8 +101,9 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     frame.say(&format!("rtcctl {to} has served a home of its own, and takes the configuration of this one"));
     let running = running(frame, &place);
     place.swap(&staged).inspect_err(|_| place.unstage())?;
-    let before = match running {
-        Running::Guarded(seen) => seen,
+    let (keeper, before) = match running {
+        Running::Guarded(seen) => (Keeper::Guardian, seen),
+        Running::Unit(seen) => (Keeper::Systemd, seen),
         Running::Nothing => {
             return tell(
                 frame,
@@ -108,13 +118,11 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
             return tell(frame, &place, "installed", Some(&to), &told);
         }
         Running::Unguarded(pid) => {
-            let told = format!(
-                "rtcctl {to} is in place; who started the daemon (pid {pid}) has to start it anew, such as `systemctl restart rtcctl`"
-            );
+            let told = format!("rtcctl {to} is in place; who started the daemon (pid {pid}) has to start it anew");
             return tell(frame, &place, "installed", Some(&to), &told);
         }
     };
-    match take_over(frame, &place, &before, args.watch) {
+    match take_over(frame, &place, keeper, &before, args.watch) {
         Ok(pid) => {
             let took = clock::now().mono.saturating_duration_since(begun).as_secs();
             let told = format!(
@@ -125,7 +133,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
             );
             tell(frame, &place, "upgraded", Some(&to), &told)
         }
-        Err(why) => fall_back(frame, &place, &to, why),
+        Err(why) => fall_back(frame, &place, keeper, &to, &why),
     }
 }
 
@@ -139,7 +147,11 @@ fn running(frame: &Frame, place: &Place) -> Running {
     match guardian::report(&frame.home) {
         Ok(report) if report.daemon.is_some() => status(frame, place.path()).map_or(Running::Down, Running::Guarded),
         Ok(_) => Running::Down,
-        Err(_) => daemon_pid(&frame.home).map_or(Running::Nothing, Running::Unguarded),
+        Err(_) => match (daemon_pid(&frame.home), status(frame, place.path())) {
+            (Some(_), Some(seen)) if service::is_a_unit(&frame.home) => Running::Unit(seen),
+            (Some(pid), _) => Running::Unguarded(pid),
+            (None, _) => Running::Nothing,
+        },
     }
 }
 
@@ -150,9 +162,14 @@ fn status(frame: &Frame, program: &Path) -> Option<Seen> {
 }
 
 /// Replaces the guardian, then the daemon while its sockets are held, and watches. Gives the new daemon.
-fn take_over(frame: &Frame, place: &Place, before: &Seen, watch: Duration) -> Result<u64, String> {
-    renew_guardian(frame, place.path())?;
-    restart(frame)?;
+fn take_over(frame: &Frame, place: &Place, keeper: Keeper, before: &Seen, watch: Duration) -> Result<u64, String> {
+    match keeper {
+        Keeper::Guardian => {
+            renew_guardian(frame, place.path())?;
+            restart(frame)?;
+        }
+        Keeper::Systemd => drop(service::restart(frame).map_err(|failure| failure.to_string())?),
+    }
     let after = status(frame, place.path()).ok_or("it does not tell its status")?;
     let pid = after.pid.ok_or("it does not tell its status")?;
     frame.say(&format!("rtcctl {} serves (pid {pid}), and is watched for {} s", after.version, watch.as_secs()));
@@ -199,11 +216,14 @@ fn restart(frame: &Frame) -> Result<u32, String> {
 }
 
 /// Brings the program from before back, with the sockets held if there is any way to.
-fn fall_back(frame: &Frame, place: &Place, to: &str, why: String) -> Result<ExitCode> {
+fn fall_back(frame: &Frame, place: &Place, keeper: Keeper, to: &str, why: &str) -> Result<ExitCode> {
     frame.say(&format!("rtcctl {to} does not do: {why}; going back"));
     place.take_back()?;
     let home = &frame.home;
     let back = || -> Result<(), String> {
+        if keeper == Keeper::Systemd {
+            return service::restart(frame).map(drop).map_err(|failure| failure.to_string());
+        }
         match guardian::report(home) {
             // Its daemon died: the sockets are held for the next one, which is the one from before.
             Ok(report) if report.daemon.is_none() => {
