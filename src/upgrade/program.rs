@@ -159,7 +159,7 @@ impl Place {
             }
         }
         let mode = std::fs::metadata(&self.path).map_or(0o755, |data| data.permissions().mode() & 0o755 | 0o500);
-        write_atomic(&staged, &candidate.bytes, mode)?;
+        write_atomic(&staged, &candidate.bytes, mode).inspect_err(|_| self.unstage())?;
         Ok(staged)
     }
 
