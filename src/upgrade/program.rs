@@ -144,7 +144,9 @@ impl Place {
     /// `Kind::NeedsRoot` if this user may not, `Kind::Operator` if the disk is full.
     pub fn stage(&self, candidate: &Candidate) -> Result<PathBuf> {
         let staged = self.beside("new");
-        let probe = File::create(&staged).map(drop);
+        // One that an upgrade has left that was killed may run still, and then it cannot be written.
+        let _ = std::fs::remove_file(&staged);
+        let probe = File::create_new(&staged).map(drop);
         match probe {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::PermissionDenied && !nix::unistd::geteuid().is_root() => {

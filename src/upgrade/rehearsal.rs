@@ -24,6 +24,10 @@ const SHOWN: usize = 600;
 /// Variables by which a home is found.
 const HOME_VARIABLES: [&str; 3] = ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"];
 
+/// How often other ports are tried.
+const TRIES: usize = 3;
+/// What the kernel says of a port that somebody has.
+const TAKEN: &str = "Address already in use";
 /// How the folders of rehearsals are called, before the process that made them.
 const NAME: &str = "rtcctl-rehearsal-";
 
@@ -96,7 +100,15 @@ pub fn rehearse(program: &Program, home: &Home) -> Result<String> {
     let dir = std::env::temp_dir().join(format!("{NAME}{}-{:08x}", std::process::id(), rand::random::<u32>()));
     create_private_dir(&dir)?;
     let scratch = Home::under(&dir.join("home"));
-    let outcome = serve(program, &scratch);
+    let mut outcome = serve(program, &scratch);
+    for _ in 1..TRIES {
+        // Somebody took a port between when it was found free and when it was bound, which says nothing of the program.
+        if !outcome.as_ref().is_err_and(|failure| failure.to_string().contains(TAKEN)) {
+            break;
+        }
+        let _ = std::fs::remove_dir_all(scratch.config_dir());
+        outcome = serve(program, &scratch);
+    }
     if outcome.is_err() {
         // One that hangs is ended by this program, which knows how; there may be none.
         let _ = Program(own_program()).run(&scratch, &["stop"], STEP_WITHIN);
