@@ -5,10 +5,16 @@
 #![expect(clippy::disallowed_methods, reason = "tests start programs and write files")]
 
 mod common;
+#[allow(dead_code, reason = "one part of it is used here")]
+#[path = "common/service.rs"]
+mod service;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -18,6 +24,7 @@ use rcgen::{
 
 use self::common::has_program;
 use self::common::ports::free_port;
+use self::service::Undertaker;
 
 const HOST: &str = "call.example";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -270,4 +277,55 @@ fn files_that_cannot_be_served_are_refused_with_their_own_words_and_change_nothi
     let (code, said) = told(&home.run(&["run"]));
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("it has expired") && said.contains(expired) && said.contains("hint: "), "{said}");
+}
+
+#[test]
+fn an_operator_is_told_of_files_that_end_soon_and_that_the_next_ones_are_served() {
+    let home = Home::new();
+    let _undertaker = Undertaker::of(&home.path());
+    let key = KeyPair::generate().unwrap();
+    let chain = Chain::new(-100, 100);
+    let key_file = home.file("own.key", key.serialize_pem());
+    let bundle = |from, until| format!("{}{}", chain.leaf(&key, from, until), chain.between);
+    let chain_file = home.file("own.pem", bundle(-80, 3));
+    let mut args = vec!["init", "--yes", "--offline", "--reach", "lan", "--host", HOST];
+    args.extend(["--cert-file", chain_file.to_str().unwrap(), "--key-file", key_file.to_str().unwrap()]);
+    let (code, said) = told(&home.run(&args));
+    assert_eq!(code, Some(0), "{said}");
+    let (script, heard) =
+        (home.file("tell", "#!/bin/sh\ncat >> \"$1\"\necho >> \"$1\"\n"), home.0.path().join("heard"));
+    std::fs::set_permissions(&script, Permissions::from_mode(0o700)).unwrap();
+    let config = home.path().join("config.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let command = format!("[{}, {}]", script.display(), heard.display());
+    let text = rtcctl::config::set_value(&text, "notify.command", &command).unwrap();
+    rtcctl::sys::fs::write_atomic(&config, text.as_bytes(), 0o600).unwrap();
+    let (code, said) = told(&home.run(&["start"]));
+    assert_eq!(code, Some(0), "{said}");
+
+    let heard = |event: &str| {
+        let text = std::fs::read_to_string(&heard).unwrap_or_default();
+        text.contains(&format!("\"event\":\"{event}\"")) && text.contains("\"code\":\"certificate-ends\"")
+    };
+    until("the alarm is told", || heard("raised"));
+    let status = home.run(&["status"]);
+    let (code, said) = told(&status);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("error: the certificate ends soon") && said.contains("[certificate-ends]"), "{said}");
+    assert!(said.contains("it is valid for 2 more days") && said.contains("  hint: "), "{said}");
+
+    rtcctl::sys::fs::write_atomic(&chain_file, bundle(-1, 90).as_bytes(), 0o600).unwrap();
+    until("the next certificate is served, and the alarm over", || heard("cleared"));
+    let (code, said) = told(&home.run(&["status"]));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("89.9 days left"), "{said}");
+    assert_eq!(home.run(&["stop"]).status.code(), Some(0));
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let end = rtcctl::sys::clock::now().mono + Duration::from_secs(120);
+    while !is_so() {
+        assert!(rtcctl::sys::clock::now().mono < end, "{what}: not in time");
+        thread::park_timeout(Duration::from_millis(50));
+    }
 }
