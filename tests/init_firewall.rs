@@ -90,6 +90,7 @@ fn opens_and_is_undone(host: &Host) {
     assert!(code == 0 && again.contains("0 changes"), "{again}");
 
     let (_, dry) = host.rtcctl(&["undo", "--dry-run"]);
+    assert!(!dry.contains("firewall.json"), "it goes with what it tells of: {dry}");
     let (code, told) = host.rtcctl(&["undo"]);
     let deed = |text: &str| text.lines().find(|line| line.contains("the firewall")).map(str::to_owned);
     assert!(code == 0 && deed(&told).is_some_and(|line| line.starts_with("  close") && line.contains("443")), "{told}");
@@ -188,6 +189,51 @@ fn whatever_is_killed_at_any_moment_with_any_firewall_the_host_is_as_it_was() {
         let rules = survives_kills(&host, "firewall", |_| true);
         assert!(journal > 40 && rules >= 4, "{journal} {rules}");
     }
+}
+
+/// firewalld dies between two commands: nothing is said to be as it was before it is, and the next run sees to it.
+#[test]
+#[ignore = "it takes half a minute"]
+fn a_firewall_that_dies_while_it_is_opened_is_not_forgotten() {
+    let Some(host) = host(&["firewalld", "firewall-cmd", "dbus-daemon"], FIREWALLD) else { return };
+    let fresh = Fresh::new(&host);
+    let before = host.dump();
+    host.shell(
+        "mkdir /run/shim
+         cat >/run/shim/firewall-cmd <<'END'
+#!/bin/sh
+case \"$*\" in *--permanent*--add-service=*) kill -9 \"$(cat /run/firewalld.number)\" ;; esac
+exec /usr/bin/firewall-cmd \"$@\"
+END
+         chmod +x /run/shim/firewall-cmd",
+    );
+    let mut init = fresh.command(&Fresh::init());
+    init.env("PATH", format!("/run/shim:{}", std::env::var("PATH").unwrap()));
+    let (code, told) = host::told(&init.output().unwrap());
+    assert!(
+        code == 1 && told.contains("start firewalld") && told.contains("not all that was changed"),
+        "{code} {told}"
+    );
+    let (code, told) = fresh.rtcctl(&["undo"]);
+    assert!(code == 1 && told.contains("start firewalld") && fresh.home.exists(), "{code} {told}");
+    host.shell(
+        "setsid firewalld --nofork --nopid >/dev/null 2>&1 &
+         echo $! >/run/firewalld.number
+         tries=0
+         until firewall-cmd --state >/dev/null 2>&1; do tries=$((tries + 1)); [ $tries -lt 100 ]; done
+         firewall-cmd --zone=public --add-port=50000-50010/udp >/dev/null",
+    );
+    fresh.succeeds(&["undo"]);
+    assert!(fresh.is_gone());
+    // One that was started anew after that adds its own rules to those that it had: twice, and in another order.
+    let sorted = |dump: &str| {
+        let mut lines: Vec<&str> = dump.lines().collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines.join("\n")
+    };
+    assert_same(&sorted(&host.dump()), &sorted(&before));
+    host.shell("kill \"$(cat /run/firewalld.number)\"");
 }
 
 #[test]

@@ -27,13 +27,16 @@ pub(super) fn lines(findings: &[Finding], colour: bool, lang: Lang) -> Vec<Strin
     lines
 }
 
-/// What is wrong, in the language of who reads it: what the page on its code says where that is not English.
+/// What is wrong, in the language of who reads it: the title's own words if the catalogue has them, else what the page
+/// on its code says.
 pub(super) fn title_of(lang: Lang, code: &str, subject: &str, english: &str) -> String {
     let page = match lang {
         Lang::En => None,
         Lang::Zh => page(lang, code),
     };
-    let Some(page) = page else { return english.to_owned() };
+    let Some(page) = page.filter(|_| lang.translate(english) == english) else {
+        return lang.translate(english).to_owned();
+    };
     let title = page.title.trim_end_matches('。');
     if subject.is_empty() { title.to_owned() } else { format!("{title}（{subject}）") }
 }

@@ -1,5 +1,7 @@
 //! Takes back what was opened in the firewall, with whatever is taken back besides.
 
+use std::path::PathBuf;
+
 use super::deeds::{Deed, Object, Report, Verb};
 use super::firewall::confirm::Pending;
 use super::firewall::{self, Needs};
@@ -18,6 +20,11 @@ pub(super) fn firewall_after(home: &Home, ledger: &Ledger, extent: Extent, plann
     // Without a configuration nobody could say any more what is ours, whoever opened it.
     let ends = planned.removes(&home.config_file()) || matches!(extent, Extent::All | Extent::Purge);
     if ends && (earliest.is_some() || is_firewall_ours(home)) { Some(Needs::default()) } else { earliest }
+}
+
+/// What is written down about the firewall.
+pub(super) fn firewall_files(home: &Home) -> [PathBuf; 2] {
+    [firewall::Record::file(home), Pending::file(home)]
 }
 
 /// Whether rules of ours are written down.

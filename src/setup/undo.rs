@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::boot;
 use super::by_product::{ByProduct, by_product};
-use super::closing::{firewall_after, is_firewall_ours, preview_firewall, set_firewall_back};
+use super::closing::{firewall_after, firewall_files, is_firewall_ours, preview_firewall, set_firewall_back};
 use super::deeds::{Deed, Object, Report, Verb};
 use super::firewall::Needs;
 use super::journal::Journal;
@@ -68,15 +68,19 @@ impl Extent {
 /// # Errors
 /// If something is there and cannot be read.
 pub fn preview(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
-    let mut report = preview_files(home, ledger, extent)?;
+    let mut report = preview_files(home, ledger, extent, &[])?;
     let needs = firewall_after(home, ledger, extent, &report);
+    if needs.as_ref().is_some_and(Needs::is_empty) {
+        // What is written down about the firewall goes with what it is about.
+        report = preview_files(home, ledger, extent, &firewall_files(home))?;
+    }
     report.deeds.splice(0..0, needs.and_then(|needs| preview_firewall(home, &needs)));
     Ok(report)
 }
 
-fn preview_files(home: &Home, ledger: &Ledger, extent: Extent) -> Result<Report> {
+fn preview_files(home: &Home, ledger: &Ledger, extent: Extent, more: &[PathBuf]) -> Result<Report> {
     let mut report = Report::default();
-    let mut gone: BTreeSet<PathBuf> = [home.setup_dir()].into();
+    let mut gone: BTreeSet<PathBuf> = [home.setup_dir()].into_iter().chain(more.iter().cloned()).collect();
     for path in products(home, ledger, extent) {
         report.add(Verb::Remove, &path, "");
         gone.insert(path);
@@ -156,7 +160,7 @@ fn ends(ledger: &Ledger, extent: Extent, report: &Report) -> bool {
 pub fn take_back(home: &Home, mut journal: Journal, extent: Extent) -> Result<Report> {
     let mut report = Report::default();
     let ledger = journal.ledger().clone();
-    let planned = preview_files(home, &ledger, extent)?;
+    let planned = preview_files(home, &ledger, extent, &[])?;
     // First of all: what is written down about it, and the ports that it is about, go with the files.
     if let Some(needs) = firewall_after(home, &ledger, extent, &planned) {
         report.deeds.extend(set_firewall_back(home, &needs)?);
@@ -486,8 +490,18 @@ pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
         }
         return Failure::new(Kind::Interrupted, format!("{}; nothing was changed", failure.message()));
     }
-    let kind = if failure.kind() == Kind::Interrupted { Kind::Interrupted } else { Kind::RolledBack };
-    let mut whole = Failure::new(kind, format!("{}; what was changed has been taken back", failure.message()));
+    let has_failed = report.of(Verb::Fail).next().is_some();
+    let kind = match failure.kind() {
+        Kind::Interrupted => Kind::Interrupted,
+        _ if has_failed => Kind::Operator,
+        _ => Kind::RolledBack,
+    };
+    let how = if has_failed {
+        "not all that was changed could be taken back"
+    } else {
+        "what was changed has been taken back"
+    };
+    let mut whole = Failure::new(kind, format!("{}; {how}", failure.message()));
     if !stuck.is_empty() {
         whole = whole.because(format!("this could not be taken back: {}", stuck.join(", ")));
     }

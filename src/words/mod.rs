@@ -4,6 +4,8 @@
 //! them, with the same places for values.
 
 mod catalogue;
+mod chinese_checks;
+mod chinese_setup;
 mod pages;
 
 pub use catalogue::{Text, chinese};

@@ -101,6 +101,7 @@ END
 dbus-daemon --config-file=/run/bus.conf --nofork --nopidfile >/dev/null 2>&1 &
 until [ -S /run/dbus/system_bus_socket ]; do read -r -t 0.1 _ <> <(:) || true; done
 firewalld --nofork --nopid >/dev/null 2>&1 &
+echo $! >/run/firewalld.number
 tries=0
 until firewall-cmd --state >/dev/null 2>&1; do tries=$((tries + 1)); [ $tries -lt 100 ]; done
 firewall-cmd --zone=public --add-port=50000-50010/udp >/dev/null

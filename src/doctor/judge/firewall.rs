@@ -6,6 +6,7 @@ use crate::doctor::check::Check;
 use crate::doctor::evidence::{Evidence, Fate, Passage, Purpose, Rules};
 use crate::doctor::outcome::{Outcome, Problem};
 use crate::setup::firewall::{Drift, Needs};
+use crate::word;
 
 fn rules(evidence: &Evidence) -> Result<&Rules, Box<Outcome>> {
     if evidence.good_config().is_none() {
@@ -63,10 +64,10 @@ pub(super) fn drift(evidence: &Evidence) -> Outcome {
         let problem = Problem::of(
             Check::FirewallDrift,
             Severity::Info,
-            "a restart of this machine closes what rtcctl opened in the firewall",
+            word!("a restart of this machine closes what rtcctl opened in the firewall"),
         );
-        let fix = "put the rules into what this machine loads at boot, or run the command again then";
-        return Outcome::Found(problem.seen(list(not_kept)).fix(format!("{}: {fix}", opens(evidence))));
+        let fix = format!("put the rules into what is loaded at boot, or run `{}` after a restart", opens(evidence));
+        return Outcome::Found(problem.seen(list(not_kept)).fix(fix));
     } else {
         return Outcome::Fine(format!("open for {}", rules.opened));
     };

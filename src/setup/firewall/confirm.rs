@@ -30,19 +30,21 @@ pub struct Pending {
     pub connection: String,
 }
 
-fn file(home: &Home) -> PathBuf {
-    home.state_dir().join("firewall-pending.json")
-}
-
 fn keeper_lock(home: &Home) -> PathBuf {
     home.state_dir().join("firewall-keeper.lock")
 }
 
 impl Pending {
+    /// Where it is written down.
+    #[must_use]
+    pub fn file(home: &Home) -> PathBuf {
+        home.state_dir().join("firewall-pending.json")
+    }
+
     /// The change that waits, if one does. A file that is damaged is one that is due at once: closing is safe.
     #[must_use]
     pub fn load(home: &Home) -> Option<Self> {
-        let text = std::fs::read_to_string(file(home)).ok()?;
+        let text = std::fs::read_to_string(Self::file(home)).ok()?;
         let due = Self { before: Needs::default(), until_s: 0, connection: String::new() };
         Some(serde_json::from_str(&text).unwrap_or(due))
     }
@@ -52,7 +54,7 @@ impl Pending {
     pub fn save(&self, home: &Home) -> Result<()> {
         create_private_dir(home.state_dir())?;
         let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::bug("no pending file").caused_by(error))?;
-        write_atomic(&file(home), &text, 0o600)
+        write_atomic(&Self::file(home), &text, 0o600)
     }
 
     /// Nothing waits any more.
@@ -60,7 +62,7 @@ impl Pending {
     /// # Errors
     /// If the file stays.
     pub fn forget(home: &Home) -> Result<()> {
-        act::remove(&file(home))
+        act::remove(&Self::file(home))
     }
 
     /// How long it still waits; a clock that jumps back does not make that longer than an hour.
@@ -189,7 +191,7 @@ mod tests {
         let pending = Pending { before: Needs::of_words(["443/tcp"]), until_s: 7, connection: "ssh 1".to_owned() };
         pending.save(&home).unwrap();
         assert_eq!(Pending::load(&home), Some(pending));
-        write_atomic(&file(&home), b"{\"before\":", 0o600).unwrap();
+        write_atomic(&Pending::file(&home), b"{\"before\":", 0o600).unwrap();
         assert_eq!(Pending::load(&home).unwrap().until_s, 0);
         Pending::forget(&home).unwrap();
         assert_eq!((Pending::load(&home), resume(&home).unwrap()), (None, Left::Nothing));

@@ -81,9 +81,22 @@ fn has_legacy_rules() -> bool {
 }
 
 fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
-    // Without the system's bus there is nobody whom its tool, which takes a second to say so, could ask.
-    if !is_installed("firewall-cmd") || !SYSTEM_BUS.iter().any(|path| Path::new(path).exists()) {
+    if !is_installed("firewall-cmd") {
         return Ok(None);
+    }
+    let file = firewalld::service_file(tag);
+    // What it holds of ours comes back with it, so to take it for absent would be to lose sight of that.
+    let absent = || {
+        if !file.exists() {
+            return Ok(None);
+        }
+        Err(Failure::operator("firewalld does not run, and its configuration has a service of ours")
+            .hinted("start firewalld, and run the same command again")
+            .hinted(format!("or, if it is not to run any more, remove `{}`", file.display())))
+    };
+    // Without the system's bus there is nobody whom its tool, which takes a second to say so, could ask.
+    if !SYSTEM_BUS.iter().any(|path| Path::new(path).exists()) {
+        return absent();
     }
     // Each question takes it a good part of a second, so none is asked whose answer is known.
     let told = tool(&["firewall-cmd", "--list-all-zones"])?;
@@ -91,7 +104,7 @@ fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
         if told.status.code() == Some(NOT_RUNNING)
             || format!("{}{}", told.output, told.complaints).contains("DBUS_ERROR")
         {
-            return Ok(None);
+            return absent();
         }
         return Err(Failure::operator("firewalld does not answer").because(told.complaints.trim()));
     }
@@ -114,8 +127,7 @@ fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
     let is_used = |zones: &std::collections::BTreeMap<String, firewalld::Zone>| {
         zones.values().any(|zone| zone.services.iter().any(|service| service == tag))
     };
-    let is_defined = Path::new(firewalld::FOLDER).join("services").join(format!("{tag}.xml")).exists();
-    let service = if is_defined { ask(&["firewall-cmd", "--permanent", &info])? } else { None };
+    let service = if file.exists() { ask(&["firewall-cmd", "--permanent", &info])? } else { None };
     let running_service = if is_used(&running) { ask(&["firewall-cmd", &info])? } else { None };
     let files = ["zones", "services"].iter().flat_map(|folder| list(&Path::new(firewalld::FOLDER).join(folder)));
     let plain = |zone: &&String| {

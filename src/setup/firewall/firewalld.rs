@@ -124,7 +124,9 @@ fn zone_file(zone: &str) -> PathBuf {
     Path::new(FOLDER).join("zones").join(format!("{zone}.xml"))
 }
 
-fn service_file(tag: &str) -> PathBuf {
+/// Where our service is defined for good.
+#[must_use]
+pub fn service_file(tag: &str) -> PathBuf {
     Path::new(FOLDER).join("services").join(format!("{tag}.xml"))
 }
 

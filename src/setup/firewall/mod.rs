@@ -260,7 +260,8 @@ fn take_back(home: &Home, before: &Needs, failure: Failure) -> Failure {
         }
     });
     let text = failure.to_string();
-    let hints = failure.hints().to_vec();
+    let mut hints = failure.hints().to_vec();
+    hints.extend(undone.as_ref().err().into_iter().flat_map(|worse| worse.hints().to_vec()));
     let told = match undone {
         Ok(()) => Failure::new(Kind::RolledBack, "the firewall could not be changed; it is as it was").because(text),
         Err(worse) => Failure::operator("the firewall could not be changed, and not all of it could be taken back")

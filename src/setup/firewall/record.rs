@@ -23,15 +23,17 @@ pub struct Record {
     pub firewalld_made: BTreeSet<String>,
 }
 
-fn file(home: &Home) -> PathBuf {
-    home.state_dir().join("firewall.json")
-}
-
 impl Record {
+    /// Where it is written down.
+    #[must_use]
+    pub fn file(home: &Home) -> PathBuf {
+        home.state_dir().join("firewall.json")
+    }
+
     /// What was written down; nothing if there is no such file, or it is damaged: rules are known by their names, too.
     #[must_use]
     pub fn load(home: &Home) -> Self {
-        let text = std::fs::read_to_string(file(home)).unwrap_or_default();
+        let text = std::fs::read_to_string(Self::file(home)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 
@@ -40,12 +42,12 @@ impl Record {
     pub fn save(&self, home: &Home) -> Result<()> {
         create_private_dir(home.state_dir())?;
         let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::bug("no record").caused_by(error))?;
-        write_atomic(&file(home), &text, 0o600)
+        write_atomic(&Self::file(home), &text, 0o600)
     }
 
     /// # Errors
     /// If it is there and stays.
     pub fn forget(home: &Home) -> Result<()> {
-        super::act::remove(&file(home))
+        super::act::remove(&Self::file(home))
     }
 }
