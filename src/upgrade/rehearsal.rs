@@ -26,8 +26,10 @@ const HOME_VARIABLES: [&str; 3] = ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUN
 
 /// How often other ports are tried.
 const TRIES: usize = 3;
-/// What the kernel says of a port that somebody has.
-const TAKEN: &str = "Address already in use";
+/// What is said of a port that somebody has.
+const TAKEN: [&str; 2] = ["Address already in use", "cannot use port"];
+/// Below the ports that the kernel gives to whoever connects: those come and go all the time.
+const SPARE: std::ops::Range<u16> = 10_000..30_000;
 /// How the folders of rehearsals are called, before the process that made them.
 const NAME: &str = "rtcctl-rehearsal-";
 
@@ -103,7 +105,8 @@ pub fn rehearse(program: &Program, home: &Home) -> Result<String> {
     let mut outcome = serve(program, &scratch);
     for _ in 1..TRIES {
         // Somebody took a port between when it was found free and when it was bound, which says nothing of the program.
-        if !outcome.as_ref().is_err_and(|failure| failure.to_string().contains(TAKEN)) {
+        let told = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        if !TAKEN.iter().any(|taken| told.contains(taken)) {
             break;
         }
         let _ = std::fs::remove_dir_all(scratch.config_dir());
@@ -171,15 +174,15 @@ fn serve(program: &Program, scratch: &Home) -> Result<()> {
     program.step(scratch, &["stop"], STEP_WITHIN, &[0]).map(drop)
 }
 
-/// Ports that nobody has now. Somebody may take one meanwhile, and then the rehearsal fails and nothing is changed.
+/// Ports that nobody has now. Somebody may take one meanwhile, and then others are tried.
 fn spare_ports() -> Result<[u16; 2]> {
     let spare = || {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        let port = listener.local_addr()?.port();
+        let port = rand::random_range(SPARE);
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
         // The relay wants the same number by UDP.
-        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| (listener, port))
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok().map(|_| (listener, port))
     };
-    let find = || (0..16).find_map(|_| spare().ok());
+    let find = || (0..64).find_map(|_| spare());
     let (Some((_first, web)), Some((_second, turn))) = (find(), find()) else {
         return Err(Failure::operator("there are no two ports to rehearse on"));
     };
