@@ -46,6 +46,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Result;
 use crate::supervisor::service::TaskName;
+use crate::sys::names;
 pub use frame::Frame;
 
 /// A WebRTC 1:1 call service in one binary: HTTPS page, Socket.IO signaling, STUN/TURN relay.
@@ -169,6 +170,7 @@ enum Command {
 /// Reads the command line, runs the command, prints what failed; the exit codes are those of `error::Kind`.
 #[must_use]
 pub fn run() -> ExitCode {
+    names::look_up_without_modules();
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => {

@@ -12,6 +12,7 @@ pub mod log;
 pub mod marks;
 pub mod memory;
 pub mod mmsg;
+pub mod names;
 pub mod net;
 pub mod netns;
 pub mod notices;

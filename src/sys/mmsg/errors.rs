@@ -36,7 +36,7 @@ pub fn read_error(socket: BorrowedFd<'_>) -> io::Result<Option<NetworkError>> {
     header.msg_name = ptr::from_mut(&mut name).cast();
     header.msg_namelen = Name::LENGTH;
     header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = size_of_val(&control);
+    header.msg_controllen = size_of_val(&control) as _;
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
     // SAFETY: the header points to live buffers of the lengths it says, on this stack.
     if unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) } < 0 {

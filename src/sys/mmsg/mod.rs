@@ -11,6 +11,8 @@
     reason = "no safe wrapper has batches with control messages of their own, or all socket options"
 )]
 
+#![allow(clippy::unnecessary_cast, reason = "the lengths in these structures have other types with musl")]
+
 pub mod errors;
 pub mod receive;
 pub mod send;
@@ -117,7 +119,7 @@ fn empty_header() -> libc::msghdr {
 unsafe fn control_value<T: Copy>(control: *const libc::cmsghdr) -> Option<T> {
     // SAFETY: the caller gives a whole message; its data are read unaligned, after their length was compared.
     unsafe {
-        let length = (*control).cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+        let length = ((*control).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
         (length >= size_of::<T>()).then(|| ptr::read_unaligned(libc::CMSG_DATA(control).cast::<T>()))
     }
 }

@@ -108,7 +108,7 @@ impl Receiver {
             header.msg_iov = ptr::from_mut(&mut self.iovecs[index]);
             header.msg_iovlen = 1;
             header.msg_control = self.controls[index].as_mut_ptr().cast();
-            header.msg_controllen = size_of::<Control>();
+            header.msg_controllen = size_of::<Control>() as _;
             header.msg_flags = 0;
         }
         self.used = 0;
@@ -138,7 +138,7 @@ impl Receiver {
                 socket.as_raw_fd(),
                 free.as_mut_ptr(),
                 most as libc::c_uint,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
         };

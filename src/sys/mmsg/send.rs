@@ -116,7 +116,7 @@ impl<'a> Batch<'a> {
             length += write_control(control, length, libc::SOL_UDP, libc::UDP_SEGMENT, size);
         }
         header.msg_control = if length == 0 { ptr::null_mut() } else { control.as_mut_ptr().cast() };
-        header.msg_controllen = length;
+        header.msg_controllen = length as _;
         pieces[index] = Piece { datagrams, segment, plain_control };
         self.messages += 1;
     }
@@ -202,7 +202,7 @@ impl<'a> Batch<'a> {
                 };
             }
             let (first, count) = (waiting.as_mut_ptr(), waiting.len() as libc::c_uint);
-            let count = libc::sendmmsg(socket.as_raw_fd(), first, count, libc::MSG_DONTWAIT);
+            let count = libc::sendmmsg(socket.as_raw_fd(), first, count, libc::MSG_DONTWAIT as _);
             usize::try_from(count).map_err(|_| io::Error::last_os_error())
         }
     }
@@ -211,12 +211,12 @@ impl<'a> Batch<'a> {
     pub(super) fn transmit_apart(&self, socket: BorrowedFd<'_>, index: usize, sent: &mut Sent) {
         let piece = self.sender.pieces[index];
         let mut header = self.sender.headers[index].msg_hdr;
-        header.msg_controllen = piece.plain_control;
+        header.msg_controllen = piece.plain_control as _;
         if piece.plain_control == 0 {
             header.msg_control = ptr::null_mut();
         }
         let first = (header.msg_iov.addr() - self.sender.iovecs.as_ptr().addr()) / size_of::<libc::iovec>();
-        let mut rest = self.sender.iovecs[first..first + header.msg_iovlen].iter().copied();
+        let mut rest = self.sender.iovecs[first..first + header.msg_iovlen as usize].iter().copied();
         let mut current = rest.next();
         for _ in 0..piece.datagrams {
             let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; MAX_PARTS];
@@ -234,7 +234,7 @@ impl<'a> Batch<'a> {
                 }
             }
             header.msg_iov = parts.as_mut_ptr();
-            header.msg_iovlen = count;
+            header.msg_iovlen = count as _;
             // SAFETY: as in `transmit`; the parts are pieces of the message's own and live on this stack.
             let once = || match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) } {
                 -1 => Err(io::Error::last_os_error()),
@@ -304,7 +304,7 @@ fn write_control<T: Copy>(control: &mut Control, offset: usize, level: i32, kind
         let message = control.as_mut_ptr().cast::<u8>().add(offset).cast::<libc::cmsghdr>();
         (*message).cmsg_level = level;
         (*message).cmsg_type = kind;
-        (*message).cmsg_len = length;
+        (*message).cmsg_len = length as _;
         ptr::write_unaligned(libc::CMSG_DATA(message).cast(), value);
     }
     space
