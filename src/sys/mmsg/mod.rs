@@ -10,7 +10,6 @@
     unsafe_code,
     reason = "no safe wrapper has batches with control messages of their own, or all socket options"
 )]
-
 #![allow(clippy::unnecessary_cast, reason = "the lengths in these structures have other types with musl")]
 
 pub mod errors;
