@@ -248,12 +248,14 @@ impl Call {
         self.seen.lock().unwrap().len()
     }
 
-    /// The longest time without new pictures, and the whole time, in milliseconds.
-    fn longest_pause(&self) -> (u64, u64) {
+    /// The times without new pictures of a second or more, longest first, and the whole time, in milliseconds.
+    fn pauses(&self) -> (Vec<u64>, u64) {
         let mut seen = self.seen.lock().unwrap().clone();
         seen.sort_unstable();
-        let longest = seen.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        (longest, seen[seen.len() - 1] - seen[0])
+        let mut pauses: Vec<u64> =
+            seen.windows(2).map(|pair| pair[1] - pair[0]).filter(|span| *span >= 1_000).collect();
+        pauses.sort_unstable_by(|one, other| other.cmp(one));
+        (pauses, seen[seen.len() - 1] - seen[0])
     }
 }
 
@@ -298,13 +300,13 @@ fn a_call_between_two_browsers_goes_on_through_fifty_upgrades() {
         assert!(Instant::now() < end, "the browsers see each other no more");
         std::thread::park_timeout(Duration::from_millis(100));
     }
-    let (longest, whole) = call.longest_pause();
+    let (pauses, whole) = call.pauses();
     println!(
-        "{rounds} upgrades in {took:?}; {knocks} knocks, none refused; {polls}; the call was seen for {whole} ms, the \
-         longest pause of its pictures {longest} ms"
+        "{rounds} upgrades in {took:?}; {knocks} knocks, none refused; {polls}; the call was seen for {whole} ms, with \
+         pauses of its pictures of {pauses:?} ms"
     );
     // The pictures go from one browser to the other; a machine that is busy paints late.
-    assert!(longest < 3_000, "{longest} ms without a new picture");
+    assert!(pauses.iter().all(|pause| *pause < 3_000), "{pauses:?} ms without a new picture");
 }
 
 #[test]
