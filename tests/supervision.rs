@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use rtcctl::control::client::ask;
 use rtcctl::control::protocol::{Request, Response, Status, TaskStatus};
+use rtcctl::guardian;
 use rtcctl::home::Home;
 use rtcctl::supervisor::board::State;
 use rtcctl::supervisor::capsule::Capsule;
@@ -516,6 +517,30 @@ fn a_task_that_hangs_twice_in_a_row_ends_a_guarded_daemon() {
         scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
     };
     end_of_a_guarded_daemon(plant, "certs hangs again and again");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_followed_by_another_although_its_guardian_is_not_its_parent() {
+    let scene = Scene::start();
+    let (daemon, guardian) = (scene.status().pid, guardian::report(&scene.home).unwrap().pid);
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let end = now() + PATIENCE;
+        while !is_so() {
+            assert!(now() < end, "{what}: not in time");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    };
+    assert!(std::process::Command::new("kill").args(["-9", &guardian.to_string()]).status().unwrap().success());
+    until("another guardian", &|| {
+        guardian::report(&scene.home).is_ok_and(|report| report.pid != guardian && report.state == State::Ready)
+    });
+    scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
+    scene.until_restarted(TaskName::Certs, 1);
+    scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
+    until("another daemon", &|| {
+        let answer = ask(&scene.home, &Request::Status, PATIENCE);
+        matches!(answer, Ok(Response::Status { status }) if status.pid != daemon && status.state == State::Ready)
+    });
 }
 
 #[test]

@@ -371,7 +371,7 @@ impl Prepared {
         journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("running", "stopping"));
         if is_hanging {
             end_within(HANGING_STOPS_WITHIN);
-            manager.status(&reason);
+            manager.want_next(&reason);
         }
         if let Some(guarded) = &guarded {
             guarded.close();

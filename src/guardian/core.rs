@@ -63,13 +63,23 @@ struct Process {
     asked_at: Option<Instant>,
     /// When it said that it ends.
     stopping_at: Option<Instant>,
+    /// It said that another one is to follow.
+    wants_next: bool,
     status: Option<String>,
     killed_because: Option<String>,
 }
 
 impl Process {
     fn new(instance: InstanceId) -> Self {
-        Self { instance, heard_at: None, asked_at: None, stopping_at: None, status: None, killed_because: None }
+        Self {
+            instance,
+            heard_at: None,
+            asked_at: None,
+            stopping_at: None,
+            wants_next: false,
+            status: None,
+            killed_because: None,
+        }
     }
 
     /// When its patience is over, and what it has failed to do then.
@@ -201,6 +211,7 @@ impl Core {
         if words.is_stopping {
             process.stopping_at = process.stopping_at.or(Some(now));
         }
+        process.wants_next |= words.wants_next;
         if words.status.is_some() {
             process.status.clone_from(&words.status);
         }
@@ -216,7 +227,7 @@ impl Core {
     /// The daemon's process has ended; `memory` says so if that was for lack of memory.
     pub(super) fn handle_ended(&mut self, end: &End, memory: Option<&str>, now: Now, rng: &mut impl Rng) {
         let Some(process) = self.process.take() else { return };
-        let was_told = process.stopping_at.is_some() && process.killed_because.is_none();
+        let was_told = process.stopping_at.is_some() && process.killed_because.is_none() && !process.wants_next;
         let is_orderly = match end {
             End::Exited(code) => ORDERLY.contains(code),
             End::Unknown => true,

@@ -1,10 +1,14 @@
 //! What a message of the daemon says: the lines of sd_notify(3).
 
+use crate::sys::notify::WANTS_NEXT;
+
 /// One message. Its lines belong together: `FDNAME` names what `FDSTORE` brings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) is_ready: bool,
     pub(super) is_stopping: bool,
+    /// It ends because another process is needed, not because anybody wants none.
+    pub(super) wants_next: bool,
     pub(super) is_alive: bool,
     pub(super) status: Option<String>,
     pub(super) store: Option<String>,
@@ -26,6 +30,7 @@ pub(super) fn read(text: &str) -> Words {
         match (key, value) {
             ("READY", "1") => words.is_ready = true,
             ("STOPPING", "1") => words.is_stopping = true,
+            (WANTS_NEXT, "1") => words.wants_next = true,
             ("WATCHDOG", "1") => words.is_alive = true,
             ("FDSTORE", "1") => stores = true,
             ("FDSTOREREMOVE", "1") => removes = true,
@@ -52,6 +57,7 @@ mod tests {
     fn every_line_of_the_protocol_is_understood() {
         assert_eq!(read("READY=1\nSTATUS=all is well").status.as_deref(), Some("all is well"));
         assert!(read("READY=1").is_ready && read("STOPPING=1").is_stopping && read("WATCHDOG=1").is_alive);
+        assert!(read("X_RTCCTL_WANTS_NEXT=1\nSTATUS=it hangs").wants_next && !read("STOPPING=1").wants_next);
         assert_eq!(read("FDSTORE=1\nFDPOLL=0\nFDNAME=https").store.as_deref(), Some("https"));
         assert_eq!(read("FDNAME=https\nFDSTORE=1").store.as_deref(), Some("https"));
         assert_eq!(read("FDSTORE=1").store.as_deref(), Some("stored"));

@@ -25,6 +25,8 @@ use super::unix::ShortPath;
 const SOCKETS_A_MESSAGE: usize = 200;
 /// Messages that may wait for a manager that does not read. What comes on top is dropped, the oldest first.
 const MAX_WAITING: usize = 64;
+/// The variable by which a process tells its manager that another one is to follow it.
+pub const WANTS_NEXT: &str = "X_RTCCTL_WANTS_NEXT";
 /// Paths of sockets that the kernel takes as they are.
 const SHORT: usize = 100;
 
@@ -79,6 +81,7 @@ struct Inner {
     kept: Vec<Kept>,
     is_ready: bool,
     is_stopping: bool,
+    wants_next: bool,
 }
 
 #[derive(Debug)]
@@ -136,6 +139,14 @@ impl Manager {
     pub fn ready(&self) {
         self.change(|inner| inner.is_ready = true);
         self.say("READY=1");
+    }
+
+    /// Says that this process is about to end for another one to follow, and why. A manager that is not its parent
+    /// cannot tell from its end.
+    pub fn want_next(&self, why: &str) {
+        self.change(|inner| inner.wants_next = true);
+        self.say(&format!("{WANTS_NEXT}=1"));
+        self.status(why);
     }
 
     /// Says that this process is about to end by itself.
@@ -219,8 +230,9 @@ impl Manager {
         self.change(|inner| {
             inner.waiting.clear();
             names = inner.kept.iter().map(|kept| kept.name.clone()).collect();
-            state.extend(inner.is_ready.then_some("READY=1"));
-            state.extend(inner.is_stopping.then_some("STOPPING=1"));
+            state.extend(inner.is_ready.then(|| "READY=1".to_owned()));
+            state.extend(inner.wants_next.then(|| format!("{WANTS_NEXT}=1")));
+            state.extend(inner.is_stopping.then(|| "STOPPING=1".to_owned()));
         });
         names.sort_unstable();
         names.dedup();
@@ -228,7 +240,7 @@ impl Manager {
             self.store(&name);
         }
         for text in state {
-            self.say(text);
+            self.say(&text);
         }
     }
 

@@ -57,7 +57,13 @@ impl Victim {
                 return;
             }
             let told = status.map(|status| (status.state, status.findings));
-            assert!(now() < end, "not ready after {what}; guarded: {is_guarded}, {told:#?}");
+            let log = || std::fs::read_to_string(self.home.log_file()).unwrap_or_else(|error| error.to_string());
+            let last = || log().lines().rev().take(60).map(|line| format!("\n{line}")).collect::<String>();
+            assert!(
+                now() < end,
+                "not ready after {what}; guarded: {is_guarded}, {told:#?}; last lines first:{}",
+                last()
+            );
             thread::park_timeout(Duration::from_millis(20));
         }
     }

@@ -307,6 +307,12 @@ fn an_adopted_daemon_is_watched_like_any_other() {
     assert_eq!(sim.dies(End::Unknown), [end(0)]);
     let mut sim = Sim::new(Pace::Normal);
     sim.core.adopt(sim.now.mono);
+    sim.says("READY=1");
+    sim.says("X_RTCCTL_WANTS_NEXT=1\nSTATUS=it hangs");
+    sim.says("STOPPING=1");
+    assert_eq!(sim.dies(End::Unknown), [Command::Spawn], "it hung, and ended for another one to follow");
+    let mut sim = Sim::new(Pace::Normal);
+    sim.core.adopt(sim.now.mono);
     assert_eq!(sim.dies(End::Unknown), [Command::Spawn], "it died before it could introduce itself");
 }
 
