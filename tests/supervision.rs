@@ -530,7 +530,8 @@ fn a_daemon_that_hangs_is_followed_by_another_although_its_guardian_is_not_its_p
             std::thread::park_timeout(Duration::from_millis(20));
         }
     };
-    assert!(std::process::Command::new("kill").args(["-9", &guardian.to_string()]).status().unwrap().success());
+    let process = nix::unistd::Pid::from_raw(i32::try_from(guardian).unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).unwrap();
     until("another guardian", &|| {
         guardian::report(&scene.home).is_ok_and(|report| report.pid != guardian && report.state == State::Ready)
     });

@@ -491,10 +491,12 @@ pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
         return Failure::new(Kind::Interrupted, format!("{}; nothing was changed", failure.message()));
     }
     let has_failed = report.of(Verb::Fail).next().is_some();
-    let kind = match failure.kind() {
-        Kind::Interrupted => Kind::Interrupted,
-        _ if has_failed => Kind::Operator,
-        _ => Kind::RolledBack,
+    let kind = if failure.kind() == Kind::Interrupted {
+        Kind::Interrupted
+    } else if has_failed {
+        Kind::Operator
+    } else {
+        Kind::RolledBack
     };
     let how = if has_failed {
         "not all that was changed could be taken back"
