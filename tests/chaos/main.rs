@@ -238,6 +238,9 @@ impl Drop for OwnDisk {
 fn make_a_cable() {
     run("ip link set lo up");
     run("ip link add eth0 type veth peer name far");
+    // An address that comes by itself a second later makes Chromium drop what it loads.
+    run("ip link set eth0 addrgenmode none");
+    run("ip link set far addrgenmode none");
     run(&format!("ip address add {ADDRESS}/24 dev eth0"));
     run("ip link set eth0 up");
     run("ip link set far up");
