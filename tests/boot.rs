@@ -6,11 +6,8 @@
 mod booted;
 mod common;
 
-use std::time::Duration;
-
 use booted::{Machine, PATIENCE};
-use common::{has_program, skip};
-use rtcctl::sys::clock;
+use common::{has_program, skip, until};
 
 fn machine() -> Option<Machine> {
     match Machine::boot() {
@@ -37,12 +34,8 @@ const INIT: [&str; 12] = [
     "open",
 ];
 
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = clock::now().mono + PATIENCE;
-    while !is_so() {
-        assert!(clock::now().mono < end, "{what}: not within {PATIENCE:?}");
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
+fn wait_for(what: &str, is_so: impl FnMut() -> bool) {
+    until(what, PATIENCE, is_so);
 }
 
 impl Machine {

@@ -14,7 +14,6 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -22,12 +21,14 @@ use rcgen::{
     KeyPair, PublicKeyData,
 };
 
-use self::common::has_program;
 use self::common::ports::free_port;
+use self::common::{has_program, until};
 use self::service::Undertaker;
 
 const HOST: &str = "call.example";
 const DAY: Duration = Duration::from_secs(86_400);
+/// How long it may take until an operator is told.
+const TOLD_WITHIN: Duration = Duration::from_secs(120);
 /// id-pe-authorityInfoAccess: caIssuers is `http://ca.example/i.crt`. RFC 5280, section 4.2.2.1.
 const CA_ISSUERS: &[u8] = b"\x30\x25\x30\x23\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x02\x86\x17http://ca.example/i.crt";
 
@@ -307,7 +308,7 @@ fn an_operator_is_told_of_files_that_end_soon_and_that_the_next_ones_are_served(
         let text = std::fs::read_to_string(&heard).unwrap_or_default();
         text.contains(&format!("\"event\":\"{event}\"")) && text.contains("\"code\":\"certificate-ends\"")
     };
-    until("the alarm is told", || heard("raised"));
+    until("the alarm is told", TOLD_WITHIN, || heard("raised"));
     let status = home.run(&["status"]);
     let (code, said) = told(&status);
     assert_eq!(code, Some(10), "{said}");
@@ -315,17 +316,9 @@ fn an_operator_is_told_of_files_that_end_soon_and_that_the_next_ones_are_served(
     assert!(said.contains("it is valid for 2 more days") && said.contains("  hint: "), "{said}");
 
     rtcctl::sys::fs::write_atomic(&chain_file, bundle(-1, 90).as_bytes(), 0o600).unwrap();
-    until("the next certificate is served, and the alarm over", || heard("cleared"));
+    until("the next certificate is served, and the alarm over", TOLD_WITHIN, || heard("cleared"));
     let (code, said) = told(&home.run(&["status"]));
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("89.9 days left"), "{said}");
     assert_eq!(home.run(&["stop"]).status.code(), Some(0));
-}
-
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let end = rtcctl::sys::clock::now().mono + Duration::from_secs(120);
-    while !is_so() {
-        assert!(rtcctl::sys::clock::now().mono < end, "{what}: not in time");
-        thread::park_timeout(Duration::from_millis(50));
-    }
 }

@@ -523,22 +523,15 @@ fn a_task_that_hangs_twice_in_a_row_ends_a_guarded_daemon() {
 fn a_daemon_that_hangs_is_followed_by_another_although_its_guardian_is_not_its_parent() {
     let scene = Scene::start();
     let (daemon, guardian) = (scene.status().pid, guardian::report(&scene.home).unwrap().pid);
-    let until = |what: &str, is_so: &dyn Fn() -> bool| {
-        let end = now() + PATIENCE;
-        while !is_so() {
-            assert!(now() < end, "{what}: not in time");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    };
     let process = nix::unistd::Pid::from_raw(i32::try_from(guardian).unwrap());
     nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).unwrap();
-    until("another guardian", &|| {
+    common::until("another guardian", PATIENCE, || {
         guardian::report(&scene.home).is_ok_and(|report| report.pid != guardian && report.state == State::Ready)
     });
     scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
     scene.until_restarted(TaskName::Certs, 1);
     scene.plant(Place::Task(TaskName::Certs), Kind::Deadlock);
-    until("another daemon", &|| {
+    common::until("another daemon", PATIENCE, || {
         let answer = ask(&scene.home, &Request::Status, PATIENCE);
         matches!(answer, Ok(Response::Status { status }) if status.pid != daemon && status.state == State::Ready)
     });

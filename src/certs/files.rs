@@ -1,7 +1,5 @@
 //! The operator's own chain and key: read when they change, checked before they are served.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,6 +9,7 @@ use super::pair::{Labels, assemble, faults, issuer_fault, loose_end, pem_text};
 use super::{Served, Source};
 use crate::config::{Config, Host};
 use crate::error::{Failure, Kind, Result};
+use crate::sys::fs::read_at_most;
 
 /// Bytes of one file.
 const MAX_FILE: u64 = 1 << 20;
@@ -65,14 +64,9 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
 /// In words, if it cannot be read or is no text.
 pub fn read_pem(path: &Path) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(format!(
-            "`{}` is larger than {MAX_FILE} bytes; chains and keys are a few thousand",
-            path.display()
-        ));
-    }
+    let bytes = read_at_most(path, MAX_FILE).map_err(failed)?.ok_or_else(|| {
+        format!("`{}` is larger than {MAX_FILE} bytes; chains and keys are a few thousand", path.display())
+    })?;
     pem_text(bytes).map_err(|what| format!("`{}` {what}", path.display()))
 }
 

@@ -1,6 +1,5 @@
 //! `rtcctl backup` and `rtcctl restore`: a home in one file, and back.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,7 +15,7 @@ use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
 use crate::guardian;
 use crate::sys::clock;
-use crate::sys::fs::write_atomic;
+use crate::sys::fs::{read_at_most, write_atomic};
 
 /// Bytes of the largest file that is read as a backup.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -123,10 +122,7 @@ pub(super) fn refuse_present(file: &Path, force: bool) -> Result<()> {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     let failed = |error| Failure::operator(format!("cannot read `{}`", file.display())).caused_by(error);
-    let mut bytes = Vec::new();
-    std::fs::File::open(file).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Failure::operator(format!("`{}` is too large to be a backup", file.display())));
-    }
-    Ok(bytes)
+    read_at_most(file, MAX_FILE)
+        .map_err(failed)?
+        .ok_or_else(|| Failure::operator(format!("`{}` is too large to be a backup", file.display())))
 }

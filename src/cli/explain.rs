@@ -6,12 +6,10 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::Frame;
+use super::words::alike;
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
 use crate::words::{page, pages};
-
-/// How alike a code must be to be suggested.
-const ALIKE: f64 = 0.75;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -27,13 +25,8 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     };
     let Some(page) = page(frame.lang, code) else {
         let failure = Failure::new(Kind::Usage, format!("there is no page on `{code}`"));
-        let alike = pages(frame.lang)
-            .into_iter()
-            .map(|page| (strsim::jaro_winkler(page.code, code), page.code))
-            .filter(|(score, _)| *score >= ALIKE)
-            .max_by(|one, other| one.0.total_cmp(&other.0));
-        return Err(match alike {
-            Some((_, code)) => failure.hinted(format!("did you mean `rtcctl explain {code}`?")),
+        return Err(match alike(pages(frame.lang).into_iter().map(|page| page.code), code) {
+            Some(code) => failure.hinted(format!("did you mean `rtcctl explain {code}`?")),
             None => failure.hinted("`rtcctl explain` lists all pages"),
         });
     };

@@ -5,13 +5,11 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, CommandFactory as _};
 use serde_json::json;
 
+use super::words::alike;
 use super::{Frame, Line};
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
 use crate::words::{topic, topics};
-
-/// How alike a word must be to be suggested.
-const ALIKE: f64 = 0.75;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -51,16 +49,11 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 }
 
 fn unknown(frame: &Frame, word: &str, command: &clap::Command) -> Failure {
-    let topics = topics(frame.lang).into_iter().map(|page| page.code.to_owned());
+    let topics = topics(frame.lang).into_iter().map(|page| page.code);
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
-    let known = topics.chain(commands.map(|command| command.get_name().to_owned()));
-    let alike = known
-        .map(|known| (strsim::jaro_winkler(&known, word), known))
-        .filter(|(score, _)| *score >= ALIKE)
-        .max_by(|one, other| one.0.total_cmp(&other.0));
     let failure = Failure::new(Kind::Usage, format!("there is no topic and no command `{}`", word.escape_debug()));
-    match alike {
-        Some((_, known)) => failure.hinted(format!("did you mean `rtcctl help {known}`?")),
+    match alike(topics.chain(commands.map(clap::Command::get_name)), word) {
+        Some(known) => failure.hinted(format!("did you mean `rtcctl help {known}`?")),
         None => failure.hinted("`rtcctl help` lists all"),
     }
 }

@@ -140,9 +140,7 @@ pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
     // What can be complained about is told by this command itself, before there is a daemon.
     config::load(&frame.home)?;
     if service::is_a_unit(&frame.home) {
-        let log = frame.home.log_file();
-        let begin = std::fs::metadata(&log).map_or(0, |data| data.len());
-        return settled(frame, service::start(frame), &log, begin);
+        return settled(frame, || service::start(frame));
     }
     create_private_dir(frame.home.log_dir())?;
     let log = frame.home.log_file();
@@ -151,7 +149,7 @@ pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
         complaints.map_err(|error| Failure::operator(format!("cannot write `{}`", log.display())).caused_by(error))?;
     let begin = complaints.metadata().map_or(0, |data| data.len());
     if guardian::holder(&frame.home).is_some() {
-        return wake(frame, &log, begin);
+        return wake(frame);
     }
     let line = command_line(&frame.home, manner(frame, endurance), Occasion::Start);
     let mut child =
@@ -183,34 +181,32 @@ pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
 }
 
 /// The daemon is down, and its guardian waits before it starts it again: there is nothing to wait for any more.
-fn wake(frame: &Frame, log: &Path, begin: u64) -> Result<ExitCode> {
-    settled(frame, guardian::start(&frame.home, STARTED_WITHIN), log, begin)
+fn wake(frame: &Frame) -> Result<ExitCode> {
+    settled(frame, || guardian::start(&frame.home, STARTED_WITHIN))
 }
 
 /// Has systemd end the daemon and start it again; it holds the sockets meanwhile.
 pub(super) fn restart_by_unit(frame: &Frame) -> Result<ExitCode> {
-    let log = frame.home.log_file();
-    let begin = std::fs::metadata(&log).map_or(0, |data| data.len());
-    settled(frame, service::restart(frame), &log, begin)
+    settled(frame, || service::restart(frame))
 }
 
 /// Has the guardian end the daemon and start it again. A guardian without a daemon starts one.
 pub(super) fn restart_by_guardian(frame: &Frame, report: &Report) -> Result<ExitCode> {
-    let log = frame.home.log_file();
-    let begin = std::fs::metadata(&log).map_or(0, |data| data.len());
     if report.daemon.is_none() {
-        return wake(frame, &log, begin);
+        return wake(frame);
     }
-    settled(frame, guardian::restart(&frame.home, STOPPED_WITHIN + STARTED_WITHIN), &log, begin)
+    settled(frame, || guardian::restart(&frame.home, STOPPED_WITHIN + STARTED_WITHIN))
 }
 
-/// Tells what became of a daemon that its guardian was to start.
-fn settled(frame: &Frame, started: Result<u32>, log: &Path, begin: u64) -> Result<ExitCode> {
-    let pid = started.map_err(|failure| {
+/// Has whoever looks after the daemon `start` it, and tells what became of that.
+fn settled(frame: &Frame, start: impl FnOnce() -> Result<u32>) -> Result<ExitCode> {
+    let log = frame.home.log_file();
+    let begin = std::fs::metadata(&log).map_or(0, |data| data.len());
+    let pid = start().map_err(|failure| {
         if failure.kind() != Kind::Operator {
             return failure;
         }
-        with_log(failure, log, begin).hinted(format!(
+        with_log(failure, &log, begin).hinted(format!(
             "whoever looks after it goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
             frame.home.flag()
         ))

@@ -4,6 +4,9 @@ use std::io::IsTerminal as _;
 
 use dialoguer::console::{Term, measure_text_width, truncate_str};
 
+/// How alike a word must be to be suggested.
+const ALIKE: f64 = 0.75;
+
 /// Whole seconds in the two units that matter.
 #[must_use]
 pub(super) fn span(seconds: u64) -> String {
@@ -49,6 +52,13 @@ pub(super) fn columns_of_output() -> usize {
 #[must_use]
 pub(super) fn fitted(line: &str, columns: usize) -> String {
     if measure_text_width(line) <= columns { line.to_owned() } else { truncate_str(line, columns, "~").into_owned() }
+}
+
+/// The known word that is most like this one, if it is alike enough to be suggested.
+pub(super) fn alike<'a>(known: impl Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
+    let scored = known.map(|known| (strsim::jaro_winkler(known, word), known));
+    let best = scored.filter(|(score, _)| *score >= ALIKE).max_by(|one, other| one.0.total_cmp(&other.0));
+    best.map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -374,7 +374,7 @@ pub fn any_address() -> Vec<IpAddr> {
 }
 
 /// What nobody but the service's own user may read.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secrets {
     /// Shared secrets for TURN credentials; the first issues, all verify. Never empty.
     pub turn: Vec<Secret>,

@@ -217,13 +217,8 @@ pub fn with_access_key(text: &str, key: &Secret) -> Option<String> {
             format!("{}\n{ACCESS_KEY_WORDS}access_key: {word:?}\n", text.trim_end_matches('\n'))
         }
     };
-    let after = resolve(&changed).ok()?;
-    let is_rest_the_same = after.turn == before.turn
-        && after.turn_old_until == before.turn_old_until
-        && after.turn_users == before.turn_users
-        && after.acme_bindings == before.acme_bindings
-        && after.metrics_token == before.metrics_token;
-    (is_rest_the_same && after.access_key.as_ref() == Some(key)).then_some(changed)
+    let wanted = Secrets { access_key: Some(key.clone()), ..before };
+    (resolve(&changed).ok()? == wanted).then_some(changed)
 }
 
 /// A secret for TURN of 256 bits from the operating system.
@@ -266,14 +261,10 @@ pub fn with_turn_secret(text: &str, secret: &Secret, old_until: Option<SystemTim
             set_value(&changed, "turn_old_secrets_until", &word)?
         }
     };
-    let after = resolve(&changed).ok()?;
-    let is_rest_the_same = after.access_key == before.access_key
-        && after.turn_users == before.turn_users
-        && after.acme_bindings == before.acme_bindings
-        && after.metrics_token == before.metrics_token;
-    let whole_seconds = |at: Option<SystemTime>| at.map(rfc3339_seconds);
-    let is_as_wanted = after.turn == turn && whole_seconds(after.turn_old_until) == whole_seconds(until);
-    (is_rest_the_same && is_as_wanted).then_some(changed)
+    // The file has whole seconds.
+    let turn_old_until = until.and_then(|until| moment(&rfc3339_seconds(until)));
+    let wanted = Secrets { turn, turn_old_until, ..before };
+    (resolve(&changed).ok()? == wanted).then_some(changed)
 }
 
 /// The text of a `secrets.yaml` with these secrets.

@@ -3,13 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Backlog, getsockopt, listen, sockopt::PeerCredentials};
 
-use crate::sys::unix::{ShortPath, file_at};
+use crate::sys::unix::{ShortPath, Spot};
 
 /// Clients that may wait to be accepted.
 const WAITING: i32 = 64;
@@ -17,10 +17,8 @@ const WAITING: i32 = 64;
 /// A listening socket that can be reached by its path.
 #[derive(Debug)]
 pub struct Socket {
-    path: PathBuf,
+    spot: Spot,
     listener: UnixListener,
-    /// The file that leads to it: device and inode.
-    file: (u64, u64),
 }
 
 impl Socket {
@@ -49,14 +47,14 @@ impl Socket {
 
     fn new(path: &Path, listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let file = file_at(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { path: path.to_path_buf(), listener, file })
+        let spot = Spot::of(path);
+        if spot.is_kept() { Ok(Self { spot, listener }) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Whether the path still leads to it.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        file_at(&self.path) == Some(self.file)
+        self.spot.is_kept()
     }
 
     /// Binds the path anew, for a socket that cannot be reached any more.
@@ -64,7 +62,7 @@ impl Socket {
     /// # Errors
     /// As [`Socket::bind`].
     pub fn renew(&mut self) -> io::Result<()> {
-        *self = Self::bind(&self.path)?;
+        *self = Self::bind(self.spot.path())?;
         Ok(())
     }
 
@@ -87,7 +85,7 @@ impl Socket {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.spot.path()
     }
 }
 

@@ -98,7 +98,6 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
     use crate::config::{HostFacts, Secret, resolve};
@@ -109,14 +108,7 @@ mod tests {
     }
 
     fn secrets(byte: u8) -> Secrets {
-        Secrets {
-            turn: vec![Secret::new(vec![byte; 32])],
-            turn_users: BTreeMap::new(),
-            acme_bindings: BTreeMap::new(),
-            metrics_token: None,
-            access_key: None,
-            turn_old_until: None,
-        }
+        Secrets::of_turn(vec![Secret::new(vec![byte; 32])])
     }
 
     fn hows(old: &str, new: &str) -> Vec<(&'static str, How)> {

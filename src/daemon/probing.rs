@@ -217,15 +217,7 @@ mod tests {
                 workers: 2,
                 ..TurnConfig::default()
             };
-            let turn = vec![Secret::new(vec![7; 32])];
-            let secrets = Secrets {
-                turn,
-                turn_users: BTreeMap::new(),
-                acme_bindings: BTreeMap::new(),
-                metrics_token: None,
-                access_key: None,
-                turn_old_until: None,
-            };
+            let secrets = Secrets::of_turn(vec![Secret::new(vec![7; 32])]);
             let sockets = turn::bind(&config).unwrap();
             let targets = Targets { udp: sockets.addresses(), ..Targets::default() };
             let counters = Arc::new(Counters::default());

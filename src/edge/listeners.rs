@@ -27,8 +27,8 @@ pub struct Listeners {
     turn: Vec<(&'static str, TcpListener)>,
     /// Whether TURN is served beside HTTPS, too.
     shares_https: bool,
-    /// Why the port of HTTP is not served, though it is wanted.
-    lack: Option<Failure>,
+    /// The port of HTTP that is not served though it is wanted, and why.
+    lack: Option<(u16, Failure)>,
 }
 
 impl Listeners {
@@ -72,7 +72,7 @@ impl Listeners {
             let wanted = use_of(port, HTTP, "the redirect to HTTPS", "web.http_port");
             match bind_all(&web.bind, is_default(&web.bind), &wanted, source) {
                 Ok(bound) => http = bound,
-                Err(Refused { why, is_taken: true }) if source.may_lack() => lack = Some(why),
+                Err(Refused { why, is_taken: true }) if source.may_lack() => lack = Some((port, why)),
                 Err(refused) => return Err(refused.why),
             }
         }
@@ -139,7 +139,12 @@ impl Listeners {
     /// Why the port of HTTP is not served, though it is wanted: somebody else has it.
     #[must_use]
     pub fn lack(&self) -> Option<&Failure> {
-        self.lack.as_ref()
+        self.lack.as_ref().map(|(_, why)| why)
+    }
+
+    /// Whether this is the port of HTTP that is not served, though it is wanted.
+    pub(super) fn lacks(&self, port: u16) -> bool {
+        self.lack.as_ref().is_some_and(|(lacking, _)| *lacking == port)
     }
 
     pub(super) fn count(&self) -> usize {

@@ -20,8 +20,6 @@ type Set = Vec<(Port, TcpListener)>;
 /// What connections and the accepting loop read.
 pub(super) struct Live {
     names: ArcSwap<OwnNames>,
-    /// The one that is wanted.
-    http_port: Mutex<Option<u16>>,
     takes_turn: AtomicBool,
     /// The same listeners as those that are accepted from, for the next change.
     held: Mutex<Listeners>,
@@ -50,9 +48,7 @@ impl Live {
         let takes_turn = AtomicBool::new(moving.held.takes_turn());
         // The receiver is just below.
         let _ = sender.send(moving.set);
-        let (held, sets) = (Mutex::new(moving.held), Mutex::new(Some(sets)));
-        let http_port = Mutex::new(config.web.http_port);
-        Ok(Self { names, http_port, takes_turn, held, sender, sets })
+        Ok(Self { names, takes_turn, held: Mutex::new(moving.held), sender, sets: Mutex::new(Some(sets)) })
     }
 
     pub(super) fn names(&self) -> Arc<OwnNames> {
@@ -71,10 +67,6 @@ impl Live {
     pub(super) fn sets(&self) -> UnboundedReceiver<Set> {
         let mut sets = self.sets.lock().expect("nothing panics while it holds this lock");
         sets.take().expect("edge runs once")
-    }
-
-    fn http_port(&self) -> Option<u16> {
-        *self.http_port.lock().expect("nothing panics while it holds this lock")
     }
 
     fn held(&self) -> MutexGuard<'_, Listeners> {
@@ -103,7 +95,7 @@ impl Control {
         let cloned = self.live.held().try_clone();
         let cloned = cloned.map_err(|error| Failure::operator("cannot keep a listener").caused_by(error))?;
         // Whoever asks for a port is told that it is taken; what is lacking already keeps nothing else away.
-        let may_lack = cloned.lack().is_some() && self.live.http_port() == config.web.http_port;
+        let may_lack = config.web.http_port.is_some_and(|port| cloned.lacks(port));
         let held = cloned.into_each().map(|(_, listener)| listener).collect();
         Moving::new(Listeners::bind_beside(&config.web, &config.turn, held, may_lack)?)
     }
@@ -141,7 +133,6 @@ impl Control {
             let _ = self.live.sender.send(moving.set);
         }
         self.live.names.store(Arc::new(names(&held, config)));
-        *self.live.http_port.lock().expect("nothing panics while it holds this lock") = config.web.http_port;
     }
 
     /// All addresses of HTTPS.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
@@ -12,7 +12,7 @@ use nix::sys::socket::{
 use nix::unistd::{Uid, geteuid};
 
 use super::protocol::{Answer, MAX_PACKET, Request};
-use crate::sys::unix::{ShortPath, file_at};
+use crate::sys::unix::{ShortPath, Spot};
 
 /// Commands served at a time; one that comes on top waits in the socket.
 const MAX_CLIENTS: usize = 8;
@@ -22,10 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The guardian's end.
 #[derive(Debug)]
 pub(super) struct Desk {
-    path: PathBuf,
+    spot: Spot,
     listener: OwnedFd,
-    /// The listener's file, to tell it from another one at the same path.
-    file: Option<(u64, u64)>,
     clients: Vec<Client>,
 }
 
@@ -40,18 +38,18 @@ struct Client {
 impl Desk {
     /// Binds `path` for this user alone, in the place of what is left there.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        let (listener, file) = listener(path)?;
-        Ok(Self { path: path.to_path_buf(), listener, file, clients: Vec::new() })
+        let (listener, spot) = listener(path)?;
+        Ok(Self { spot, listener, clients: Vec::new() })
     }
 
     /// Whether the path still leads here.
     pub(super) fn is_reachable(&self) -> bool {
-        self.file.is_some() && file_at(&self.path) == self.file
+        self.spot.is_kept()
     }
 
     /// Binds the path anew. Who is served already goes on to be.
     pub(super) fn renew(&mut self) -> io::Result<()> {
-        (self.listener, self.file) = listener(&self.path)?;
+        (self.listener, self.spot) = listener(self.spot.path())?;
         Ok(())
     }
 
@@ -109,15 +107,15 @@ impl Desk {
     }
 }
 
-/// A listener at `path`, in the place of what is there, and its file.
-fn listener(path: &Path) -> io::Result<(OwnedFd, Option<(u64, u64)>)> {
+/// A listener at `path`, in the place of what is there.
+fn listener(path: &Path) -> io::Result<(OwnedFd, Spot)> {
     let short = ShortPath::to(path)?;
     short.clear()?;
     let listener = packets()?;
     bind(listener.as_raw_fd(), &UnixAddr::new(&short.path)?)?;
     short.close_to_others()?;
     listen(&listener, Backlog::new(16)?)?;
-    Ok((listener, file_at(path)))
+    Ok((listener, Spot::of(path)))
 }
 
 fn reply(client: &Client, answer: &Answer) {

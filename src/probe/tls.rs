@@ -40,8 +40,19 @@ pub(super) fn shake_hands(
     until: Instant,
     connect: impl FnOnce() -> io::Result<TcpStream>,
 ) -> Result<Stream, Fault> {
-    let failed = |error: io::Error| Fault::of_io(address, "tcp", &error);
     let config = config(accepted).map_err(|error| Fault::new(format!("cannot configure a TLS client: {error}")))?;
+    handshake(config, address, name, until, connect, |error| Fault::of_io(address, "tcp", &error))
+}
+
+/// As [`shake_hands`], by any configuration; `explain` says what a handshake that failed means.
+pub(super) fn handshake<E: From<Fault>>(
+    config: Arc<ClientConfig>,
+    address: SocketAddr,
+    name: Option<&str>,
+    until: Instant,
+    connect: impl FnOnce() -> io::Result<TcpStream>,
+    explain: impl FnOnce(io::Error) -> E,
+) -> Result<Stream, E> {
     let name = match name {
         Some(name) => ServerName::try_from(name.to_owned())
             .map_err(|error| Fault::new(format!("`{name}` cannot be said in a handshake: {error}")))?,
@@ -50,12 +61,15 @@ pub(super) fn shake_hands(
     };
     let mut tls = ClientConnection::new(config, name)
         .map_err(|error| Fault::new(format!("cannot make a TLS client: {error}")))?;
-    let mut tcp = Timed::new(connect().map_err(failed)?, until);
+    let stream = connect().map_err(|error| Fault::of_io(address, "tcp", &error))?;
+    let mut tcp = Timed::new(stream, until);
     while tls.is_handshaking() {
         match tls.complete_io(&mut tcp) {
-            Ok((0, 0)) => return Err(Fault::new(format!("`{address}/tcp` closed the connection in the handshake"))),
+            Ok((0, 0)) => {
+                return Err(Fault::new(format!("`{address}/tcp` closed the connection in the handshake")).into());
+            }
             Ok(_) => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(explain(error)),
         }
     }
     Ok(StreamOwned::new(tls, tcp))

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::crypto::aws_lc_rs as provider;
-use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ClientConnection, Error};
+use rustls::{CertificateError, ClientConfig, Error};
 
-use super::Fault;
+use super::{Fault, tls};
 use crate::sys::roots;
-use crate::sys::timed::{Timed, left};
+use crate::sys::timed::left;
 
 /// Shakes hands with `address` as with `name`. `Ok(Err(_))`: the certificate is not believed, in words.
 ///
@@ -23,32 +22,33 @@ pub fn is_trusted(address: SocketAddr, name: &str, until: Instant) -> Result<Res
     if roots.is_empty() {
         return Err(Fault::new("this host has no bundle of authorities"));
     }
-    let failed = |error: io::Error| Fault::of_io(address, "tcp", &error);
     let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Fault::new(format!("cannot configure a TLS client: {error}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let server = ServerName::try_from(name.to_owned())
-        .map_err(|error| Fault::new(format!("`{name}` cannot be said in a handshake: {error}")))?;
-    let mut tls = ClientConnection::new(Arc::new(config), server)
-        .map_err(|error| Fault::new(format!("cannot make a TLS client: {error}")))?;
-    let connect = left(until).and_then(|left| TcpStream::connect_timeout(&address, left));
-    let mut tcp = Timed::new(connect.map_err(failed)?, until);
-    while tls.is_handshaking() {
-        match tls.complete_io(&mut tcp) {
-            Ok((0, 0)) => return Err(Fault::new(format!("`{address}/tcp` closed the connection in the handshake"))),
-            Ok(_) => {}
-            Err(error) => {
-                let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-                return match inner {
-                    Some(Error::InvalidCertificate(why)) => Ok(Err(in_words(why, name))),
-                    Some(_) | None => Err(failed(error)),
-                };
-            }
-        }
+    let connect = || TcpStream::connect_timeout(&address, left(until)?);
+    let explain = |error: io::Error| match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(why)) => Doubt::Disbelieved(in_words(why, name)),
+        Some(_) | None => Doubt::Fault(Fault::of_io(address, "tcp", &error)),
+    };
+    match tls::handshake(Arc::new(config), address, Some(name), until, connect, explain) {
+        Ok(_) => Ok(Ok(())),
+        Err(Doubt::Disbelieved(why)) => Ok(Err(why)),
+        Err(Doubt::Fault(fault)) => Err(fault),
     }
-    Ok(Ok(()))
+}
+
+/// Why a handshake did not come to its end.
+enum Doubt {
+    Disbelieved(String),
+    Fault(Fault),
+}
+
+impl From<Fault> for Doubt {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "what else there may be says so itself")]

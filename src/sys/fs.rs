@@ -1,7 +1,7 @@
 //! Files that are whole or absent, and folders nobody else can read.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
@@ -78,6 +78,16 @@ pub fn restore_private_dirs<'a>(folders: impl IntoIterator<Item = &'a Path>) {
         // Whoever needs it says what is wrong with it.
         let _ = DirBuilder::new().mode(0o700).create(folder);
     }
+}
+
+/// Reads a file that has at most `most` bytes; `None`: it has more.
+///
+/// # Errors
+/// What the kernel says.
+pub fn read_at_most(path: &Path, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= most))
 }
 
 /// Reads a whole text file.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::unix::file_at;
+use super::unix::leads_to;
 
 /// How often a lock is tried for that nobody holds, while others look at it.
 const TRIES: usize = 50;
@@ -74,8 +74,7 @@ impl Lock {
     /// # Errors
     /// If that cannot be done now. What was held is held on.
     pub fn keep(&mut self) -> Result<bool, Refused> {
-        let own = self.file.metadata().map(|data| (data.dev(), data.ino())).map_err(Refused::Io)?;
-        if file_at(&self.path) == Some(own) {
+        if leads_to(&self.path, &self.file).map_err(Refused::Io)? {
             return Ok(false);
         }
         *self = Self::take(&self.path)?;

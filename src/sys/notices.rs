@@ -3,12 +3,12 @@
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt};
 
-use super::unix::{ShortPath, file_at};
+use super::unix::{ShortPath, Spot};
 
 /// Bytes of the longest message; what is longer is cut off.
 const MAX_TEXT: usize = 4096;
@@ -18,10 +18,8 @@ const MAX_SOCKETS: usize = 253;
 /// Where the daemon's messages arrive.
 #[derive(Debug)]
 pub struct Notices {
-    path: PathBuf,
+    spot: Spot,
     socket: UnixDatagram,
-    /// The socket's file, to tell it from another one at the same path.
-    file: Option<(u64, u64)>,
 }
 
 /// A message, with who sent it.
@@ -45,13 +43,13 @@ impl Notices {
         short.close_to_others()?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
-        Ok(Self { path: path.to_path_buf(), socket, file: file_at(path) })
+        Ok(Self { spot: Spot::of(path), socket })
     }
 
     /// Whether the path still leads here.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        self.file.is_some() && file_at(&self.path) == self.file
+        self.spot.is_kept()
     }
 
     /// The next message; `None` if there is none now.

@@ -1,6 +1,6 @@
 //! Unix sockets below paths of any length.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -48,8 +48,45 @@ impl ShortPath {
     }
 }
 
-/// What tells the file at `path` from any other that was or will be there: device and inode. `None`: nothing is there.
-#[must_use]
-pub fn file_at(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
+/// Where a file lies that this process has made, by which others find it.
+#[derive(Debug)]
+pub struct Spot {
+    path: PathBuf,
+    file: Option<(u64, u64)>,
+}
+
+impl Spot {
+    /// Of what lies there now.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), file: file_at(path) }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the same file lies there still.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.file.is_some() && file_at(&self.path) == self.file
+    }
+}
+
+/// Whether `path` leads to this open file.
+///
+/// # Errors
+/// What the kernel says of the file.
+pub fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+    Ok(file_at(path) == Some(identity(&file.metadata()?)))
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().as_ref().map(identity)
+}
+
+/// What tells a file from any other that was or will be at its path: device and inode.
+fn identity(data: &Metadata) -> (u64, u64) {
+    (data.dev(), data.ino())
 }

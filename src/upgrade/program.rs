@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::certs::sha256_hex;
 use crate::error::{Failure, Kind, Result};
 use crate::sys::exec;
-use crate::sys::fs::write_atomic;
+use crate::sys::fs::{read_at_most, write_atomic};
 use crate::sys::lock::{FolderLock, Refused};
 
 /// Bytes of the largest program: a release has some twenty million, one for debugging ten times as many.
@@ -37,15 +37,12 @@ impl Candidate {
     /// `Kind::Operator` with what is wrong with it.
     pub fn read(file: &Path, sha256: Option<&str>) -> Result<Self> {
         let failed = |error| Failure::operator(format!("cannot read `{}`", file.display())).caused_by(error);
-        let mut bytes = Vec::new();
-        let opened = File::open(file).map_err(failed)?;
-        if !opened.metadata().map_err(failed)?.is_file() {
+        if !std::fs::metadata(file).map_err(failed)?.is_file() {
             return Err(Failure::operator(format!("`{}` is no file", file.display())));
         }
-        opened.take(MAX_PROGRAM + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > MAX_PROGRAM {
-            return Err(Failure::operator(format!("`{}` is too large to be a program", file.display())));
-        }
+        let bytes = read_at_most(file, MAX_PROGRAM)
+            .map_err(failed)?
+            .ok_or_else(|| Failure::operator(format!("`{}` is too large to be a program", file.display())))?;
         let found = sha256_hex(&bytes);
         if let Some(wanted) = sha256.filter(|wanted| !wanted.eq_ignore_ascii_case(&found)) {
             return Err(Failure::operator(format!("`{}` is not the file that was meant", file.display()))

@@ -6,6 +6,7 @@
 pub(crate) mod ports;
 
 use std::io::Write as _;
+use std::time::Duration;
 
 /// Says why a test does not run, and writes it down where `RTCCTL_SKIP_LOG` names a file, so that skips are counted.
 #[expect(clippy::print_stdout, reason = "whoever runs the tests should read why one did not run")]
@@ -14,6 +15,15 @@ pub(crate) fn skip(why: &str) {
     let Some(path) = std::env::var_os("RTCCTL_SKIP_LOG").filter(|path| !path.is_empty()) else { return };
     let mut log = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
     writeln!(log, "{why}").unwrap();
+}
+
+/// Waits until it is so, and fails if that takes longer than `patience`.
+pub(crate) fn until(what: &str, patience: Duration, mut is_so: impl FnMut() -> bool) {
+    let end = rtcctl::sys::clock::now().mono + patience;
+    while !is_so() {
+        assert!(rtcctl::sys::clock::now().mono < end, "{what}: not within {patience:?}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }
 
 /// Whether `program` can be found; where it cannot, the test is skipped.

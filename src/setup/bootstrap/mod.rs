@@ -55,20 +55,18 @@ pub struct Unfit(pub String);
 /// If an address or an argument cannot stand in a script, or if it grows too long.
 pub fn render(emit: Emit, node: &Node) -> Result<String, Unfit> {
     let script = script(node)?;
-    let text = match emit {
+    let user_data = match emit {
         Emit::Shell => script,
-        Emit::CloudInit => cloud_config(&script),
-        Emit::Terraform => terraform(&cloud_config(&script), &node.ports),
+        Emit::CloudInit | Emit::Terraform => cloud_config(&script),
     };
-    let length = match emit {
-        // The ports are no part of the user-data.
-        Emit::Terraform => cloud_config(&self::script(node)?).len(),
-        Emit::Shell | Emit::CloudInit => text.len(),
-    };
+    let length = user_data.len();
     if length >= MAX_USER_DATA {
         return Err(Unfit(format!("it has {length} bytes; providers take less than {MAX_USER_DATA}")));
     }
-    Ok(text)
+    Ok(match emit {
+        Emit::Shell | Emit::CloudInit => user_data,
+        Emit::Terraform => terraform(&user_data, &node.ports),
+    })
 }
 
 fn script(node: &Node) -> Result<String, Unfit> {

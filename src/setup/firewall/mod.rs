@@ -203,7 +203,7 @@ pub fn settle_as_shown(home: &Home, needs: &Needs, shown: &[Change]) -> Result<(
 }
 
 fn carry(home: &Home, needs: &Needs, plan: Plan, told: &mut dyn FnMut(&Change)) -> Result<Plan> {
-    let before = Record::load(home).needs;
+    let before = Record::load(home);
     if let Some(refusal) = &plan.refusal {
         return Err(Failure::operator(refusal.to_string())
             .because("a rule in one of them may open nothing, and both are never touched")
@@ -211,8 +211,7 @@ fn carry(home: &Home, needs: &Needs, plan: Plan, told: &mut dyn FnMut(&Change)) 
     }
     if plan.changes().next().is_none() {
         // Nothing is written down where nothing was done; but what a run that was killed wrote down is corrected.
-        let is_written = Record::load(home) != Record::default();
-        if needs.is_empty() || is_written {
+        if needs.is_empty() || before != Record::default() {
             finish(home, needs, &plan.record)?;
         }
         return Ok(plan);
@@ -230,7 +229,7 @@ fn carry(home: &Home, needs: &Needs, plan: Plan, told: &mut dyn FnMut(&Change)) 
         })
         .and_then(|()| verify(home, needs));
     if let Err(failure) = done {
-        return Err(take_back(home, &before, failure));
+        return Err(take_back(home, &before.needs, failure));
     }
     finish(home, needs, &plan.record).map(|()| plan)
 }

@@ -35,7 +35,7 @@ pub enum Record {
 
 /// What a step does to the host, with all that is needed to take it back.
 ///
-/// A new kind of step (a unit) is a variant here, and an arm in `undo`.
+/// A new kind of step is a variant here, and an arm in `undo`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {

@@ -4,12 +4,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::record::{Level, Record, moment};
-use crate::sys::unix::file_at;
+use crate::sys::unix::leads_to;
 
 /// A number that no file is put aside under: `log.keep` is smaller.
 const MAX_NUMBER: u32 = 101;
@@ -116,8 +116,7 @@ impl LogFile {
     /// Opens the file anew if its name leads elsewhere, puts it aside if it has become old, and removes those that are
     /// too old.
     pub(super) fn tick(&mut self, now: SystemTime) {
-        let own = self.file.metadata().ok().map(|data| (data.dev(), data.ino()));
-        if file_at(&self.path) != own {
+        if !leads_to(&self.path, &self.file).unwrap_or(false) {
             // Somebody has deleted it or moved it away: nobody would read what is written there. It is tried again.
             let _ = self.reopen(now);
         }
