@@ -270,6 +270,8 @@ fn probe_status(task: TaskName, probes: &[ProbeReport]) -> Option<ProbeStatus> {
 }
 
 fn probe_reports(probes: &Probes) -> Vec<ProbeReport> {
+    // In this order: whatever is found is counted by then.
+    let found = probes.found();
     let histograms = probes.histograms();
     let report = |probed: Probed| {
         let histogram = histograms.get(&probed.kind);
@@ -288,7 +290,7 @@ fn probe_reports(probes: &Probes) -> Vec<ProbeReport> {
             failures: histogram.map_or(0, Histogram::failures),
         }
     };
-    probes.found().into_iter().map(report).collect()
+    found.into_iter().map(report).collect()
 }
 
 /// In milliseconds, to the microsecond.
