@@ -101,6 +101,72 @@ fn knocker(service: &Service) -> Knocker {
     Knocker::at(&[service.web_port, service.http_port, service.turn_port])
 }
 
+/// A configuration that passes and keeps a daemon from starting, as long as the listener is there.
+fn with_taken_port(config: &str) -> (TcpListener, String) {
+    let thief = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = thief.local_addr().unwrap().port().to_string();
+    (thief, rtcctl::config::set_value(config, "web.port", &port).unwrap())
+}
+
+/// What nobody has asked the service to take up must not keep it away at three in the morning.
+#[test]
+fn an_edit_that_does_not_pass_keeps_no_killed_daemon_from_coming_back() {
+    let service = Service::start(&[]);
+    let (config, secrets) = (service.home().join("config.yaml"), service.home().join("secrets.yaml"));
+    let good = std::fs::read_to_string(&config).unwrap();
+    let comes_back = |why: &str| {
+        let pid = daemon(&service);
+        kill(pid);
+        page(&service).unwrap();
+        until(why, || (status(&service)["state"] != "starting").then_some(()));
+        assert_ne!(daemon(&service), pid);
+    };
+    let told = || {
+        let told = until("it is told", || {
+            let status = status(&service);
+            let findings = status["findings"].as_array()?.clone();
+            findings.into_iter().find(|finding| finding["code"] == "config-not-applied")
+        });
+        assert_eq!(told["severity"], "warning", "{told}");
+        told["evidence"].to_string()
+    };
+    std::fs::write(&config, format!("{good}turn: {{port: 99999}}\nnonsense: 1\n")).unwrap();
+    comes_back("after an edit");
+    assert!(told().contains("config.yaml"));
+    // What a daemon had from the one before is there for the next one, too, and a new guardian is told of it.
+    kill(guardian(&service));
+    until("another guardian", || status(&service)["guardian"]["pid"].is_number().then_some(()));
+    std::fs::remove_file(&config).unwrap();
+    comes_back("after a deletion");
+    std::fs::write(&config, &good).unwrap();
+    std::fs::write(&secrets, "turn_secret: [").unwrap();
+    comes_back("after an edit of the secrets");
+    let log = log(&service);
+    let refusals = log.lines().filter(|line| line.contains("the one before stays in force")).count();
+    assert_eq!(refusals, 3, "{log}");
+    // An operator who starts it by hand hears of it, and what ran goes on.
+    let restart = service.command(&["restart"]).output().unwrap();
+    assert_eq!(restart.status.code(), Some(78), "{restart:?}");
+    page(&service).unwrap();
+}
+
+#[test]
+fn what_a_reload_took_up_is_what_the_next_daemon_falls_back_to() {
+    let service = Service::start(&[]);
+    let config = service.home().join("config.yaml");
+    let first = std::fs::read_to_string(&config).unwrap();
+    let second = rtcctl::config::set_value(&first, "turn.user_quota", "7").unwrap();
+    std::fs::write(&config, &second).unwrap();
+    service.run(&["reload"]);
+    std::fs::write(&config, "nonsense").unwrap();
+    kill(daemon(&service));
+    page(&service).unwrap();
+    std::fs::write(&config, &second).unwrap();
+    assert_eq!(status(&service)["pending"], Value::Null, "this is in force");
+    std::fs::write(&config, &first).unwrap();
+    assert_eq!(status(&service)["pending"]["keys"], serde_json::json!(["turn.user_quota"]));
+}
+
 #[test]
 fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
     let service = Service::start_by(&[], &["start", "--endurance"]);
@@ -288,27 +354,28 @@ fn a_guardian_that_is_paused_kills_nobody_and_holds_nobody_up() {
 fn a_daemon_that_cannot_start_is_told_waited_for_and_started_by_hand() {
     let service = Service::start(&[]);
     let config = service.home().join("config.yaml");
-    let good = std::fs::read(&config).unwrap();
-    std::fs::write(&config, "nonsense: [").unwrap();
+    let good = std::fs::read_to_string(&config).unwrap();
+    let (_thief, wants_taken_port) = with_taken_port(&good);
+    std::fs::write(&config, wants_taken_port).unwrap();
     kill(daemon(&service));
     let down = until("a wait for the next start", || {
         let output = service.command(&["status", "--json"]).output().unwrap();
         let document: Value = serde_json::from_slice(&output.stdout).ok()?;
         (output.status.code() == Some(11) && document["guardian"]["next_start_s"].is_number()).then_some(document)
     });
-    assert_eq!(down["guardian"]["last_death"]["cause"], "ended with exit code 78", "{down}");
+    assert_eq!(down["guardian"]["last_death"]["cause"], "ended with exit code 1", "{down}");
     assert!(matches!(down["state"].as_str().unwrap(), "backoff" | "held"), "{down}");
     let told = service.command(&["status"]).output().unwrap();
     assert!(String::from_utf8_lossy(&told.stdout).contains("the daemon is down"), "{told:?}");
     // Nobody else may take its place.
-    assert_eq!(service.command(&["start"]).output().unwrap().status.code(), Some(78));
+    assert_eq!(service.command(&["start"]).output().unwrap().status.code(), Some(1));
     std::fs::write(&config, &good).unwrap();
     let second = service.command(&["run"]).output().unwrap();
     let refused = String::from_utf8_lossy(&second.stderr).into_owned();
     if status(&service)["guardian"]["daemon"].is_null() {
         assert_eq!(second.status.code(), Some(14), "{refused}");
     }
-    assert!(log(&service).contains("config.yaml"), "its complaint is in the log");
+    assert!(log(&service).contains("cannot bind"), "its complaint is in the log: {}", log(&service));
     // Who comes while it is down waits in the listeners that are held.
     let waiting: Vec<TcpStream> =
         (0..300).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, service.web_port)).unwrap()).collect();
@@ -338,8 +405,9 @@ fn a_stop_works_whatever_state_both_are_in() {
     // While the daemon waits for its next start.
     let service = Service::start(&[]);
     let config = service.home().join("config.yaml");
-    let good = std::fs::read(&config).unwrap();
-    std::fs::write(&config, "nonsense: [").unwrap();
+    let good = std::fs::read_to_string(&config).unwrap();
+    let (_thief, wants_taken_port) = with_taken_port(&good);
+    std::fs::write(&config, wants_taken_port).unwrap();
     let watching = guardian(&service);
     kill(daemon(&service));
     until("a wait for the next start", || {

@@ -1,7 +1,9 @@
-//! A thousand hostile sockets beside one call, against the real service over TLS.
+//! A thousand hostile sockets beside calls, against the real service over TLS.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
+#![expect(clippy::disallowed_methods, reason = "tests start programs")]
 
+mod common;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/service.rs"]
 mod service;
@@ -11,19 +13,23 @@ mod socket_io;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/stream_client.rs"]
 mod stream_client;
+#[path = "common/watched_call.rs"]
+mod watched_call;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rtcctl::sys::clock;
 use serde_json::Value;
 
+use common::has_program;
 use service::Service;
 use socket_io::Socket;
 use stream_client::{connect, connect_tls, connect_to, shake_hands};
+use watched_call::WatchedCall;
 
 /// Hostile sockets of each kind.
 const EACH: usize = 100;
@@ -121,6 +127,8 @@ const KINDS: [Kind; 10] = [
 fn a_thousand_hostile_sockets_are_not_noticed_by_a_call() {
     let service = Service::start(&[("signaling.max_sockets_per_address", &MOST_OF_ONE.to_string())]);
     let pid = status(&service)["pid"].as_u64().unwrap();
+    let browsers = are_there_browsers().then(|| WatchedCall::start(&service));
+    let friends = status(&service)["signaling"]["sockets"].as_u64().unwrap() + 2;
     let memory_at_start = resident(pid);
     let ends = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -133,12 +141,12 @@ fn a_thousand_hostile_sockets_are_not_noticed_by_a_call() {
             }
             most
         });
-        let began = clock::now().mono;
+        let (began, from) = (clock::now().mono, unix_milliseconds());
         let crowds: Vec<_> = KINDS.iter().map(|(_, make)| scope.spawn(|| crowd(*make, service.web_port))).collect();
         let mut crowds: Vec<(Vec<Held>, Instant)> = crowds.into_iter().map(|crowd| crowd.join().unwrap()).collect();
         let counted = status(&service)["signaling"].take();
         let sockets = counted["sockets"].as_u64().unwrap();
-        assert!(sockets <= MOST_OF_ONE + 256 + 2, "{counted}");
+        assert!(sockets <= MOST_OF_ONE + 256 + friends, "{counted}");
         // Those that came to nothing are gone in time, and those that are slow, not before.
         let tops = [HANDSHAKE_WITHIN, HANDSHAKE_WITHIN, HEAD_WITHIN, HEAD_WITHIN];
         let slow: Vec<(Vec<Held>, Instant)> = crowds.drain(..tops.len()).collect();
@@ -146,7 +154,7 @@ fn a_thousand_hostile_sockets_are_not_noticed_by_a_call() {
             slow.into_iter().zip(tops).map(|(slow, top)| scope.spawn(move || all_end(slow, top))).collect();
         waiting.into_iter().for_each(|waiting| waiting.join().unwrap());
         drop(crowds);
-        let counted = status_when(&service, |status| status["signaling"]["sockets"] == 2)["signaling"].take();
+        let counted = status_when(&service, |status| status["signaling"]["sockets"] == friends)["signaling"].take();
         ends.store(true, Relaxed);
         let (said, slowest) = call.join().unwrap();
         let grown = most_memory.join().unwrap().saturating_sub(memory_at_start);
@@ -157,6 +165,11 @@ fn a_thousand_hostile_sockets_are_not_noticed_by_a_call() {
             grown / 1024
         );
         assert!(slowest < NOTICED, "a message took {slowest:?}");
+        if let Some(browsers) = browsers {
+            let pauses = browsers.longest_pauses(from, unix_milliseconds());
+            println!("the longest that a browser's call stood still: {pauses:?}");
+            assert!(pauses.values().all(|pause| *pause < NOTICED), "{pauses:?}");
+        }
         assert!(said >= 20, "{said}");
         assert!(grown < MOST_MEMORY, "{grown} bytes");
         for limit in ["sockets_of_address", "unreadable", "silent", "message_rate"] {
@@ -245,6 +258,17 @@ fn talk_until(ends: &AtomicBool, port: u16) -> (u64, Duration) {
         thread::sleep(Duration::from_millis(50));
     }
     (said, slowest)
+}
+
+/// Where there are none, two clients of Socket.IO are all who call.
+fn are_there_browsers() -> bool {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    ["chromium", "certutil", "node", "npm"].into_iter().all(has_program) && common::npm_ci(&folder)
+}
+
+fn unix_milliseconds() -> u64 {
+    let since = clock::now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
 }
 
 fn status(service: &Service) -> Value {

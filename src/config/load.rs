@@ -32,6 +32,66 @@ pub fn host_facts() -> HostFacts {
     HostFacts { relay_ips, cores: std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
+/// `config.yaml` and `secrets.yaml` as they were written. Not to be printed: there are secrets in it.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(missing_debug_implementations, reason = "it would show secrets")]
+pub struct Texts {
+    pub config: String,
+    pub secrets: String,
+}
+
+impl Texts {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// `Kind::Operator` if one is missing or not readable, `Kind::Config` if it cannot be a configuration.
+    pub fn read(home: &Home) -> Result<Self> {
+        let (config, secrets) = (home.config_file(), home.secrets_file());
+        Ok(Self { config: read_limited(&config, home)?, secrets: read_limited(&secrets, home)? })
+    }
+
+    /// What they mean, with the lines on which the values stand.
+    ///
+    /// # Errors
+    /// `Kind::Config` with every complaint about both.
+    pub fn resolve(&self, home: &Home) -> Result<(Resolved, Secrets)> {
+        self.judge(home, |_| Ok(()))
+    }
+
+    /// `look_further` has more to complain about.
+    fn judge(
+        &self,
+        home: &Home,
+        look_further: impl FnOnce(&mut Problems) -> Result<()>,
+    ) -> Result<(Resolved, Secrets)> {
+        let (config_file, secrets_file) = (home.config_file(), home.secrets_file());
+        let mut problems = Problems::default();
+        let config = resolve(&self.config, &host_facts()).and_then(complain_about_paths);
+        let config = config.map_err(|complaints| problems.add(&config_file, &complaints)).ok();
+        let secrets = secrets::resolve(&self.secrets);
+        let secrets = secrets.map_err(|complaints| problems.add(&secrets_file, &complaints)).ok();
+        look_further(&mut problems)?;
+        if let (Some(config), Some(secrets)) = (&config, &secrets)
+            && config.config.access == Access::Key
+            && secrets.access_key.is_none()
+        {
+            problems.add(
+                &secrets_file,
+                &[Complaint {
+                    line: 0,
+                    path: "access_key".to_owned(),
+                    text: "is missing; callers need one where `access` is key".to_owned(),
+                }],
+            );
+            problems.hints.push(format!("run `rtcctl{} invite --new-key`, or set `access` to open", home.flag()));
+        }
+        match (config, secrets) {
+            (Some(config), Some(secrets)) if problems.complaints.is_empty() => Ok((config, secrets)),
+            _ => Err(problems.into_failure(home)),
+        }
+    }
+}
+
 /// Loads `config.yaml` and `secrets.yaml`.
 ///
 /// # Errors
@@ -46,34 +106,17 @@ pub fn load(home: &Home) -> Result<(Config, Secrets)> {
 /// # Errors
 /// As [`load`].
 pub fn load_resolved(home: &Home) -> Result<(Resolved, Secrets)> {
-    let config_file = home.config_file();
-    let secrets_file = home.secrets_file();
-    let config_text = read_limited(&config_file, home)?;
-    let secrets_text = read_limited(&secrets_file, home)?;
+    load_texts(home).map(|(_, resolved, secrets)| (resolved, secrets))
+}
 
-    let mut problems = Problems::default();
-    let config = resolve(&config_text, &host_facts()).and_then(complain_about_paths);
-    let config = config.map_err(|complaints| problems.add(&config_file, &complaints)).ok();
-    let secrets = secrets::resolve(&secrets_text).map_err(|complaints| problems.add(&secrets_file, &complaints)).ok();
-    problems.add_mode(&secrets_file)?;
-    if let (Some(config), Some(secrets)) = (&config, &secrets)
-        && config.config.access == Access::Key
-        && secrets.access_key.is_none()
-    {
-        problems.add(
-            &secrets_file,
-            &[Complaint {
-                line: 0,
-                path: "access_key".to_owned(),
-                text: "is missing; callers need one where `access` is key".to_owned(),
-            }],
-        );
-        problems.hints.push(format!("run `rtcctl{} invite --new-key`, or set `access` to open", home.flag()));
-    }
-    match (config, secrets) {
-        (Some(config), Some(secrets)) if problems.complaints.is_empty() => Ok((config, secrets)),
-        _ => Err(problems.into_failure(home)),
-    }
+/// As [`load_resolved`], with what was read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_texts(home: &Home) -> Result<(Texts, Resolved, Secrets)> {
+    let texts = Texts::read(home)?;
+    let (resolved, secrets) = texts.judge(home, |problems| problems.add_mode(&home.secrets_file()))?;
+    Ok((texts, resolved, secrets))
 }
 
 /// Loads `config.yaml` alone.

@@ -3,6 +3,7 @@
 //! In order: configuration with every complaint at once, the home's lock, every port, the control socket, then the
 //! tasks. What fails before the control socket leaves nothing running.
 
+mod accepted;
 mod changes;
 mod checks;
 mod edited;
@@ -32,7 +33,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use self::checks::{Asker, Lane, Targets};
-use self::edited::Loaded;
 use self::guarded::Guarded;
 use self::heartbeat::Heartbeat;
 use self::probing::Probes;
@@ -40,10 +40,9 @@ use self::reload::{Controls, InForce, Reloader};
 use self::status::{Outside, Sources, host_name};
 use self::watching::{GoesBy, Sights, Watch};
 use crate::access::Gate;
-use crate::certs::files::load_files;
 use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
-use crate::config::{CertSource, LogConfig, LogFormat, LogLevel};
+use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
 use crate::control::socket::Socket;
@@ -153,14 +152,8 @@ struct Prepared {
 }
 
 fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inherited: Inherited) -> Result<Prepared> {
-    // Before they are read: an edit in between is told of rather than missed.
-    let loaded = Loaded::now(home);
-    let in_force = InForce::load(home)?;
+    let (in_force, refused) = InForce::load(home, accepted::take(&mut inherited))?;
     let (config, secrets) = in_force.config_and_secrets();
-    if config.certificate.source == CertSource::Files {
-        // What the operator must mend is told before any port is bound.
-        load_files(&config, clock::now().wall)?;
-    }
     for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
         create_private_dir(folder)?;
     }
@@ -179,6 +172,9 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "starting");
     let version = concat!("version ", env!("CARGO_PKG_VERSION"));
     journal.record(Event::new(EventKind::Daemon, None, version, clock::now()).between("stopped", "starting"));
+    if let Some(failure) = refused {
+        accepted::tell(&failure, &journal);
+    }
 
     let listeners = Listeners::take_or_bind(&config.web, &config.turn, &mut inherited)?;
     if let Some(failure) = listeners.lack() {
@@ -216,7 +212,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         board: board.clone(),
         certificate: certificate.clone(),
         relay: Arc::clone(&turn_counters),
-        goes_by: ArcSwap::from_pointee(GoesBy::new(&config, &targets.udp, loaded)),
+        goes_by: ArcSwap::from_pointee(GoesBy::new(&config, &targets.udp, in_force.files())),
         connections: edge.counters(),
         edge: edge.control(),
         hooks: Hooks::start(config.notify.clone(), &home.certs_dir().join("ca.pem"))?,
@@ -302,6 +298,7 @@ impl Prepared {
         } = self;
         let control = control_socket(&home, &mut inherited)?;
         keep_control(&manager, &control);
+        sources.in_force.keep_in(&manager);
         for name in inherited.finish() {
             // The configuration has changed since, and what nobody serves must not be held open.
             manager.store_anew(&name);

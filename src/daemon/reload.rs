@@ -12,10 +12,11 @@ use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
 use super::changes::{Change, How, changes};
-use super::edited;
 use super::status::Sources;
+use super::{accepted, edited};
 use crate::access::Gate;
-use crate::config::{self, Config, Secrets};
+use crate::certs::files::load_files;
+use crate::config::{self, CertSource, Config, Secrets, Texts};
 use crate::control::protocol::{Effect, Pending, Reload, ReloadChange, ReloadTask, SCHEMA_VERSION};
 use crate::error::{Failure, Result};
 use crate::home::Home;
@@ -38,7 +39,7 @@ pub(super) struct InForce {
 struct Loaded {
     config: Config,
     secrets: Secrets,
-    files: edited::Loaded,
+    texts: Texts,
 }
 
 /// Changes everything that can be changed while it runs.
@@ -75,13 +76,35 @@ struct Ready {
 }
 
 impl InForce {
-    /// Reads the configuration of `home` for the first time.
+    /// Reads the configuration of `home` for the first time. If it does not pass, what was in force `before` is so
+    /// still, as after a reload; why is given, too.
     ///
     /// # Errors
     /// With every complaint about it.
-    pub(super) fn load(home: &Home) -> Result<Self> {
-        let loaded = Loaded::read(home, None)?;
-        Ok(Self { home: home.clone(), current: Arc::new(ArcSwap::from_pointee(loaded)) })
+    pub(super) fn load(home: &Home, before: Option<Texts>) -> Result<(Self, Option<Failure>)> {
+        let (loaded, refused) = match Loaded::read(home, None).and_then(Loaded::with_its_files) {
+            Ok(loaded) => (loaded, None),
+            Err(failure) => {
+                // Whoever deletes the whole home means all of it.
+                let before = before.filter(|_| home.config_dir().is_dir());
+                let resolved = before.map(|texts| Loaded::resolve(home, texts).and_then(Loaded::with_its_files));
+                match resolved {
+                    Some(Ok(loaded)) => (loaded, Some(failure)),
+                    Some(Err(_)) | None => return Err(failure),
+                }
+            }
+        };
+        Ok((Self { home: home.clone(), current: Arc::new(ArcSwap::from_pointee(loaded)) }, refused))
+    }
+
+    /// The files that it stands in.
+    pub(super) fn files(&self) -> edited::Loaded {
+        edited::Loaded::new(&self.home, &self.current.load().texts)
+    }
+
+    /// Has the service manager keep it for the next daemon.
+    pub(super) fn keep_in(&self, manager: &Manager) {
+        accepted::keep(manager, &self.current.load().texts);
     }
 
     pub(super) fn config_and_secrets(&self) -> (Config, Secrets) {
@@ -92,7 +115,7 @@ impl InForce {
     /// What a reload would do, if a file was edited since the last one.
     pub(super) fn pending(&self) -> Option<Pending> {
         let current = self.current.load();
-        current.files.difference()?;
+        self.files().difference()?;
         let written_at = |path: PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
         let files = [self.home.config_file(), self.home.secrets_file()];
         let since = files.into_iter().filter_map(written_at).max().map(clock::rfc3339_seconds).unwrap_or_default();
@@ -113,9 +136,7 @@ impl InForce {
 impl Loaded {
     /// Addresses that were looked up stay those of `before` as long as this host has them.
     fn read(home: &Home, before: Option<&Self>) -> Result<Self> {
-        // Before the files: what is written in between is pending then, not lost.
-        let files = edited::Loaded::now(home);
-        let (resolved, secrets) = config::load_resolved(home)?;
+        let (texts, resolved, secrets) = config::load_texts(home)?;
         let mut config = resolved.config;
         if let Some(before) = before.filter(|_| resolved.detects_relay_ips) {
             let bound = &before.config.turn.relay_ips;
@@ -124,7 +145,20 @@ impl Loaded {
                 config.turn.relay_ips.clone_from(bound);
             }
         }
-        Ok(Self { config, secrets, files })
+        Ok(Self { config, secrets, texts })
+    }
+
+    fn resolve(home: &Home, texts: Texts) -> Result<Self> {
+        let (resolved, secrets) = texts.resolve(home)?;
+        Ok(Self { config: resolved.config, secrets, texts })
+    }
+
+    /// What the operator must mend is told before any port is bound.
+    fn with_its_files(self) -> Result<Self> {
+        if self.config.certificate.source == CertSource::Files {
+            load_files(&self.config, clock::now().wall)?;
+        }
+        Ok(self)
     }
 
     fn changes(&self, new: &Self) -> Vec<Change> {
@@ -277,9 +311,10 @@ impl Reloader {
             controls.signaling.apply(&config.signaling);
             controls.log.apply(&super::log_settings(&config.log));
         }
-        let files = new.files.clone();
-        self.sources.follow(&new.config, files, &self.controls.edge, &self.controls.turn);
-        self.in_force.current.store(Arc::new(new));
+        let new = Arc::new(new);
+        self.in_force.current.store(Arc::clone(&new));
+        self.in_force.keep_in(&self.manager);
+        self.sources.follow(&new.config, self.in_force.files(), &self.controls.edge, &self.controls.turn);
     }
 
     /// What became of one task, after its restart if it takes one.

@@ -16,11 +16,11 @@ use tracing::{info, warn};
 use super::edited::Loaded;
 use super::probing::Probes;
 use crate::certs::CertHandle;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::protocol::{Finding, SCHEMA_VERSION, Severity};
 use crate::edge;
 use crate::error::Failure;
-use crate::findings::facts::{Certificate, Disk, Share, Task};
+use crate::findings::facts::{Certificate, Disk, Edit, Share, Task};
 use crate::findings::watch::{ClockWatch, Lately};
 use crate::findings::{Code, Facts, Ledger, Shown, Transition, judge};
 use crate::home::Home;
@@ -104,7 +104,7 @@ struct System {
     disks: Vec<Disk>,
     descriptors: Option<Share>,
     log_error: Option<String>,
-    config_not_applied: Option<String>,
+    config_not_applied: Option<Edit>,
     dropped: u64,
 }
 
@@ -286,6 +286,15 @@ fn finding(shown: &Shown) -> Finding {
     }
 }
 
+/// `what` was edited. Whether it would pass is said at once, not when somebody needs it to.
+fn edit(what: String, home: &Home) -> Edit {
+    let refused = config::load(home).err().map(|failure| {
+        let first = failure.causes().first();
+        first.map_or_else(|| failure.message().to_owned(), |cause| format!("{}: {cause}", failure.message()))
+    });
+    Edit { what, refused }
+}
+
 fn ask_system(sights: &Sights) -> System {
     let home = &sights.home;
     let disk = |path: &Path| {
@@ -306,7 +315,7 @@ fn ask_system(sights: &Sights) -> System {
         disks,
         descriptors: room::open_files().map(|used| Share { used, limit: process::open_files_limit() }),
         log_error: log_error.map(|error| format!("`{}`: {error}", home.log_dir().display())),
-        config_not_applied: sights.goes_by.load().loaded.difference(),
+        config_not_applied: sights.goes_by.load().loaded.difference().map(|what| edit(what, home)),
         dropped: room::dropped_datagrams(&sights.goes_by.load().turn_ports),
     }
 }

@@ -12,8 +12,7 @@ pub struct Facts {
     /// What each probe last found, of those whose task is up.
     pub probes: Vec<Probe>,
     pub certificate: Certificate,
-    /// Why the edited configuration is not in force: a word for people.
-    pub config_not_applied: Option<String>,
+    pub config_not_applied: Option<Edit>,
     /// Why the port of HTTP is not served, and what to do.
     pub http_port_taken: Option<(String, String)>,
     /// By how many seconds the clock was set lately; negative: back.
@@ -31,6 +30,15 @@ pub struct Facts {
     /// What names this home on a command line, with a leading blank, and its log.
     pub home_flag: String,
     pub log_file: String,
+}
+
+/// What was done to the files of the configuration and is not in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Which files, in a word for people.
+    pub what: String,
+    /// Why a reload or a start would refuse it.
+    pub refused: Option<String>,
 }
 
 /// A task, as the board has it.

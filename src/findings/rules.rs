@@ -230,11 +230,18 @@ fn of_disk(disk: &Disk) -> Option<Raised> {
 
 fn of_host(facts: &Facts, raised: &mut Vec<Raised>) {
     let flag = &facts.home_flag;
-    raised.extend(facts.config_not_applied.as_ref().map(|why| {
-        finding(Code::ConfigNotApplied, "", Severity::Info)
-            .titled("the configuration was edited and is not in force")
-            .seen(why.clone())
-            .hinted(format!("run `rtcctl{flag} config check`, then `rtcctl{flag} reload`"))
+    raised.extend(facts.config_not_applied.as_ref().map(|edit| {
+        match &edit.refused {
+            None => finding(Code::ConfigNotApplied, "", Severity::Info)
+                .titled("the configuration was edited and is not in force")
+                .seen(edit.what.clone())
+                .hinted(format!("run `rtcctl{flag} config check`, then `rtcctl{flag} reload`")),
+            // The service goes by what it has in memory, and would not start without that.
+            Some(refused) => finding(Code::ConfigNotApplied, "", Severity::Warning)
+                .titled("the configuration was edited and would be refused")
+                .seen(format!("{}; {refused}", edit.what))
+                .hinted(format!("run `rtcctl{flag} config check`, correct what it says, then `rtcctl{flag} reload`")),
+        }
     }));
     raised.extend(facts.clock_jump.map(|seconds| {
         let (by, way) = (seconds.unsigned_abs(), if seconds < 0 { "back" } else { "forward" });

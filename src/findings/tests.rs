@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::facts::{Certificate, Disk, Kind, Probe, Share, Task, Verdict};
+use super::facts::{Certificate, Disk, Edit, Kind, Probe, Share, Task, Verdict};
 use super::*;
 use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
@@ -61,7 +61,10 @@ fn each_fact_raises_its_code() {
         ("certificate-mismatch", with(|facts| set_probe(facts, Kind::Fingerprint, failed()))),
         ("certificate-missing", with(|facts| facts.certificate = Certificate::Missing)),
         ("clock-jumped", with(|facts| facts.clock_jump = Some(-7200))),
-        ("config-not-applied", with(|facts| facts.config_not_applied = Some("edited at noon".to_owned()))),
+        (
+            "config-not-applied",
+            with(|facts| facts.config_not_applied = Some(Edit { what: "edited".to_owned(), refused: None })),
+        ),
         ("connections-turned-away", with(|facts| facts.turned_away = 1)),
         ("descriptors-almost-exhausted", with(|facts| facts.descriptors = Some(Share { used: 922, limit: 1024 }))),
         ("disk-almost-full", with(|facts| facts.disks[0].free_bytes = 100 << 20)),

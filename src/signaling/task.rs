@@ -15,6 +15,7 @@ use http::header::{
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
+use tracing::debug;
 
 use super::Counters;
 use super::hub::{From, Hub};
@@ -23,6 +24,7 @@ use crate::config::{Config, SignalingConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, Hangup, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
+use crate::sys::threads;
 use crate::turn::ice::LiveIce;
 
 /// How often a client is asked whether it lives, and how long it may take to say so: Socket.IO's own defaults.
@@ -36,6 +38,8 @@ const WORDS_UP_TO: usize = 16 * 1024;
 const MAX_WAITING: usize = 1 << 20;
 /// Bytes of a WebSocket that are read at a time. Most messages are shorter.
 const READ_AT_A_TIME: usize = 1024;
+/// Heartbeats of many clients go off together. Nothing here is timed more finely, and what arrives is never late.
+const TIMERS_MAY_BE_LATE_BY: Duration = Duration::from_millis(100);
 /// The longest the loop rests: places that are kept end by the second.
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// How long sockets may take to hear that the task stops.
@@ -121,6 +125,8 @@ impl Signaling {
             tokio::spawn(answer(service.clone(), Arc::clone(&hub), job));
         }
         jobs.latch().shut();
+        // Those who leave are not to wait.
+        let _ = threads::be_lax_about_time(Duration::ZERO);
         hub.close(CLOSED_WITHIN).await;
     }
 }
@@ -132,6 +138,9 @@ impl Service for Signaling {
 
     fn run(&self, context: Context) -> Result<()> {
         // What it does is short, and TLS is done elsewhere.
+        if let Err(error) = threads::be_lax_about_time(TIMERS_MAY_BE_LATE_BY) {
+            debug!(%error, "every client's heartbeat wakes the thread by itself");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .on_thread_start(context.adopter())

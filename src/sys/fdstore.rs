@@ -8,6 +8,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockType, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
+use super::memfile;
+
 /// The first descriptor that is handed over, fixed by sd_listen_fds(3).
 pub const FIRST: RawFd = 3;
 
@@ -82,6 +84,11 @@ impl Inherited {
                 && bound(socket).is_some_and(|address| address.family() == Some(AddressFamily::Unix))
         };
         self.take(name, fits).map(UnixListener::from)
+    }
+
+    /// The text `name`, which was sealed in memory.
+    pub fn take_text(&mut self, name: &str) -> Option<String> {
+        self.take(name, memfile::is_sealed).and_then(|text| memfile::read(text).ok())
     }
 
     /// Closes what nobody took. Gives the names, each once: the manager should let go of these, too.
@@ -178,6 +185,16 @@ mod tests {
         assert!(inherited.take_tcp("https", here()).is_some());
         assert!(inherited.take_tcp("https", here()).is_none());
         assert_eq!(inherited.finish(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_text_is_taken_by_its_name_and_only_if_nobody_can_have_changed_it() {
+        let text = memfile::seal("text", "a: 1\n").unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let mut inherited = Inherited::of(vec![("file".to_owned(), file.into()), ("text".to_owned(), text)]);
+        assert_eq!(inherited.take_text("file"), None);
+        assert_eq!(inherited.take_text("text").as_deref(), Some("a: 1\n"));
+        assert_eq!(inherited.take_text("text"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod interrupt;
 pub mod lock;
 pub mod log;
 pub mod marks;
+pub mod memfile;
 pub mod memory;
 pub mod mmsg;
 pub mod names;

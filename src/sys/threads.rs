@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 use nix::libc;
 
@@ -9,6 +13,28 @@ use nix::libc;
 #[must_use]
 pub fn own() -> i32 {
     nix::unistd::gettid().as_raw()
+}
+
+/// Wakes this thread, where it has parked itself to wait for a future.
+#[must_use]
+pub fn unparking() -> Waker {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    Arc::new(Unpark(thread::current())).into()
+}
+
+/// Lets the timers of this thread go off up to `slack` late, so that those which are due one after another cost one
+/// waking up and not one each. Zero: as late as they did when it began.
+///
+/// # Errors
+/// None that is known: the kernel takes any span.
+pub fn be_lax_about_time(slack: Duration) -> io::Result<()> {
+    let nanoseconds = libc::c_ulong::try_from(slack.as_nanos()).map_err(io::Error::other)?;
+    Ok(nix::sys::prctl::set_timerslack(nanoseconds)?)
 }
 
 /// How many threads this process has.
@@ -89,7 +115,7 @@ mod tests {
             stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().to_owned()
         };
         let before = nice();
-        let lowered = std::thread::Builder::new().name("lowered (a)".to_owned()).spawn(move || {
+        let lowered = thread::Builder::new().name("lowered (a)".to_owned()).spawn(move || {
             lower_priority(own()).unwrap();
             (describe(own()).unwrap(), nice(), count())
         });

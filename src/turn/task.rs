@@ -1,7 +1,10 @@
 //! The turn task: one instance is all workers of the data plane.
 
+use std::future::Future as _;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -20,10 +23,11 @@ use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, TurnStream};
 use crate::supervisor::service::{Context, Service, TaskName};
 use crate::sys::clock;
+use crate::sys::threads::unparking;
 use crate::sys::udp::offloads;
 
-/// How often it is looked whether the task should stop or a worker has ended.
-const LOOKED_EVERY: Duration = Duration::from_millis(50);
+/// The longest the task rests; its end and that of a worker wake it.
+const TURN_EVERY: Duration = Duration::from_secs(1);
 
 /// The STUN/TURN server. Each instance starts without allocations, on the same listening sockets.
 pub struct Turn {
@@ -86,12 +90,15 @@ impl Service for Turn {
         }
         // It has listeners, which must end when they have drained.
         drop(current);
+        let has_ended = Arc::new(AtomicBool::new(false));
         let result = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (number, worker) in workers.into_iter().enumerate() {
                 let name = format!("turn-{number}");
                 let (pulse, own) = (context.pulse(&name), &context);
+                let bell = Bell { rung: Arc::clone(&has_ended), sleeper: thread::current() };
                 let serve = move || {
+                    let _rings_at_its_end = bell;
                     own.adopt_thread();
                     worker.run(&pulse)
                 };
@@ -104,8 +111,11 @@ impl Service for Turn {
                 }
             }
             context.ready();
-            while !context.stopping().is_cancelled() && !threads.iter().any(ScopedJoinHandle::is_finished) {
-                thread::park_timeout(LOOKED_EVERY);
+            let mut stopping = pin!(context.stopping().cancelled());
+            let waker = unparking();
+            let mut poll = || stopping.as_mut().poll(&mut task::Context::from_waker(&waker)).is_ready();
+            while !poll() && !has_ended.load(Ordering::Acquire) {
+                thread::park_timeout(TURN_EVERY);
                 context.progress();
                 self.live.retire(clock::now().mono);
             }
@@ -124,6 +134,19 @@ impl Service for Turn {
             door.fence();
         }
         self.counters.allocations.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Wakes the task when the worker that has it ends, however it ends.
+struct Bell {
+    rung: Arc<AtomicBool>,
+    sleeper: thread::Thread,
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.rung.store(true, Ordering::Release);
+        self.sleeper.unpark();
     }
 }
 

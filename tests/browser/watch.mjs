@@ -12,6 +12,8 @@ import { pair, people } from "./cast.mjs";
 const EVERY_MS = 80;
 const SPAN_MS = 200;
 const ASKED_EVERY_MS = 300;
+/** Of a pause as long as this it is told what the pages did meanwhile. */
+const LONG_MS = 4000;
 
 /** The same person with another tab. */
 async function tab(person) {
@@ -48,7 +50,15 @@ const ask = (one) => one.page.evaluate(() => {
   return signs;
 });
 
+/** What a page took note of since a moment of the machine's clock. */
+const since = (one, from) => one.page.evaluate((from) => {
+  const { timeOrigin } = performance;
+  const events = globalThis.rtcctl.journal.events.filter(({ at }) => timeOrigin + at >= from - 500);
+  return events.map(({ at, way, name, detail }) => `${Math.round(timeOrigin + at - from)} ${way} ${name} ${detail.slice(0, 70)}`);
+}, from).catch(String);
+
 async function watch(couple, channels) {
+  let movedAt = Date.now();
   await Promise.all(couple.map(takeNote));
   /** The spans in which each of them was well, by channel. */
   const seen = new Map(Object.values(channels).map((channel) => [channel, couple.map(() => new Set())]));
@@ -60,6 +70,14 @@ async function watch(couple, channels) {
       const both = [...spans[0]].filter((span) => spans[1].has(span));
       for (const span of both.sort((one, other) => one - other)) {
         console.log(`${channel} ${span * SPAN_MS}`);
+        if (kind === "moving") {
+          if (span * SPAN_MS - movedAt > LONG_MS) {
+            for (const told of await Promise.all(couple.map((one) => since(one, movedAt)))) {
+              console.log(`page ${channel} ${JSON.stringify(told, null, 1)}`);
+            }
+          }
+          movedAt = span * SPAN_MS;
+        }
         spans.forEach((set) => set.delete(span));
       }
     }
