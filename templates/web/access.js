@@ -65,6 +65,11 @@ export async function giveKey(key) {
   return null;
 }
 
+/** Follows an invite link that is opened in this very tab: the browser loads nothing where the fragment alone is another. */
+export function followLinks(follow = () => location.reload()) {
+  addEventListener("hashchange", () => /[#&](key|code)=/.test(location.hash) && follow());
+}
+
 /**
  * Takes the key out of the address, where a fragment `#key=..` has one, and shows it to the server.
  * Gives undefined if there is none, else what `giveKey` gives.

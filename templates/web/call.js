@@ -62,7 +62,7 @@ export class Call extends EventTarget {
     on(this.#channels, "status", () => this.dispatchEvent(new Event("status")));
     on(this.#channels, "left", () => this.#then(() => this.#otherLeft()));
     on(signaling, "problem", ({ detail }) => this.#problem(detail.key, detail.detail));
-    on(signaling, "refused", ({ detail }) => this.#end(detail));
+    on(signaling, "refused", ({ detail }) => this.#end(detail.key, detail.detail));
     on(signaling, "fresh", ({ detail }) => this.#keepIce(detail));
     on(signaling, "joined", ({ detail }) => this.#then(() => this.#joined(detail)));
     on(signaling, "other", () => this.#then(() => this.#otherJoined()));
@@ -123,11 +123,12 @@ export class Call extends EventTarget {
     this.#end("left");
   }
 
-  #end(state) {
+  /** `why`: what the server said. */
+  #end(state, why = "") {
     this.#listening.abort();
     clearInterval(this.#watchTimer);
     this.#hangUp();
-    this.#enter(state);
+    this.#enter(state, why);
   }
 
   /** One thing after the other: an answer must not overtake the offer it belongs to. */
@@ -138,11 +139,11 @@ export class Call extends EventTarget {
     });
   }
 
-  #enter(state) {
+  #enter(state, why = "") {
     if (this.state !== state) {
       this.state = state;
       this.#journal.event("own", "state", state);
-      this.dispatchEvent(new CustomEvent("state", { detail: state }));
+      this.dispatchEvent(new CustomEvent("state", { detail: { state, why } }));
     }
   }
 
@@ -346,6 +347,10 @@ export class Call extends EventTarget {
       return;
     }
     const report = await peer.getStats();
+    // Who has neither a camera nor a microphone any more sends nothing, and says so.
+    if (this.other?.muted && this.other.hidden && !this.other.sharing) {
+      watch.handleQuiet();
+    }
     const packets = [...report.values()].filter((one) => one.type === "inbound-rtp").reduce((sum, one) => sum + one.packetsReceived, 0);
     if (this.#watch === watch && watch.handleSample(packets, performance.now())) {
       this.#journal.event("own", "silence");

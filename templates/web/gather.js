@@ -11,11 +11,12 @@ export function eachUrl(servers) {
 }
 
 /**
- * Gathers by one server; `told` hears of the result as it grows: {url, candidates, errors, ms, isDone, isRefused}, with
- * the milliseconds until the first candidate that came from the server. Gives the result at its end.
+ * Gathers by one server; `told` hears of the result as it grows: {url, candidates, errors, ms, isDone, isRefused,
+ * lacksPassword}, with the milliseconds until the first candidate that came from the server. Gives the result at its end.
  */
 export async function gather(server, told = () => {}) {
   const result = { url: server.urls[0], candidates: [], errors: [], ms: null, isDone: false };
+  result.lacksPassword = /^turns?:/i.test(result.url) && !(server.username && server.credential);
   told(result);
   const start = performance.now();
   let peer = null;

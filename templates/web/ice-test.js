@@ -2,15 +2,17 @@
 //
 // For tests: document.documentElement.dataset.verdict is the key of the verdict.
 
-import { takeKey } from "./access.js";
+import { followLinks, takeKey } from "./access.js";
 import { priorityParts } from "./candidates.js";
 import { eachUrl, gather } from "./gather.js";
 import { icon } from "./icons.js";
 import { loopback } from "./loopback.js";
 import { iceProblem, refusalProblem } from "./problems.js";
 import { dress, element, languageListeners, make, notice, number, say, startShell, text } from "./shell.js";
-import { judge, overall } from "./verdicts.js";
+import { judge, overall, overallLoop } from "./verdicts.js";
 
+/** URLs that are tested, and how many of them at a time: each takes a connection, of which a browser has few. */
+const [MAX_URLS, AT_ONCE] = [60, 12];
 const TRANSPORTS = ["udp", "tcp", "tls"];
 const PICTURES = { good: "check", fair: "info", bad: "alert" };
 
@@ -21,7 +23,7 @@ let state = null;
 /** The list as typed, for RTCPeerConnection: one server for each URL. */
 function servers() {
   const [username, credential] = [element("user").value.trim(), element("password").value.trim()];
-  return eachUrl([{ urls: element("urls").value.split(/\s+/).filter(Boolean), username, credential }]);
+  return eachUrl([{ urls: [...new Set(element("urls").value.split(/[\s,;]+/).filter(Boolean))], username, credential }]);
 }
 
 async function useOwn() {
@@ -39,14 +41,26 @@ async function useOwn() {
 
 async function test() {
   [results, loops] = [[], []];
+  const list = servers();
+  notice(list.length > MAX_URLS ? "iceTooMany" : null);
+  if (list.length === 0) {
+    return enter("iceNoUrl");
+  }
   enter("iceRunning");
   busy(true);
-  await Promise.all(servers().map((server) => gather(server, (result) => {
+  const waiting = list.slice(0, MAX_URLS);
+  const told = (result) => {
     if (!results.includes(result)) {
       results.push(result);
     }
     draw();
-  })));
+  };
+  const ask = async () => {
+    while (waiting.length > 0) {
+      await gather(waiting.shift(), told);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, ask));
   busy(false);
   enter(null);
 }
@@ -65,7 +79,7 @@ async function loop() {
     draw();
   }
   busy(false);
-  enter(loops.some(({ result }) => !result.problem) ? "loopWorks" : "loopFails");
+  enter(overallLoop(loops.map(({ result }) => result.problem)));
 }
 
 function busy(isBusy) {
@@ -80,10 +94,10 @@ function enter(key) {
 }
 
 function verdict() {
-  if (state?.startsWith("loop")) {
-    return { grade: { loopWorks: "good", loopFails: "bad" }[state] ?? "busy", key: state };
+  if (state) {
+    return { grade: { loopWorks: "good", loopFails: "bad", loopBadUrl: "bad", iceNoUrl: "bad" }[state] ?? "busy", key: state };
   }
-  return state ? { grade: "busy", key: state } : results.length ? overall(results) : null;
+  return results.length ? overall(results) : null;
 }
 
 function draw() {
@@ -106,8 +120,8 @@ function draw() {
 }
 
 function row(result) {
-  const { url, isDone, ms, candidates, errors, isRefused } = result;
-  const told = isRefused ? { grade: "bad", key: "urlMalformed", problem: null } : judge(url, candidates, errors);
+  const { url, isDone, ms, errors } = result;
+  const told = judge(result);
   const isOpen = !isDone && told.grade !== "good";
   const words = make("div", "result-words", make("code", "", url), make("span", "", text(isOpen ? "iceRunning" : told.key)));
   if (!isOpen && told.problem) {
@@ -161,9 +175,9 @@ function words() {
   if (results.length) {
     lines.push(text(overall(results).key));
   }
-  for (const { url, candidates, errors, ms, isRefused } of results) {
-    const told = isRefused ? { key: "urlMalformed" } : judge(url, candidates, errors);
-    lines.push(`- ${url}: ${text(told.key)}${ms === null ? "" : ` ${Math.round(ms)} ms`}`);
+  for (const result of results) {
+    const { url, errors, ms } = result;
+    lines.push(`- ${url}: ${text(judge(result).key)}${ms === null ? "" : ` ${Math.round(ms)} ms`}`);
     lines.push(...errors.slice(0, 3).map((error) => `    ${error.errorCode ?? ""} ${error.errorText ?? ""}`));
   }
   for (const { transport, result } of loops) {
@@ -197,4 +211,5 @@ element("form").addEventListener("submit", (event) => {
 element("own").addEventListener("click", () => useOwn().catch(() => notice("unavailable")));
 element("loop").addEventListener("click", loop);
 element("copy-report").addEventListener("click", copyReport);
+followLinks();
 takeKey().then(useOwn).catch(() => notice("unavailable"));

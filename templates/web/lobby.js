@@ -65,7 +65,7 @@ export class Lobby {
   /** Opens the devices of the last time, or those that are chosen now. */
   async open(isChosen = false) {
     if (!isSecureContext) {
-      return this.#problem("insecure");
+      return this.tell("insecure");
     }
     const wish = (id) => (isChosen ? element(id).value : (remembered(id) ?? undefined));
     let problem = await this.#media.open(wish("camera"), wish("microphone"));
@@ -73,11 +73,12 @@ export class Lobby {
       // A device of the last time that is not there today: the usual one takes its place.
       problem = await this.#media.open(wish("camera") === "" ? "" : undefined, wish("microphone") === "" ? "" : undefined);
     }
-    this.#problem(problem);
+    this.tell(problem);
     await this.list();
   }
 
-  #problem(key) {
+  /** Says what is wrong with the devices, until it is mended. */
+  tell(key) {
     if (key !== null) {
       notice(key, { act: { key: "tryAgain", run: () => this.open() } });
     } else if (this.#lastProblem && element("notice").dataset.key === this.#lastProblem) {

@@ -25,7 +25,12 @@ export async function loopback(servers, transport, told) {
     return { problem: "loopNoUrl", errors: [] };
   }
   const errors = [];
-  const ends = [0, 1].map(() => new RTCPeerConnection(wanted));
+  let ends = [];
+  try {
+    ends = [0, 1].map(() => new RTCPeerConnection(wanted));
+  } catch {
+    return { problem: "loopBadUrl", errors };
+  }
   try {
     ends.forEach((end, index) => {
       end.onicecandidateerror = ({ errorCode, errorText, url }) => errors.push({ errorCode, errorText, url });

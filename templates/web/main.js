@@ -5,7 +5,7 @@
 
 import { Call } from "./call.js";
 import { Chat } from "./chat.js";
-import { knownKey, roomIn, takeKey } from "./access.js";
+import { followLinks, knownKey, roomIn, takeKey } from "./access.js";
 import { Journal } from "./journal.js";
 import { askForKey } from "./keyform.js";
 import { Lobby, suggestion } from "./lobby.js";
@@ -22,11 +22,11 @@ import { Transfers } from "./transfer.js";
 /** Milliseconds between two readings of the figures. */
 const MEASURED_EVERY = 1000;
 /** What ends a call, and what can be done about it on this page. */
-const ENDS = { full: "tryAgain", kicked: "joinAgain", serverFull: "tryAgain", tooMany: "tryAgain", roomRefused: null };
+const ENDS = { full: "tryAgain", kicked: "joinAgain", tooMany: "tryAgain", roomRefused: null };
 /** What only another key mends. */
 const KEY_PROBLEMS = ["keyMissing", "keyEnded", "keyWrong", "keyLimited"];
 /** Problems that pass by themselves. */
-const PASSING = ["signalingLost", "serverRestarting", "mediaLost", "otherLeft", "unavailable"];
+const PASSING = ["signalingLost", "serverRestarting", "serverFull", "mediaLost", "otherLeft", "unavailable"];
 
 const query = new URLSearchParams(location.search);
 const now = () => performance.now();
@@ -111,9 +111,9 @@ function join() {
   show("joining");
   const current = call;
   const on = (event, act) => call.addEventListener(event, ({ detail }) => call === current && act(detail));
-  on("state", (state) => {
+  on("state", ({ state, why }) => {
     if (state === "left" || state in ENDS || KEY_PROBLEMS.includes(state)) {
-      ended(state);
+      ended(state, why);
     } else {
       show(state);
     }
@@ -124,7 +124,7 @@ function join() {
   learn?.start({ call, journal, history });
 }
 
-function ended(state) {
+function ended(state, why) {
   call = null;
   show(state === "left" ? "lobby" : state);
   document.title = "rtcctl";
@@ -133,7 +133,7 @@ function ended(state) {
   } else if (state === "left") {
     notice(null);
   } else {
-    notice(state, { act: ENDS[state] && { key: ENDS[state], run: join } });
+    notice(state, { detail: why, act: ENDS[state] && { key: ENDS[state], run: join } });
   }
 }
 
@@ -213,7 +213,9 @@ function listen() {
   for (const id of ["at-once", "keys"]) {
     element(id).addEventListener("change", () => remember(id, element(id).checked ? "1" : "0"));
   }
-  media.addEventListener("problem", ({ detail }) => notice(detail));
+  media.addEventListener("problem", ({ detail }) => lobby.tell(detail));
+  // Who is in a call stays in it.
+  followLinks(() => (call ? takeKey() : location.reload()));
   addEventListener("pagehide", () => call?.leave());
   languageListeners.add(() => learn?.translate());
   setInterval(measure, MEASURED_EVERY);
@@ -232,7 +234,7 @@ async function start() {
   show("lobby");
   linkProblem = (await takeKey()) ?? null;
   signaling = new Signaling();
-  signaling.addEventListener("refused", ({ detail }) => call ?? (KEY_PROBLEMS.includes(detail) && refused(detail, false)));
+  signaling.addEventListener("refused", ({ detail: { key } }) => call ?? (KEY_PROBLEMS.includes(key) && refused(key, false)));
   const isAtOnce = query.get("join") === "1" || (query.has("room") && element("at-once").checked);
   // Joining needs no camera: its tracks are added when they come.
   if (isAtOnce) {

@@ -73,11 +73,24 @@ export class Media extends EventTarget {
     }
     this.#replace("audio", tracks.find((track) => track.kind === "audio") ?? null);
     this.#camera = tracks.find((track) => track.kind === "video") ?? null;
-    this.#camera?.addEventListener("ended", () => this.dispatchEvent(new CustomEvent("problem", { detail: "gone" })));
+    tracks.forEach((track) => track.addEventListener("ended", () => this.#lost(track)));
     if (!this.isSharing) {
       this.#replace("video", this.#camera);
     }
     return problem;
+  }
+
+  /** A device was taken away. The other is not to look at a picture that stands still, nor to listen to nobody. */
+  #lost(track) {
+    if (track === this.#camera) {
+      this.#camera = null;
+    } else if (track !== this.audio) {
+      return;
+    }
+    if (track === this.audio || track === this.video) {
+      this.#replace(track.kind, null);
+    }
+    this.dispatchEvent(new CustomEvent("problem", { detail: "gone" }));
   }
 
   /** Shows the screen in place of the camera. Gives what went wrong. */

@@ -3,6 +3,7 @@
 //
 // For tests: document.documentElement.dataset.state is "running", "done" or "stopped", and dataset.grade the verdict's.
 
+import { followLinks } from "./access.js";
 import { eachUrl, gather } from "./gather.js";
 import { icon } from "./icons.js";
 import { callItself, drawnStream } from "./phone-call.js";
@@ -163,4 +164,5 @@ languageListeners.add(() => {
   draw();
 });
 draw();
+followLinks();
 start();

@@ -8,9 +8,15 @@ import { joinProblem, refusalProblem } from "./problems.js";
 /** Milliseconds that the server may take to answer before the connection is taken for dead. */
 const ANSWERED_WITHIN = 1200;
 const OPENED_WITHIN = 6000;
+/** Milliseconds after which a server that had no place is asked again, and as much again by chance. */
+const ASKED_AGAIN_AFTER = 4000;
 
-/** Tells this page from a later one in the same place; the server keeps the place for whoever knows it. */
-export const PAGE = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const random = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** Tells this page from a later one in the same place. The other person learns it. */
+export const PAGE = random();
+/** The server keeps the place of this page for whoever knows this; nobody else learns it. */
+const SESSION = random();
 
 /**
  * Events: joined (the server's answer), left, other (somebody came), returned (somebody came back into a kept place),
@@ -21,13 +27,12 @@ export class Signaling extends EventTarget {
   #journal = null;
   #room = null;
   #isLost = false;
-  #isFull = false;
   #isRestarting = false;
 
   constructor() {
     super();
     // The key, too: some browsers keep no cookies.
-    this.#socket = io({ auth: (say) => say({ session: PAGE, key: knownKey() ?? undefined }) });
+    this.#socket = io({ auth: (say) => say({ session: SESSION, key: knownKey() ?? undefined }) });
     const socket = this.#socket;
     socket.on("connect", () => {
       this.#note("own", "connect", socket.id);
@@ -45,8 +50,7 @@ export class Signaling extends EventTarget {
     socket.on("kicked", () => this.#over("kicked"));
     socket.on("error", (why) => {
       this.#note("in", "error", why);
-      this.#isFull = /full/.test(why);
-      this.#problem(this.#isFull ? "serverFull" : "roomRefused", this.#isFull ? "" : why);
+      this.#problem("serverSays", String(why));
     });
     this.#hear("otherjoin", (id) => this.#tell("other", id));
     this.#hear("rejoined", (id) => this.#tell("returned", id));
@@ -66,7 +70,7 @@ export class Signaling extends EventTarget {
 
   /** Enters a room, and comes back into it after each interruption until `leave`. */
   join(room, journal) {
-    [this.#room, this.#journal, this.#isLost, this.#isFull] = [room, journal, false, false];
+    [this.#room, this.#journal, this.#isLost] = [room, journal, false];
     if (this.#socket.connected) {
       this.#join();
     } else {
@@ -151,7 +155,7 @@ export class Signaling extends EventTarget {
         this.#problem(null);
         this.#tell("joined", answer ?? {});
       } else if (problem !== "full") {
-        this.#over(problem);
+        this.#over(problem, problem === "roomRefused" ? String(answer.error) : "");
       }
     });
   }
@@ -162,7 +166,7 @@ export class Signaling extends EventTarget {
     }
     this.#note("own", "disconnect", reason);
     if (reason === "io server disconnect") {
-      return this.#over(this.#isFull ? "serverFull" : "kicked");
+      return this.#over("kicked");
     }
     this.#isLost = true;
     this.#problem(this.#isRestarting ? "serverRestarting" : "signalingLost");
@@ -177,13 +181,18 @@ export class Signaling extends EventTarget {
     if (refusal !== null) {
       return this.#over(refusal);
     }
+    if (this.#socket.active === false) {
+      // Turned away by the server itself, after which a client does not try again by itself.
+      setTimeout(() => this.#room !== null && this.open(), ASKED_AGAIN_AFTER * (1 + Math.random()));
+      return this.#problem("serverFull");
+    }
     this.#problem(this.#isRestarting ? "serverRestarting" : this.#isLost ? "signalingLost" : "unavailable");
   }
 
-  #over(key) {
+  #over(key, detail = "") {
     this.#room = null;
     this.#socket.disconnect();
-    this.dispatchEvent(new CustomEvent("refused", { detail: key }));
+    this.dispatchEvent(new CustomEvent("refused", { detail: { key, detail } }));
   }
 
   #note(...what) {

@@ -47,6 +47,22 @@
       return this;
     }
 
+    addEventListener(event, listener) {
+      return this.on(event, listener);
+    }
+
+    removeListener(event, listener) {
+      return this.off(event, listener);
+    }
+
+    removeEventListener(event, listener) {
+      return this.off(event, listener);
+    }
+
+    removeAllListeners(event) {
+      return this.off(event);
+    }
+
     listeners(event) {
       return [...(this.#listeners.get(event) ?? [])];
     }
@@ -172,7 +188,10 @@
       const parsed = new URL(url, location.href);
       this.#namespace = parsed.pathname === "/" || url === location.origin ? "/" : parsed.pathname;
       const path = (options.path ?? "/socket.io").replace(/\/*$/, "/");
-      const query = new URLSearchParams({ ...options.query, EIO: "4" });
+      // Pages have it in the address, as an object or, for version 2, as text.
+      const query = parsed.searchParams;
+      new URLSearchParams(options.query ?? "").forEach((value, name) => query.set(name, value));
+      query.set("EIO", "4");
       this.#url = `${parsed.protocol}//${parsed.host}${path}?${query}`;
       this.#options = {
         transports: ["websocket", "polling"],
@@ -320,7 +339,12 @@
         this.#acks.delete(id);
         heard?.(...values);
       } else if (kind === PACKET.error) {
-        this.#isWanted = false;
+        // It has nothing more to say; the server counts it as long as it is there.
+        const transport = this.#transport;
+        [this.#isWanted, this.#transport] = [false, null];
+        clearTimeout(this.#timer);
+        clearTimeout(this.#silence);
+        transport?.close();
         this.tell("connect_error", Object.assign(new Error(values?.message ?? "refused"), { data: values?.data }));
       } else if (kind === PACKET.disconnect) {
         this.#isWanted = false;

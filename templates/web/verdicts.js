@@ -3,16 +3,20 @@
 import { transportOf } from "./servers.js";
 import { iceProblem } from "./problems.js";
 
+/** What a relay says to a wrong user name or password. */
+const DENIED = [401, 438, 441];
+
 /**
- * Judges one URL by its candidates [{type}] and errors [{errorCode, errorText, url}].
+ * Judges one URL by what `gather` gives: its candidates [{type}], errors [{errorCode, errorText, url}], and whether the
+ * browser refused to ask.
  * Gives {grade: "good" | "fair" | "bad", key, problem}: keys of the strings, the problem null where there is none.
  */
-export function judge(url, candidates, errors) {
+export function judge({ url, candidates, errors, isRefused, lacksPassword }) {
   const has = (type) => candidates.some((candidate) => candidate.type === type);
   const kind = transportOf(url);
   const problem = errors.length > 0 ? iceProblem(errors[0]) : null;
-  if (kind === null) {
-    return { grade: "bad", key: "urlMalformed", problem: null };
+  if (kind === null || isRefused) {
+    return { grade: "bad", key: kind !== null && lacksPassword ? "urlNoPassword" : "urlMalformed", problem: null };
   }
   if (kind === "stun") {
     if (has("srflx")) {
@@ -35,16 +39,41 @@ export function overall(results) {
   const candidates = results.flatMap((result) => result.candidates);
   const has = (type) => candidates.some((candidate) => candidate.type === type);
   const relays = results.filter(({ url, candidates }) => transportOf(url) !== "stun" && candidates.some(({ type }) => type === "relay")).map(({ url }) => transportOf(url));
-  if (candidates.length === 0) {
-    return { grade: "bad", key: "iceNothing" };
-  }
   if (relays.length > 0) {
     if (!relays.includes("udp")) {
       return { grade: "fair", key: "iceTurnNoUdp" };
     }
     return { grade: "good", key: has("srflx") ? "iceTurnWorks" : "iceTurnNoStun" };
   }
-  return has("srflx") ? { grade: "fair", key: "iceStunOnly" } : { grade: "bad", key: "iceHostOnly" };
+  const turns = results.filter(({ url }) => ["udp", "tcp", "tls"].includes(transportOf(url)));
+  const grade = has("srflx") ? "fair" : "bad";
+  if (turns.some(({ errors = [] }) => errors.some(({ errorCode }) => DENIED.includes(errorCode)))) {
+    return { grade, key: "iceDenied" };
+  }
+  if (turns.length > 0 && turns.every(({ lacksPassword }) => lacksPassword)) {
+    return { grade, key: "iceNoPassword" };
+  }
+  if (has("srflx")) {
+    return { grade, key: "iceStunOnly" };
+  }
+  const asked = results.filter(({ isRefused }) => !isRefused);
+  if (asked.length === 0) {
+    return { grade, key: "iceNoUrl" };
+  }
+  if (candidates.length > 0) {
+    return { grade, key: "iceHostOnly" };
+  }
+  // Who asks relays alone is told of no address of its own.
+  return { grade, key: asked.some(({ url }) => transportOf(url) === "stun") ? "iceNothing" : "iceNoRelay" };
+}
+
+/** What calls of a page with itself say together, by what kept each of them from working, or null: a key of the strings. */
+export function overallLoop(problems) {
+  if (problems.includes(null) || problems.includes(undefined)) {
+    return "loopWorks";
+  }
+  const tried = problems.filter((problem) => problem !== "loopNoUrl");
+  return tried.length === 0 ? "iceNoUrl" : tried.every((problem) => problem === "loopBadUrl") ? "loopBadUrl" : "loopFails";
 }
 
 /** The middle one of some numbers; null of none. */

@@ -48,6 +48,11 @@ export class Watch {
     return true;
   }
 
+  /** The other has said that nothing may come: until it comes again, silence is normal. */
+  handleQuiet() {
+    this.#rate = 0;
+  }
+
   /** A new way was agreed on: it has its time before another is looked for. */
   handleTry(now) {
     this.#triedAt = now;

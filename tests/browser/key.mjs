@@ -46,6 +46,15 @@ export const keys = {
     check("the link that one gives to others has the key in it", words.endsWith(link.slice(link.indexOf("#key="))));
     check("and the address has it not", !(await anna.page.evaluate(() => location.href)).includes("key="));
 
+    // In this very tab the fragment alone is another, for which no browser loads anything.
+    const dora = await person(2, "green");
+    await dora.page.goto(`${url}/?room=same`);
+    await isAsked(dora, "keyMissing");
+    await dora.page.goto(`${url}/?room=same${link.slice(link.indexOf("#"))}`);
+    await dora.becomes("lobby");
+    check("a link that is opened where its room was asked for without a key leads in", !(await dora.page.evaluate(() => location.href)).includes("key="));
+    await dora.close();
+
     const bo = await person(1, "blue", { locale: "zh-CN", viewport: PHONE });
     await bo.page.goto(`${url}/?room=x&join=1#key=abcdefghijklmnopqrstuvwxyz`);
     await isAsked(bo, "keyWrong");

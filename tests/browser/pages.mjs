@@ -2,6 +2,29 @@
 
 import { check, person, url } from "./cast.mjs";
 
+/** What people type in: nothing, no password, a wrong one, no URLs, and more of them than a browser has connections. */
+async function typed(anna) {
+  await anna.page.evaluate(() => document.querySelectorAll("details").forEach((node) => (node.open = true)));
+  const { urls, user } = await anna.page.evaluate(() => ({ urls: document.getElementById("urls").value, user: document.getElementById("user").value }));
+  const many = Array.from({ length: 700 }, (_, at) => `stun:192.0.2.1:${1000 + at}`).join("\n");
+  for (const [button, list, password, verdict] of [
+    ["gather", " ", "", "iceNoUrl"],
+    ["gather", urls, "", "iceNoPassword"],
+    ["gather", urls, "wrong", "iceDenied"],
+    ["loop", "", "", "iceNoUrl"],
+    ["loop", "turn:::1", "x", "loopBadUrl"],
+    ["gather", `stun:, turn:::1;<img src=x> ${many.replaceAll("stun:", "stun//")}`, "x", "iceNoUrl"],
+  ]) {
+    await anna.page.fill("#urls", list);
+    await anna.page.fill("#user", user);
+    await anna.page.fill("#password", password);
+    await anna.page.click(`#${button}`);
+    await anna.page.waitForFunction((verdict) => document.documentElement.dataset.verdict === verdict && !document.getElementById("gather").disabled, verdict);
+    check(`typed in, ${JSON.stringify(list.slice(0, 20))} with ${JSON.stringify(password)} is ${verdict}`, true);
+  }
+  check("a list without an end is bounded", (await anna.page.locator("#result-list li").count()) === 60 && (await anna.page.isVisible("#notice")));
+}
+
 export const pages = {
   async pages() {
     const anna = await person(0, "red", { locale: "zh-CN" });
@@ -28,5 +51,6 @@ export const pages = {
     check("by each transport", (await anna.page.locator("#loop-list [data-grade=good]").count()) === 3);
     await anna.screenshot("ice-loop");
     check(`data goes round: ${await anna.page.textContent("#verdict")}`, true);
+    await typed(anna);
   },
 };

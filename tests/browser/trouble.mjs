@@ -19,6 +19,40 @@ const ip = (...words) => execFileSync("ip", words);
 /** What a browser says of a network that changes. */
 const CHANGED = /ERR_(INTERNET_DISCONNECTED|NETWORK_CHANGED|ADDRESS_UNREACHABLE|CONNECTION_(RESET|CLOSED|TIMED_OUT))/;
 
+/** Devices that are pulled out in a call: the other is told, looks at no picture that stands still, and takes it for no broken network. */
+async function isTakenAway(bo, anna) {
+  await bo.page.evaluate(async () => {
+    const { getUserMedia } = MediaDevices.prototype;
+    navigator.mediaDevices.getUserMedia = async (...wishes) => {
+      const stream = await getUserMedia.apply(navigator.mediaDevices, wishes);
+      globalThis.devices = stream.getTracks();
+      return stream;
+    };
+  });
+  await bo.opens("panel");
+  await bo.page.click("#tab-tabTune");
+  await bo.page.selectOption("#camera-now", "");
+  const isTold = (told) => anna.page.waitForFunction((told) => Object.entries(told).every(([key, value]) => globalThis.rtcctl.other[key] === value), told);
+  await isTold({ hidden: true, muted: false });
+  await bo.page.selectOption("#camera-now", { index: 0 });
+  await isTold({ hidden: false });
+  await anna.seesColour("blue");
+  // As the browser does when a cable is pulled.
+  await bo.page.evaluate(() => globalThis.devices.forEach((track) => [track.stop(), track.dispatchEvent(new Event("ended"))]));
+  await bo.notices("gone");
+  await isTold({ hidden: true, muted: true });
+  check("who has lost camera and microphone is told, and so is the other", await anna.page.isVisible("#veil"));
+  await bo.screenshot("devices-gone");
+  const isRestarted = () => anna.page.evaluate(() => globalThis.rtcctl.journal.events.some(({ name }) => name === "silence"));
+  const end = performance.now() + 3000;
+  while (performance.now() < end && !(await isRestarted()));
+  check("a person who sends nothing is no broken network", !(await isRestarted()) && (await anna.page.isHidden("#notice")));
+  await bo.page.click("#notice button");
+  await isTold({ hidden: false, muted: false });
+  await anna.seesColour("blue");
+  check("and the call has them again once they are there", await bo.page.isHidden("#notice"));
+}
+
 export const trouble = {
   async network() {
     const [anna, bo] = await pair("network");
@@ -114,5 +148,7 @@ export const trouble = {
     await Promise.all([anna.becomes("connected"), bo.becomes("connected")]);
     await anna.seesColour("blue");
     check("one without devices still sees the other", true);
+    await anna.page.waitForFunction(() => globalThis.rtcctl.other);
+    await isTakenAway(bo, anna);
   },
 };

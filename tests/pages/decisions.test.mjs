@@ -16,7 +16,7 @@ import { count, difference, meaning, sections } from "../../templates/web/sdp.js
 import { configuration, transportOf } from "../../templates/web/servers.js";
 import { History, figures, grade, selectedPair, totals } from "../../templates/web/stats.js";
 import { en } from "../../templates/web/strings.en.js";
-import { judge, median, overall, probes } from "../../templates/web/verdicts.js";
+import { judge, median, overall, overallLoop, probes } from "../../templates/web/verdicts.js";
 import { Watch } from "../../templates/web/watch.js";
 
 test("each failure of a device has words of its own", () => {
@@ -157,6 +157,22 @@ test("silence while a new way that was agreed on has its time asks for no other"
   assert.deepEqual(asked, [8], "3.6 seconds later");
 });
 
+test("silence that was announced asks for nothing, and silence after it does again", () => {
+  const watch = new Watch();
+  let [packets, now] = [0, 0];
+  const step = (fresh) => watch.handleSample((packets += fresh), (now += 400));
+  Array.from({ length: 10 }, () => step(30));
+  // The word of it may come before the last packets.
+  const quiet = (fresh) => {
+    watch.handleQuiet();
+    return step(fresh);
+  };
+  assert.deepEqual([quiet(30), ...Array.from({ length: 30 }, () => quiet(0))].filter(Boolean), []);
+  assert.equal(watch.isSilent(now), false);
+  Array.from({ length: 10 }, () => step(30));
+  assert.ok(Array.from({ length: 5 }, () => step(0)).some(Boolean));
+});
+
 test("where hardly anything comes, silence means nothing", () => {
   const watch = new Watch();
   let [packets, now] = [0, 0];
@@ -224,20 +240,41 @@ test("plots have round tops and lines from the right", () => {
 });
 
 test("each URL of the ICE test gets a verdict", () => {
-  const key = (url, types, errors = []) => judge(url, types.map((type) => ({ type })), errors).key;
+  const result = (url, types, more = {}) => ({ url, candidates: types.map((type) => ({ type })), errors: [], ...more });
+  const key = (url, types, errors = [], more = {}) => judge(result(url, types, { errors, ...more })).key;
   assert.equal(key("stun:a", ["host", "srflx"]), "stunWorks");
   assert.equal(key("stun:a", ["host"]), "stunSame");
   assert.equal(key("stun:a", ["host"], [{ errorCode: 701 }]), "stunFails");
   assert.equal(key("turn:a", ["relay"]), "turnUdpWorks");
   assert.equal(key("turns:a", []), "turnTlsFails");
   assert.equal(key("https://a", []), "urlMalformed");
-  const result = (url, ...types) => ({ url, candidates: types.map((type) => ({ type })) });
-  assert.equal(overall([result("turn:a", "relay"), result("stun:a", "host", "srflx")]).key, "iceTurnWorks");
-  assert.equal(overall([result("turn:a", "relay"), result("stun:a", "host")]).key, "iceTurnNoStun");
-  assert.equal(overall([result("turn:a"), result("turns:a", "relay")]).key, "iceTurnNoUdp");
-  assert.equal(overall([result("turn:a"), result("stun:a", "srflx")]).key, "iceStunOnly");
-  assert.equal(overall([result("stun:a", "host")]).key, "iceHostOnly");
-  assert.equal(overall([]).key, "iceNothing");
+  const refused = { isRefused: true };
+  assert.equal(key("stun:a:99999", [], [], refused), "urlMalformed");
+  assert.equal(key("turn:::1", [], [], refused), "urlMalformed");
+  assert.equal(key("turn:a", [], [], { ...refused, lacksPassword: true }), "urlNoPassword");
+  const together = (...results) => overall(results).key;
+  const [stun, host] = [result("stun:a", ["host", "srflx"]), result("stun:a", ["host"])];
+  assert.equal(together(result("turn:a", ["relay"]), stun), "iceTurnWorks");
+  assert.equal(together(result("turn:a", ["relay"]), host), "iceTurnNoStun");
+  assert.equal(together(result("turn:a", []), result("turns:a", ["relay"])), "iceTurnNoUdp");
+  assert.equal(together(result("turn:a", []), stun), "iceStunOnly");
+  assert.equal(together(result("turn:a", []), host), "iceHostOnly");
+  assert.equal(together(result("stun:a", [])), "iceNothing");
+  assert.equal(together(result("turn:a", [])), "iceNoRelay");
+  assert.equal(together(), "iceNoUrl");
+  assert.equal(together(result("https://a", [], refused)), "iceNoUrl");
+  // A relay that says no is no closed port.
+  const denied = result("turn:a", [], { errors: [{ errorCode: 401 }] });
+  assert.equal(together(denied, host), "iceDenied");
+  assert.equal(together(denied, result("turns:a", ["relay"]), host), "iceTurnNoUdp");
+  assert.equal(together(result("turn:a", [], { ...refused, lacksPassword: true }), host), "iceNoPassword");
+});
+
+test("calls through the relay are judged together by what kept them from working", () => {
+  assert.equal(overallLoop(["loopFails", undefined, "loopNoUrl"]), "loopWorks");
+  assert.equal(overallLoop(["loopFails", "loopBadUrl", "loopNoUrl"]), "loopFails");
+  assert.equal(overallLoop(["loopBadUrl", "loopNoUrl", "loopNoUrl"]), "loopBadUrl");
+  assert.equal(overallLoop(["loopNoUrl", "loopNoUrl", "loopNoUrl"]), "iceNoUrl");
 });
 
 test("probes tell loss and the middle of the round trips", () => {

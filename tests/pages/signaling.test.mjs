@@ -13,6 +13,7 @@ class Socket {
   id = undefined;
   listeners = new Map();
   sent = [];
+  active = true;
   connections = 0;
   reconnections = 0;
 
@@ -26,11 +27,12 @@ class Socket {
   }
 
   connect() {
+    this.active = true;
     this.connections += 1;
   }
 
   disconnect() {
-    this.connected = false;
+    [this.connected, this.active] = [false, false];
   }
 
   reconnect() {
@@ -39,6 +41,12 @@ class Socket {
 
   hear(event, ...values) {
     this.listeners.get(event)?.(...values);
+  }
+
+  /** The server does not let it in: a client leaves it at that. */
+  isTurnedAway(why) {
+    this.active = false;
+    this.hear("connect_error", new Error(why));
   }
 
   comesUp(id = "one") {
@@ -53,15 +61,15 @@ class Socket {
 }
 
 let socket = null;
-globalThis.io = () => (socket = new Socket());
-const { Signaling } = await import("../../templates/web/signaling.js");
+globalThis.io = ({ auth }) => Object.assign((socket = new Socket()), { shows: auth });
+const { PAGE, Signaling } = await import("../../templates/web/signaling.js");
 
 /** Everything that a way to the server tells. */
 function start() {
   const signaling = new Signaling();
   const told = [];
   for (const event of ["joined", "other", "returned", "bye", "message", "fresh", "problem", "refused"]) {
-    signaling.addEventListener(event, ({ detail }) => told.push([event, detail?.key !== undefined ? detail.key : detail]));
+    signaling.addEventListener(event, ({ detail }) => told.push([event, detail?.key !== undefined ? [detail.key, detail.detail].filter(Boolean).join(": ") || null : detail]));
   }
   return { signaling, socket, told, names: () => told.map(([event, detail]) => `${event} ${detail ?? ""}`.trim()) };
 }
@@ -121,8 +129,8 @@ test("each way to be turned away has its own reason", () => {
     [(socket) => socket.hear("full", "room", "id"), "full"],
     [(socket) => socket.hear("kicked"), "kicked"],
     [(socket) => socket.goesDown("io server disconnect"), "kicked"],
-    [(socket) => [socket.hear("error", "the server is full"), socket.goesDown("io server disconnect")], "serverFull"],
     [(socket) => socket.answer({ ok: false, error: "too many rooms" }), "tooMany"],
+    [(socket) => socket.answer({ ok: false, error: "the room is empty" }), "roomRefused: the room is empty"],
     [(socket) => socket.hear("connect_error", new Error("the key is wrong: ask for a new invite link")), "keyWrong"],
     [(socket) => socket.hear("connect_error", new Error("a key is needed: open the invite link")), "keyMissing"],
     [(socket) => socket.hear("connect_error", new Error("the session has ended: open the invite link again")), "keyEnded"],
@@ -136,6 +144,51 @@ test("each way to be turned away has its own reason", () => {
     assert.deepEqual(told.filter(([event]) => event === "refused"), [["refused", reason]]);
     assert.equal(socket.connected, false);
   }
+});
+
+test("a server without a free place is asked again until it has one", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  try {
+    const { signaling, socket, names } = start();
+    signaling.join("room", journal());
+    for (const why of ["the server is full, try again later", "too many connections come from your address, try again later"]) {
+      const before = socket.connections;
+      socket.isTurnedAway(why);
+      assert.equal(names().at(-1), "problem serverFull");
+      assert.equal(socket.connections, before);
+      mock.timers.tick(10_000);
+      assert.equal(socket.connections, before + 1);
+    }
+    socket.comesUp();
+    socket.answer({ ok: true, peers: 0 });
+    assert.deepEqual(names().slice(-2), ["problem", "joined [object Object]"]);
+    // Also in the middle of a call, and not for who has left.
+    socket.goesDown("transport close");
+    socket.isTurnedAway("the server is full, try again later");
+    signaling.leave();
+    const before = socket.connections;
+    mock.timers.tick(10_000);
+    assert.equal(socket.connections, before);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test("what the server says in the middle of a call is told in its words", () => {
+  const { signaling, socket, names } = start();
+  signaling.join("room", journal());
+  socket.comesUp();
+  socket.answer({ ok: true });
+  socket.hear("error", "messages were dropped: at most 50 a second are taken");
+  assert.equal(names().at(-1), "problem serverSays: messages were dropped: at most 50 a second are taken");
+});
+
+test("what keeps the own place is told to the server alone", () => {
+  const { socket } = start();
+  let shown = null;
+  socket.shows((values) => (shown = values));
+  assert.match(shown.session, /^[0-9a-f]{32}$/);
+  assert.notEqual(shown.session, PAGE, "every message to the other has that");
 });
 
 test("who is refused before a room is chosen is told so, and can try again", () => {
