@@ -11,6 +11,12 @@ export function size(bytes) {
   return `${number(bytes / 1000 ** power, power > 1 ? 1 : 0)} ${UNITS[power]}`;
 }
 
+/** Lets words run in the direction of their own letters. */
+function directed(node) {
+  node.dir = "auto";
+  return node;
+}
+
 export class Chat {
   #call = null;
   #transfers = null;
@@ -88,7 +94,7 @@ export class Chat {
   #line({ from, text: words }) {
     const name = make("b", "name");
     say(name, from);
-    this.#add(make("li", from, name, make("p", "bubble", words)), from === "other");
+    this.#add(make("li", from, name, directed(make("p", "bubble", words))), from === "other");
   }
 
   #file(item) {
@@ -113,7 +119,7 @@ class Entry {
     this.#item = item;
     const name = make("b", "name");
     say(name, item.way === "out" ? "you" : "other");
-    const title = make("p", "file-name", icon("file"), make("span", "", item.name));
+    const title = make("p", "file-name", icon("file"), directed(make("span", "", item.name)));
     title.title = item.name;
     this.#bar.max = 1;
     this.#bar.setAttribute("aria-label", item.name);

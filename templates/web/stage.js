@@ -129,6 +129,10 @@ export class Stage {
 export function openSide(id) {
   for (const [side, toggle] of [["chat", "chat-toggle"], ["panel", "panel-toggle"]]) {
     const isOpen = side === id && element(side).hidden;
+    if (!isOpen && element(side).contains(document.activeElement)) {
+      // What has the focus is about to go.
+      element(toggle).focus();
+    }
     element(side).hidden = !isOpen;
     element(toggle).setAttribute("aria-expanded", String(isOpen));
   }

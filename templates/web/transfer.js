@@ -6,8 +6,11 @@
 // {type: "cancel", id}. One file at a time is under way in each direction, so that a chunk needs no name.
 //
 // The hash is a chain over pieces, state = SHA-256(state, piece): both sides know it at each piece, so that a file goes
-// on in the middle and is still checked as a whole. What is offered again on a new channel is asked for from where it
-// stopped. Where files come from and go to is the business of others: a Blob here, a sink there.
+// on in the middle and is still checked as a whole.
+//
+// On each new channel both first say {type: "hello", me}. To the same one as before, what is not complete is offered
+// again, and asked for from where it stopped; from or for another one, it ends. Where files come from and go to is the
+// business of others: a Blob here, a sink there.
 
 /** Bytes that are hashed and kept at a time. */
 export const PIECE = 1 << 20;
@@ -27,10 +30,14 @@ const link = async (state, piece) => {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", both));
 };
 const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const newId = () => hex(crypto.getRandomValues(new Uint8Array(8)));
 const START = new Uint8Array(32);
 
-/** A name without a path and without what file systems refuse. */
-export const safeName = (name) => String(name ?? "").split(/[\\/]/).at(-1).replace(/[\u0000-\u001f<>:"|?*]/g, "_").replace(/^\.+/, "").slice(0, 200) || "file";
+/** Signs that change the direction of writing, by which the end of a name looks like another one, and signs without a shape. */
+const INVISIBLE = /[\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+/** A name without a path, without what file systems refuse, and without what makes it look like another one. */
+export const safeName = (name) => String(name ?? "").replace(INVISIBLE, "").split(/[\\/]/).at(-1).replace(/[\u0000-\u001f<>:"|?*]/g, "_").replace(/^\.+/, "").slice(0, 200) || "file";
 
 /**
  * All files of one call. Items are {id, way: "out" | "in", name, size, done, state, result}; states in order of life:
@@ -45,6 +52,9 @@ export class Transfers extends EventTarget {
   #era = 0;
   #queue = Promise.resolve();
   #incoming = null;
+  /** Tells this side from others. */
+  #me = newId();
+  #partner = null;
 
   /** `openSink(name, size)` gives {write(bytes), finish(), abort()}; `now()` gives milliseconds. */
   constructor(openSink, now) {
@@ -81,8 +91,7 @@ export class Transfers extends EventTarget {
 
   /** Offers a file to the other. */
   send(file) {
-    const id = hex(crypto.getRandomValues(new Uint8Array(8)));
-    const item = { id, way: "out", name: file.name || "file", size: file.size, done: 0, state: "offered", since: this.#now(), file, chain: [START], kept: 0 };
+    const item = { id: newId(), way: "out", name: file.name || "file", size: file.size, done: 0, state: "offered", since: this.#now(), file, chain: [START], kept: 0 };
     this.items.push(item);
     this.#offer(item);
     this.#told(item);
@@ -103,7 +112,7 @@ export class Transfers extends EventTarget {
       }
       return;
     }
-    Object.assign(item, { chain: START, kept: 0, writes: Promise.resolve(), since: this.#now() });
+    Object.assign(item, { chain: START, kept: 0, wanted: 0, writes: Promise.resolve(), since: this.#now() });
     this.#enter(item, this.isOpen ? "moving" : "paused");
     this.#say({ type: "want", id, from: 0 });
   }
@@ -112,7 +121,7 @@ export class Transfers extends EventTarget {
   cancel(id) {
     const item = this.items.find((item) => item.id === id);
     if (item && !["done", "failed", "cancelled"].includes(item.state)) {
-      this.#say({ type: "cancel", id });
+      this.#sayCancelled(item);
       this.#drop(item, "cancelled");
     }
   }
@@ -141,8 +150,14 @@ export class Transfers extends EventTarget {
   }
 
   #fail(item, problem) {
-    this.#say({ type: "cancel", id: item.id });
+    this.#sayCancelled(item);
     this.#drop(item, "failed", problem);
+  }
+
+  /** While there is no channel, it is said on the next one. */
+  #sayCancelled(item) {
+    item.isUntold = !this.isOpen;
+    this.#say({ type: "cancel", id: item.id });
   }
 
   #say(message) {
@@ -156,8 +171,23 @@ export class Transfers extends EventTarget {
   }
 
   #opened() {
+    this.#say({ type: "hello", me: this.#me });
+  }
+
+  /** Goes on with the one from before; what belongs to another one ends. */
+  #met(partner) {
+    const isSame = [null, partner].includes(this.#partner);
+    this.#partner = partner;
     for (const item of this.items) {
-      if (item.way === "out" && ["offered", "paused"].includes(item.state)) {
+      const isOpen = ["offered", "moving", "paused"].includes(item.state);
+      if (!isSame) {
+        item.isUntold = false;
+        if (isOpen) {
+          this.#drop(item, "failed", "fileGone");
+        }
+      } else if (item.isUntold) {
+        this.#sayCancelled(item);
+      } else if (item.way === "out" && isOpen) {
         this.#offer(item);
       }
     }
@@ -179,13 +209,17 @@ export class Transfers extends EventTarget {
     const own = this.#find(message.id, "out");
     const other = this.#find(message.id, "in");
     switch (message.type) {
+      case "hello":
+        return typeof message.me === "string" && this.#met(message.me);
       case "offer":
         return this.#offered(message, other);
       case "want":
         return own && this.#wanted(own, message.from);
       case "begin":
-        if (other?.sink) {
+        // What was not asked for would be written all the same, without an end.
+        if (other?.sink && message.from === other.wanted) {
           this.#incoming = other;
+          other.wanted = null;
           Object.assign(other, { piece: new Uint8Array(Math.min(PIECE, other.size - message.from)), filled: 0, heard: message.from });
         }
         return;
@@ -194,7 +228,7 @@ export class Transfers extends EventTarget {
         return other?.sink && this.#ended(other, message.hash);
       case "got":
         if (own && message.at > own.done) {
-          own.done = message.at;
+          own.done = Math.min(message.at, own.size);
           this.#told(own);
           own.wake?.();
         }
@@ -216,9 +250,15 @@ export class Transfers extends EventTarget {
         known.writes.then(() => {
           if (this.#era === era && known.sink) {
             this.#enter(known, "moving");
+            known.wanted = known.kept;
             this.#say({ type: "want", id, from: known.kept });
           }
         });
+      } else if (known.state === "done") {
+        // It was complete, and the word of that was lost with the old channel.
+        this.#say({ type: "done", id, ok: true });
+      } else if (["failed", "cancelled"].includes(known.state)) {
+        this.#say({ type: "cancel", id });
       }
       return;
     }

@@ -175,6 +175,85 @@ test("a full disk ends the file on both sides with a reason", async () => {
   await becomes(from, "cancelled");
 });
 
+/** Both sides on a new channel, with another one in the place of the receiver where one is given. */
+function again(from, to) {
+  const [one, other] = cable();
+  to.use(other);
+  from.use(one);
+  return [one, other];
+}
+
+/** Everything that is on its way has arrived, and what follows from it. */
+const settled = async () => {
+  for (let turn = 0; turn < 20; turn += 1) {
+    await new Promise((done) => setImmediate(done));
+  }
+};
+
+test("an end that was lost with the channel is told on the next one", async () => {
+  const { from, to, other } = pair();
+  acceptAll(to);
+  // The receiver has all of it and says so in vain.
+  other.spoil = (data) => (/"type":"done"/.test(data) ? null : data);
+  from.send(file(bytes(1000)));
+  await becomes(to, "done");
+  other.close();
+  assert.equal(from.items[0].state, "paused");
+  again(from, to);
+  await becomes(from, "done");
+});
+
+test("who cancels while there is no channel ends it for both", async () => {
+  for (const canceller of ["from", "to"]) {
+    const sides = pair();
+    acceptAll(sides.to);
+    sides.from.send(file(bytes(10 * PIECE)));
+    await new Promise((done) => sides.to.addEventListener("change", ({ detail }) => detail.done >= PIECE && done()));
+    sides.one.close();
+    sides[canceller].cancel(sides.from.items[0].id);
+    again(sides.from, sides.to);
+    await settled();
+    assert.deepEqual([sides.from.items[0].state, sides.to.items[0].state], ["cancelled", "cancelled"], canceller);
+  }
+});
+
+test("a file for one who has left is offered to nobody else, and nothing waits for it", async () => {
+  const { from, to, one } = pair();
+  acceptAll(to);
+  from.send(file(bytes(10 * PIECE)));
+  to.send(file(bytes(1000)));
+  await new Promise((done) => to.addEventListener("change", ({ detail }) => detail.done >= PIECE && done()));
+  one.close();
+  const stranger = new Transfers(async () => sink(), () => 0);
+  again(from, stranger);
+  await settled();
+  assert.deepEqual(stranger.items, []);
+  assert.deepEqual(from.items.map(({ way, state, problem }) => [way, state, problem]), [["out", "failed", "fileGone"], ["in", "failed", "fileGone"]]);
+  // The page that was reloaded knows nothing of what it was receiving.
+  const other = new Transfers(async () => sink(), () => 0);
+  again(other, to);
+  await settled();
+  assert.ok(to.items.every(({ state, problem }) => state === "failed" && problem === "fileGone"));
+  from.send(file(bytes(10)));
+  await becomes(stranger, "offered");
+});
+
+test("a sender cannot write more than it was asked for", async () => {
+  const kept = sink();
+  const { to, other } = pair(async () => kept);
+  const tell = (data) => other.onmessage({ data: data instanceof ArrayBuffer ? data : JSON.stringify(data) });
+  tell({ type: "offer", id: "x", name: "x", size: 100 });
+  await to.accept("x");
+  for (const from of [-1, 1e9, "0", null, 0, ...Array(50).fill(0)]) {
+    tell({ type: "begin", id: "x", from });
+    tell(new ArrayBuffer(100));
+    await settled();
+  }
+  const size = kept.parts.reduce((sum, part) => sum + part.length, 0);
+  assert.equal(size, 100);
+  assert.equal(to.items[0].problem, "fileBroken");
+});
+
 test("nonsense on the channel hurts nobody", async () => {
   const { from, to, other } = pair();
   for (const data of ["{", "null", "[]", '{"type":"want","id":"x","from":0}', '{"type":"offer","id":1,"size":-1}', '{"type":"end"}', new ArrayBuffer(8)]) {
@@ -190,5 +269,7 @@ test("the name of a file cannot lead anywhere", () => {
   assert.equal(safeName("C:\\Windows\\x.exe"), "x.exe");
   assert.equal(safeName(".bashrc"), "bashrc");
   assert.equal(safeName("会议 记录?.txt"), "会议 记录_.txt");
+  assert.equal(safeName("invoice\u202efdp.exe"), "invoicefdp.exe", "what looks like a PDF is none");
+  assert.equal(safeName("\u200b.\u2066bashrc\u0085"), "bashrc");
   assert.equal(safeName(""), "file");
 });
