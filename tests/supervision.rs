@@ -219,6 +219,35 @@ fn a_panic_in_each_task_is_one_restarted_task_whose_capsule_is_kept() {
     assert_eq!(restarts, [1, 1, 1, 1]);
 }
 
+/// Allocations of the other workers are lost with the instance in any case: that they may end in peace is no reason to
+/// refuse everybody meanwhile.
+#[test]
+fn when_one_worker_of_turn_panics_the_others_refuse_nobody_on_their_way_out() {
+    let scene = Scene::start();
+    let _media = scene.media();
+    let credentials = scene.credentials();
+    let server = (Ipv4Addr::LOCALHOST, scene.service.turn_port).into();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let ask = || {
+            let mut served = 0;
+            while !ends.load(Ordering::Relaxed) {
+                let datagrams = Datagrams::connect(Ipv4Addr::LOCALHOST.into(), server).unwrap().impatient();
+                let mut client = StreamClient::new(datagrams, credentials.clone());
+                served += u32::from(matches!(client.try_allocate(), Ok(Some(_))));
+            }
+            served
+        };
+        // So many that some of them are on a worker that lives, and ask in vain.
+        let clients: Vec<_> = std::iter::repeat_with(|| scope.spawn(ask)).take(8).collect();
+        scene.plant(Place::Task(TaskName::Turn), Kind::Panic);
+        scene.until_restarted(TaskName::Turn, 1);
+        ends.store(true, Ordering::Relaxed);
+        assert!(clients.into_iter().map(|client| client.join().unwrap()).sum::<u32>() > 0);
+    });
+    assert_eq!(scene.status().turn.outcomes["no_capacity"], 0);
+}
+
 /// Plants a hang and sees that it is mended in time while the others serve, with what was prepared.
 fn hang<T: Send>(
     name: TaskName,

@@ -24,7 +24,7 @@ use crate::config::{Config, SignalingConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, Hangup, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::sys::threads;
+use crate::sys::process;
 use crate::turn::ice::LiveIce;
 
 /// How often a client is asked whether it lives, and how long it may take to say so: Socket.IO's own defaults.
@@ -126,7 +126,7 @@ impl Signaling {
         }
         jobs.latch().shut();
         // Those who leave are not to wait.
-        let _ = threads::be_lax_about_time(Duration::ZERO);
+        let _ = process::set_timer_slack(Duration::ZERO);
         hub.close(CLOSED_WITHIN).await;
     }
 }
@@ -138,7 +138,7 @@ impl Service for Signaling {
 
     fn run(&self, context: Context) -> Result<()> {
         // What it does is short, and TLS is done elsewhere.
-        if let Err(error) = threads::be_lax_about_time(TIMERS_MAY_BE_LATE_BY) {
+        if let Err(error) = process::set_timer_slack(TIMERS_MAY_BE_LATE_BY) {
             debug!(%error, "every client's heartbeat wakes the thread by itself");
         }
         let runtime = tokio::runtime::Builder::new_current_thread()

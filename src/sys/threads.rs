@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
 
 use nix::libc;
 
@@ -25,16 +24,6 @@ pub fn unparking() -> Waker {
         }
     }
     Arc::new(Unpark(thread::current())).into()
-}
-
-/// Lets the timers of this thread go off up to `slack` late, so that those which are due one after another cost one
-/// waking up and not one each. Zero: as late as they did when it began.
-///
-/// # Errors
-/// None that is known: the kernel takes any span.
-pub fn be_lax_about_time(slack: Duration) -> io::Result<()> {
-    let nanoseconds = libc::c_ulong::try_from(slack.as_nanos()).map_err(io::Error::other)?;
-    Ok(nix::sys::prctl::set_timerslack(nanoseconds)?)
 }
 
 /// How many threads this process has.

@@ -76,7 +76,9 @@ impl Service for Turn {
             counters: Arc::clone(&self.counters),
             live: Arc::clone(&self.live),
             offloads,
+            one_has_ended: Arc::default(),
         };
+        let one_has_ended = Arc::clone(&common.one_has_ended);
         let mut workers = Vec::new();
         for number in 0..current.workers() {
             workers.push(Worker::Udp(Box::new(udp::Worker::new(&common, number, &stop)?)));
@@ -90,13 +92,12 @@ impl Service for Turn {
         }
         // It has listeners, which must end when they have drained.
         drop(current);
-        let has_ended = Arc::new(AtomicBool::new(false));
         let result = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (number, worker) in workers.into_iter().enumerate() {
                 let name = format!("turn-{number}");
                 let (pulse, own) = (context.pulse(&name), &context);
-                let bell = Bell { rung: Arc::clone(&has_ended), sleeper: thread::current() };
+                let bell = Bell { rung: Arc::clone(&one_has_ended), sleeper: thread::current() };
                 let serve = move || {
                     let _rings_at_its_end = bell;
                     own.adopt_thread();
@@ -114,7 +115,7 @@ impl Service for Turn {
             let mut stopping = pin!(context.stopping().cancelled());
             let waker = unparking();
             let mut poll = || stopping.as_mut().poll(&mut task::Context::from_waker(&waker)).is_ready();
-            while !poll() && !has_ended.load(Ordering::Acquire) {
+            while !poll() && !one_has_ended.load(Ordering::Acquire) {
                 thread::park_timeout(TURN_EVERY);
                 context.progress();
                 self.live.retire(clock::now().mono);

@@ -73,7 +73,7 @@ async function watch(couple, channels) {
         if (kind === "moving") {
           if (span * SPAN_MS - movedAt > LONG_MS) {
             for (const told of await Promise.all(couple.map((one) => since(one, movedAt)))) {
-              console.log(`page ${channel} ${JSON.stringify(told, null, 1)}`);
+              console.log(`page ${channel} ${JSON.stringify(told)}`);
             }
           }
           movedAt = span * SPAN_MS;

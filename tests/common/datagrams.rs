@@ -15,18 +15,24 @@ pub(crate) struct Datagrams {
     read: usize,
     /// What waits for an answer.
     request: Option<Vec<u8>>,
+    tries: &'static [u64],
 }
 
 impl Datagrams {
     pub(crate) fn connect(own: IpAddr, server: SocketAddr) -> Result<Self> {
         let socket = UdpSocket::bind((own, 0))?;
         socket.connect(server)?;
-        Ok(Self { socket, heard: Vec::new(), read: 0, request: None })
+        Ok(Self { socket, heard: Vec::new(), read: 0, request: None, tries: &TRIES })
+    }
+
+    /// It gives up soon.
+    pub(crate) fn impatient(self) -> Self {
+        Self { tries: &TRIES[..1], ..self }
     }
 
     fn next(&mut self) -> Result<Vec<u8>> {
         let mut buffer = [0; 2048];
-        for patience in TRIES {
+        for &patience in self.tries {
             self.socket.set_read_timeout(Some(Duration::from_millis(patience)))?;
             loop {
                 let datagram = match self.socket.recv(&mut buffer) {

@@ -5,7 +5,7 @@
 //! its end, so that a burst of packets is one segment or a few records.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -78,6 +78,7 @@ pub(in crate::turn) struct StreamWorker<'a> {
     counters: Arc<Counters>,
     live: Follower,
     stop: &'a EventFd,
+    one_has_ended: Arc<AtomicBool>,
     entrance: Entrance,
     epoll: Epoll,
     clients: Clients,
@@ -103,7 +104,7 @@ impl<'a> StreamWorker<'a> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(failed)?;
         epoll.add(&entrance.bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL)).map_err(failed)?;
-        let Common { shared, ports, counters, live, offloads } = common.clone();
+        let Common { shared, ports, counters, live, offloads, one_has_ended } = common.clone();
         let now = clock::now();
         let live = Follower::new(live);
         let current = live.current();
@@ -113,6 +114,7 @@ impl<'a> StreamWorker<'a> {
             counters,
             live,
             stop,
+            one_has_ended,
             entrance,
             epoll,
             clients: Clients::default(),
@@ -152,7 +154,7 @@ impl<'a> StreamWorker<'a> {
                         // It stays signalled, for the other workers.
                         let _ = self.epoll.delete(self.stop);
                         self.server.drain();
-                        ends_at = Some(now.mono + self.live.current().drain);
+                        ends_at = Some(now.mono + waiting::drain(self.live.current().drain, &self.one_has_ended));
                     }
                     (BELL, _) => self.take_in(now),
                     (_, Some(token)) => self.handle_connection(token, event.events(), now),

@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -54,6 +54,7 @@ pub(in crate::turn) struct Worker<'a> {
     counters: Arc<Counters>,
     live: Follower,
     stop: &'a EventFd,
+    one_has_ended: Arc<AtomicBool>,
     epoll: Epoll,
     relays: Relays,
     receiver: Receiver,
@@ -74,6 +75,8 @@ pub(in crate::turn) struct Common {
     pub(in crate::turn) counters: Arc<Counters>,
     pub(in crate::turn) live: Arc<Live>,
     pub(in crate::turn) offloads: Offloads,
+    /// A worker has ended.
+    pub(in crate::turn) one_has_ended: Arc<AtomicBool>,
 }
 
 impl<'a> Worker<'a> {
@@ -83,7 +86,7 @@ impl<'a> Worker<'a> {
         let failed = waiting::cannot_watch;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(failed)?;
-        let Common { shared, ports, counters, live, offloads } = common.clone();
+        let Common { shared, ports, counters, live, offloads, one_has_ended } = common.clone();
         let now = clock::now();
         let live = Follower::new(live);
         let current = live.current();
@@ -103,6 +106,7 @@ impl<'a> Worker<'a> {
             counters,
             live,
             stop,
+            one_has_ended,
             epoll,
             relays: Relays::new(ports),
             receiver: Receiver::default(),
@@ -139,7 +143,7 @@ impl<'a> Worker<'a> {
                         // It stays signalled, for the other workers.
                         let _ = self.epoll.delete(self.stop);
                         self.server.drain();
-                        ends_at = Some(now.mono + self.live.current().drain);
+                        ends_at = Some(now.mono + waiting::drain(self.live.current().drain, &self.one_has_ended));
                     }
                     token if token >= FIRST_LISTENER => self.read_listener(token - FIRST_LISTENER, now),
                     token => {

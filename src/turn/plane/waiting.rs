@@ -1,5 +1,6 @@
 //! How a worker waits: asleep in epoll, or by a nap where packets are gathered.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,12 @@ fn wait_for(epoll: &Epoll, events: &mut [EpollEvent], timeout: EpollTimeout) -> 
         Err(nix::Error::EINTR) => Ok(0),
         Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
     }
+}
+
+/// How long a worker that is told to stop still serves its allocations. If another one has ended by itself, not at all:
+/// they are lost with the instance in any case, and nobody is served anew before it is gone.
+pub(super) fn drain(configured: Duration, one_has_ended: &AtomicBool) -> Duration {
+    if one_has_ended.load(Ordering::Acquire) { Duration::ZERO } else { configured }
 }
 
 /// When a worker that drains looks again whether all workers' allocations have ended. Until then it stays, since the
