@@ -165,30 +165,59 @@ fn iptables_is_opened_by_init_and_closed_by_undo() {
 fn ufw_is_opened_by_init_and_closed_by_undo() {
     let Some(host) = host(&["ufw"], UFW) else { return };
     opens_and_is_undone(&host);
+    assert!(survives_kills(&host, "firewall", |moment| moment == 1) == 2);
+
+    // Switched off in between, it keeps what it was told, and undo takes that out all the same.
+    let before = host.dump();
+    let fresh = Fresh::new(&host);
+    fresh.succeeds(&Fresh::init());
+    host.run("ufw", &["disable"]);
+    let told = fresh.succeeds(&["undo"]);
+    assert!(told.contains("the firewall") && fresh.is_gone(), "{told}");
+    host.shell("ufw --force enable");
+    assert_same(&host.dump(), &before);
 }
 
 #[test]
 fn firewalld_is_opened_by_init_and_closed_by_undo() {
     let Some(host) = host(&["firewalld", "firewall-cmd", "dbus-daemon"], FIREWALLD) else { return };
     opens_and_is_undone(&host);
+    assert!(survives_kills(&host, "firewall", |moment| moment == 2) == 2);
 }
 
-/// Every moment of every journal, with each firewall: `scripts/test --full`.
+/// Every moment of every journal: `scripts/test --full`.
+fn survives_every_kill(host: &Host) {
+    let journal = survives_kills(host, "setup", |_| true);
+    let rules = survives_kills(host, "firewall", |_| true);
+    assert!(journal > 40 && rules >= 4, "{journal} {rules}");
+}
+
 #[test]
 #[ignore = "it takes minutes"]
-fn whatever_is_killed_at_any_moment_with_any_firewall_the_host_is_as_it_was() {
-    let hosts: [(&[&str], &str); 4] = [
-        (&[], NFTABLES),
-        (&["ip6tables-restore"], IPTABLES),
-        (&["ufw"], UFW),
-        (&["firewalld", "firewall-cmd", "dbus-daemon"], FIREWALLD),
-    ];
-    for (programs, script) in hosts {
-        let Some(host) = host(programs, script) else { continue };
-        let journal = survives_kills(&host, "setup", |_| true);
-        let rules = survives_kills(&host, "firewall", |_| true);
-        assert!(journal > 40 && rules >= 4, "{journal} {rules}");
-    }
+fn whatever_is_killed_at_any_moment_with_nftables_the_host_is_as_it_was() {
+    let Some(host) = host(&[], NFTABLES) else { return };
+    survives_every_kill(&host);
+}
+
+#[test]
+#[ignore = "it takes minutes"]
+fn whatever_is_killed_at_any_moment_with_iptables_the_host_is_as_it_was() {
+    let Some(host) = host(&["ip6tables-restore"], IPTABLES) else { return };
+    survives_every_kill(&host);
+}
+
+#[test]
+#[ignore = "it takes a quarter of an hour"]
+fn whatever_is_killed_at_any_moment_with_ufw_the_host_is_as_it_was() {
+    let Some(host) = host(&["ufw"], UFW) else { return };
+    survives_every_kill(&host);
+}
+
+#[test]
+#[ignore = "it takes a quarter of an hour"]
+fn whatever_is_killed_at_any_moment_with_firewalld_the_host_is_as_it_was() {
+    let Some(host) = host(&["firewalld", "firewall-cmd", "dbus-daemon"], FIREWALLD) else { return };
+    survives_every_kill(&host);
 }
 
 /// firewalld dies between two commands: nothing is said to be as it was before it is, and the next run sees to it.

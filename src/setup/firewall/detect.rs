@@ -38,8 +38,11 @@ pub fn detect(home: &Home) -> Result<Detected> {
     let mut found = Detected { interfaces: outer_interfaces(), record, ..Detected::default() };
     found.firewalld = firewalld(&found, &tag)?;
     let ruleset = if is_installed("nft") { Some(answer(&["nft", "-j", "list", "ruleset"])?) } else { None };
-    // To ask ufw takes a good part of a second; where none of its chains is, it is not active.
-    let may_be_ufw = has_legacy_rules() || ruleset.as_ref().is_none_or(|text| text.contains(UFW_CHAIN));
+    // To ask ufw takes a good part of a second; where none of its chains is, it is not active. What we have told it
+    // while it was is still there.
+    let may_be_ufw = has_legacy_rules()
+        || Path::new(ufw::PROFILES).join(&tag).exists()
+        || ruleset.as_ref().is_none_or(|text| text.contains(UFW_CHAIN));
     found.ufw = if may_be_ufw { ufw(&tag)? } else { None };
     let mut theirs = None;
     if let Some(text) = ruleset {
@@ -167,12 +170,18 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn ufw(tag: &str) -> Result<Option<ufw::Facts>> {
-    if !is_installed("ufw") || !answer(&["ufw", "status"])?.starts_with("Status: active") {
+    if !is_installed("ufw") {
+        return Ok(None);
+    }
+    let profile = std::fs::read_to_string(Path::new(ufw::PROFILES).join(tag)).ok();
+    let is_active = answer(&["ufw", "status"])?.starts_with("Status: active");
+    if !is_active && profile.is_none() {
         return Ok(None);
     }
     let defaults = std::fs::read_to_string("/etc/default/ufw").unwrap_or_default();
     Ok(Some(ufw::Facts {
-        profile: std::fs::read_to_string(Path::new(ufw::PROFILES).join(tag)).ok(),
+        is_active,
+        profile,
         added: answer(&["ufw", "show", "added"])?,
         has_ipv6: !defaults.lines().any(|line| line.trim().eq_ignore_ascii_case("ipv6=no")),
     }))

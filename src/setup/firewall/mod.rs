@@ -100,7 +100,7 @@ pub fn plan(detected: &Detected, needs: &Needs, tag: &str) -> Plan {
         plan.record.firewalld_made = firewalld::made_files_after(facts, &wanted);
     }
     plan.parts.extend(detected.ufw.as_ref().map(|facts| ufw::plan(facts, &wanted)));
-    let managed = detected.ufw.is_some() || is_of_firewalld(detected);
+    let managed = detected.ufw.as_ref().is_some_and(|ufw| ufw.is_active) || is_of_firewalld(detected);
     if let Some(facts) = &detected.nftables {
         plan.parts.push(nftables::plan(facts, &wanted));
     }
@@ -127,7 +127,8 @@ pub fn plan(detected: &Detected, needs: &Needs, tag: &str) -> Plan {
 /// Whether a layer is worth a word though nothing has to be done.
 fn is_active(part: &Part, detected: &Detected) -> bool {
     match part.layer {
-        Layer::Firewalld | Layer::Ufw => true,
+        Layer::Firewalld => true,
+        Layer::Ufw => detected.ufw.as_ref().is_some_and(|ufw| ufw.is_active),
         Layer::Nftables => detected.nftables.as_ref().is_some_and(|facts| {
             facts.rules.chains.values().any(|chain| {
                 chain.policy.is_some_and(|policy| policy == model::Policy::Drop || !chain.rules.is_empty())

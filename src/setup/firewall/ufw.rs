@@ -12,15 +12,23 @@ use crate::text;
 /// Where profiles are.
 pub const PROFILES: &str = "/etc/ufw/applications.d";
 
-/// What ufw, which is active, says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What ufw says, which is active or has been since something of ours came to be in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// Switched off it lets everything through, but keeps what it has been told.
+    pub is_active: bool,
     /// Our profile as it is on disk.
     pub profile: Option<String>,
     /// What `ufw show added` lists.
     pub added: String,
     /// Whether it looks after IPv6, too.
     pub has_ipv6: bool,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self { is_active: true, profile: None, added: String::new(), has_ipv6: false }
+    }
 }
 
 #[must_use]
@@ -38,7 +46,9 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
         part.changes.extend(facts.profile.is_some().then_some(remove));
         return part;
     }
-    part.closed = needs.without(&opened);
+    if facts.is_active {
+        part.closed = needs.without(&opened);
+    }
     let profile = ufw_profile(tag, &needs.each());
     let is_current = facts.profile.as_ref() == Some(&profile);
     if !is_current {
@@ -50,7 +60,7 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
     if !(is_current && has_rule) {
         part.changes.push(Change::words(["ufw", "allow", tag, "comment", tag]));
     }
-    if !facts.has_ipv6 {
+    if facts.is_active && !facts.has_ipv6 {
         part.notes.push(text!("ufw leaves IPv6 alone on this host: `IPV6=no` in /etc/default/ufw"));
     }
     part
@@ -117,6 +127,9 @@ mod tests {
         let (_, part) = planned(&Facts::default(), &["443/tcp"]);
         let Change::Write { text, .. } = &part.changes[0] else { panic!() };
         let half = Facts { profile: Some(text.clone()), ..Facts::default() };
+        let off = Facts { is_active: false, ..half.clone() };
+        assert_eq!(planned(&off, &[]).0, ["rm -f /etc/ufw/applications.d/rtcctl"]);
+        assert!(planned(&off, &["443/tcp"]).1.closed.is_empty(), "what is off drops nothing");
         assert_eq!(planned(&half, &["443/tcp"]).0, ["ufw allow rtcctl comment rtcctl"]);
         assert_eq!(planned(&half, &[]).0, ["rm -f /etc/ufw/applications.d/rtcctl"]);
     }
