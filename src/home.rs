@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 /// The folders and files of one rtcctl installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -79,6 +81,19 @@ impl Home {
     #[must_use]
     pub fn flag(&self) -> String {
         self.single.as_ref().map_or_else(String::new, |dir| format!(" --home {}", dir.display()))
+    }
+
+    /// What things of this home are called among those of others, so that they are known again: `rtcctl` for the default
+    /// home of root, `rtcctl-` and eight digits for any other.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let path = self.config_dir();
+        if path == Path::new("/etc/rtcctl") {
+            return "rtcctl".to_owned();
+        }
+        let hash = digest(&SHA256, path.as_os_str().as_encoded_bytes());
+        let digits: String = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("rtcctl-{digits}")
     }
 
     /// The folder that `--home` named, if it did.

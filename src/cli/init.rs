@@ -112,6 +112,9 @@ pub(super) struct Args {
     /// A network that the relay may send to besides; repeatable
     #[arg(long, value_name = "CIDR")]
     allow_peer: Vec<String>,
+    /// Have this host's own browsers and programs trust the local CA: yes or no, the default; `undo` takes it back
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes")]
+    trust: Option<String>,
     /// Let callers in through this host's firewall as a step that `undo` takes back, show the commands, or skip them
     #[arg(long, value_name = "apply|show|skip")]
     firewall: Option<String>,
@@ -138,6 +141,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
         seen: outside.public_addresses(),
         is_offline: args.asked.offline,
         boot: boot::facts::look(&frame.home).suggestion(),
+        has_own_browser: !args.yes && draft.trust.is_none() && facts::has_browser_to_tell(&frame.home),
         ..facts::surroundings()
     };
     for note in outside.notes() {
@@ -164,6 +168,9 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let mut facts = facts::gather(&frame.home, &answers.wanted, existing, &surroundings)?;
     if let Some(file) = save_answers {
         facts::look_at_answers_file(&mut facts, file);
+    }
+    if answers.trust {
+        facts::look_at_stores(&mut facts);
     }
     // It takes a moment, so not where nobody asked for it: `--yes` alone changes no firewall.
     if answers.firewall != FirewallChoice::Skip && (is_firewall_given || terminal.is_some()) {
@@ -411,6 +418,7 @@ fn flag_values(args: &Args, key: Key) -> Vec<String> {
         Key::RelayIp => args.relay_ip.clone(),
         Key::Peers => one(&args.peers),
         Key::AllowPeer => args.allow_peer.clone(),
+        Key::Trust => one(&args.trust),
         Key::Firewall => one(&args.firewall),
         Key::Boot => one(&args.boot),
     }

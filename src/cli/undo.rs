@@ -11,7 +11,7 @@ use super::init::count;
 use super::service;
 use super::start::daemon_pid;
 use super::stop::{Stopped, stop};
-use crate::certs::trust::untrust;
+use crate::certs::trust::untrust_but;
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
 use crate::guardian;
@@ -175,7 +175,12 @@ fn forget_trust(frame: &Frame, planned: &Report) {
     if !planned.removes(&ca) && planned.deeds.iter().any(|deed| deed.path().is_some()) || !ca.exists() {
         return;
     }
-    let Ok(outcomes) = untrust(&frame.home, env::home_dir().as_deref()) else { return };
+    let journalled = planned.deeds.iter().filter_map(|deed| match &deed.object {
+        Object::Trust(store) => Some(store),
+        Object::Path(_) | Object::Firewall => None,
+    });
+    let journalled: Vec<_> = journalled.collect();
+    let Ok(outcomes) = untrust_but(&frame.home, env::home_dir().as_deref(), &journalled) else { return };
     for outcome in outcomes {
         match outcome.changed {
             Ok(true) => frame.say(&format!("{} no longer trusts the local CA", outcome.store)),
@@ -265,6 +270,9 @@ fn document(report: &Report, stopped: bool, is_dry: bool) -> Value {
         Object::Firewall => {
             json!({ "action": word(deed.verb).to_lowercase(), "object": "firewall", "why": deed.why })
         }
+        Object::Trust(_) => json!({
+            "action": word(deed.verb).to_lowercase(), "object": "trust", "path": deed.object.to_string(), "why": deed.why,
+        }),
     };
     let list = |verbs: &[Verb]| -> Vec<Value> {
         report.deeds.iter().filter(|deed| verbs.contains(&deed.verb)).map(one).collect()

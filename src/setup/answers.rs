@@ -41,12 +41,13 @@ pub enum Key {
     RelayIp,
     Peers,
     AllowPeer,
+    Trust,
     Firewall,
     Boot,
 }
 
 impl Key {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Reach,
         Self::Host,
         Self::PublicIp,
@@ -67,6 +68,7 @@ impl Key {
         Self::RelayIp,
         Self::Peers,
         Self::AllowPeer,
+        Self::Trust,
         Self::Firewall,
         Self::Boot,
     ];
@@ -95,6 +97,7 @@ impl Key {
             Self::RelayIp => "--relay-ip",
             Self::Peers => "--peers",
             Self::AllowPeer => "--allow-peer",
+            Self::Trust => "--trust",
             Self::Firewall => "--firewall",
             Self::Boot => "--boot",
         }
@@ -136,7 +139,7 @@ impl Key {
             Self::RelayIp => Some("turn.relay_ips"),
             Self::Peers => Some("turn.peers"),
             Self::AllowPeer => Some("turn.allow_peers"),
-            Self::Firewall | Self::Boot => None,
+            Self::Trust | Self::Firewall | Self::Boot => None,
         }
     }
 }
@@ -192,6 +195,8 @@ pub struct Draft {
     pub relay_ips: Option<Vec<IpAddr>>,
     pub peers: Option<PeerMode>,
     pub allow_peers: Option<Vec<Network>>,
+    /// Programs of this host are to trust the local CA.
+    pub trust: Option<bool>,
     pub firewall: Option<FirewallChoice>,
     pub boot: Option<BootChoice>,
     pub origins: BTreeMap<Key, Origin>,
@@ -201,6 +206,7 @@ pub struct Draft {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
     pub wanted: Wanted,
+    pub trust: bool,
     pub firewall: FirewallChoice,
     pub boot: BootChoice,
     pub origins: BTreeMap<Key, Origin>,
@@ -325,6 +331,13 @@ impl Draft {
                 });
             }
             Key::AllowPeer => self.allow_peers = Some(members(flag, values)?),
+            Key::Trust => {
+                self.trust = Some(match one()? {
+                    "yes" | "true" => true,
+                    "no" | "false" => false,
+                    other => return Err(format!("{flag} {other}: must be yes or no")),
+                });
+            }
             Key::Firewall => {
                 self.firewall = Some(match one()? {
                     "apply" => FirewallChoice::Apply,
@@ -411,6 +424,7 @@ impl Draft {
             let origin = if is_usual { Origin::Default } else { Origin::Detected };
             note(&mut origins, Key::Boot, (surroundings.boot, origin))
         });
+        origins.entry(Key::Trust).or_insert(Origin::Default);
         origins.entry(Key::Firewall).or_insert(Origin::Default);
         if !missing.is_empty() {
             return Err(missing);
@@ -432,7 +446,8 @@ impl Draft {
             peers,
             allow_peers,
         };
-        Ok(Answers { wanted, firewall: self.firewall.unwrap_or_default(), boot, origins })
+        let trust = self.trust.unwrap_or_default();
+        Ok(Answers { wanted, trust, firewall: self.firewall.unwrap_or_default(), boot, origins })
     }
 }
 

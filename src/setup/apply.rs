@@ -17,6 +17,7 @@ use super::journal::Journal;
 use super::journal::image::{draft_of, keep, look, print, sync_parent};
 use super::journal::record::{Effect, Now, Record};
 use super::plan::{Action, Plan, Step, Subject};
+use super::trusting;
 use super::undo::{Extent, rolled_back, take_back};
 use crate::certs::leaf;
 use crate::certs::store::{draft, inspect};
@@ -94,6 +95,7 @@ fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, jo
             }
         }
     }
+    trusting::trust(&plan.trusting, home, run, journal)?;
     open_firewall(plan, home, run, journal)?;
     let served = verify(plan, home)?;
     if let Some(service) = &plan.service {
@@ -190,7 +192,7 @@ fn changed_meanwhile(what: &str) -> Failure {
         .hinted("run `rtcctl init` again")
 }
 
-fn stop_if_interrupted() -> Result<()> {
+pub(super) fn stop_if_interrupted() -> Result<()> {
     if interrupted() { Err(Failure::new(Kind::Interrupted, "interrupted")) } else { Ok(()) }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn firewall_after(home: &Home, ledger: &Ledger, extent: Extent, plann
     let steps = ledger.steps_back(|run| extent.takes(ledger, run));
     let earliest = steps.into_iter().rev().find_map(|(_, step)| match step.effect {
         Effect::Firewall { before, .. } => Some(before),
-        Effect::Folder { .. } | Effect::File { .. } | Effect::Service { .. } => None,
+        Effect::Folder { .. } | Effect::File { .. } | Effect::Trust { .. } | Effect::Service { .. } => None,
     });
     // Without a configuration nobody could say any more what is ours, whoever opened it.
     let ends = planned.removes(&home.config_file()) || matches!(extent, Extent::All | Extent::Purge);

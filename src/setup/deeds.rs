@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::certs::trust::Store;
 use crate::word;
 
 /// What is, or would be, done to one thing.
@@ -18,6 +19,8 @@ pub struct Deed {
 pub enum Object {
     Path(PathBuf),
     Firewall,
+    /// The trust of a store of this host in the local CA.
+    Trust(Store),
 }
 
 impl Deed {
@@ -25,7 +28,7 @@ impl Deed {
     pub fn path(&self) -> Option<&Path> {
         match &self.object {
             Object::Path(path) => Some(path),
-            Object::Firewall => None,
+            Object::Firewall | Object::Trust(_) => None,
         }
     }
 }
@@ -35,6 +38,8 @@ impl fmt::Display for Object {
         match self {
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Firewall => f.write_str(word!("the firewall")),
+            Self::Trust(Store::System { file, .. }) => write!(f, "{}", file.display()),
+            Self::Trust(Store::Nss(folder)) => write!(f, "{}", folder.display()),
         }
     }
 }

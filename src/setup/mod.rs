@@ -23,5 +23,6 @@ pub mod ports;
 pub mod questions;
 pub mod settings;
 pub mod suggest;
+pub mod trusting;
 pub mod undo;
 pub mod wanted;

@@ -53,7 +53,8 @@ fn telling(answers: &Answers, surroundings: &Surroundings) -> Vec<(Key, Vec<Stri
     let firewall = (answers.firewall != FirewallChoice::default())
         .then(|| (Key::Firewall, vec![answers.firewall.as_str().to_owned()]));
     let boot = (answers.boot != surroundings.boot).then(|| (Key::Boot, vec![answers.boot.as_str().to_owned()]));
-    first.into_iter().chain(rest).chain(firewall).chain(boot).collect()
+    let trust = answers.trust.then(|| (Key::Trust, vec!["yes".to_owned()]));
+    first.into_iter().chain(rest).chain(trust).chain(firewall).chain(boot).collect()
 }
 
 /// The command that gives the same answers without a question.

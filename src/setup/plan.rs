@@ -15,6 +15,7 @@ use super::outside::{Outside, outside};
 use super::ports::{PortUse, port_uses};
 use super::settings::{Setting, settings};
 use super::suggest::Surroundings;
+use super::trusting::{StoreFacts, Trusting, trusting};
 use super::wanted::Wanted;
 use crate::config::{Access, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
@@ -51,6 +52,8 @@ pub struct Facts {
     /// It cannot be kept there.
     pub lacks_answers_folder: bool,
     pub boot: BootFacts,
+    /// Where this host's programs look whom to trust, if that was asked for.
+    pub stores: Vec<StoreFacts>,
     /// What the DNS says against the names that callers use.
     pub names: Vec<NameFault>,
 }
@@ -112,13 +115,14 @@ pub struct Objection {
 }
 
 /// The codes of objections.
-pub const CODES: [&str; 13] = [
+pub const CODES: [&str; 14] = [
     "port-taken",
     "port-needs-root",
     "folder-not-writable",
     "relay-address-unknown",
     "web-root-missing",
     "certificate-unusable",
+    "trust-impossible",
     "config-value",
     "config-by-hand",
     "firewall-needs-root",
@@ -134,6 +138,8 @@ pub struct Plan {
     pub settings: Vec<Setting>,
     pub steps: Vec<Step>,
     pub ports: Vec<PortUse>,
+    /// Stores of this host that are to trust the local CA.
+    pub trusting: Vec<Trusting>,
     pub opening: Opening,
     /// What is done so that the service starts with the machine, besides files.
     pub service: Option<Service>,
@@ -187,7 +193,7 @@ impl Plan {
     pub fn changes(&self) -> usize {
         let files = self.steps.iter().filter(|step| step.action != Action::Keep).count();
         let service = usize::from(self.service.as_ref().is_some_and(|service| !service.is_settled));
-        files + self.opening.changes().len() + service
+        files + self.trusting.len() + self.opening.changes().len() + service
     }
 }
 
@@ -220,6 +226,14 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
     let ports = resolved.map(|resolved| port_uses(&resolved.config)).unwrap_or_default();
     let opening = opening(answers.firewall, &ports, &facts.firewall, &tag(&facts.home));
     objections.extend(objection(&opening, &facts.firewall));
+    let mut trusts = Vec::new();
+    if answers.trust {
+        let is_new = facts.certificates.new_ca.is_some();
+        match trusting(&facts.stores, &facts.home, wanted.certificate.source, is_new) {
+            Ok(changes) => trusts = changes,
+            Err(objection) => objections.push(objection),
+        }
+    }
     let service = boot::plan(answers.boot, &facts.boot).unwrap_or_else(|more| {
         objections.extend(more);
         None
@@ -228,7 +242,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         return Err(objections);
     }
     let before = facts.existing.as_ref().map(|existing| existing.text.as_str());
-    let mut steps = steps(facts, &config_text, wanted.access, !opening.changes().is_empty());
+    let mut steps = steps(facts, &config_text, wanted.access, !opening.changes().is_empty() || !trusts.is_empty());
     let answers_text = answers_file(answers, &facts.surroundings);
     steps.extend(facts.answers_file.as_ref().map(|(path, before)| Step {
         action: match before {
@@ -262,6 +276,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         settings: settings(answers),
         steps,
         ports,
+        trusting: trusts,
         opening,
         service,
         difference: before.map(|before| difference(before, &config_text)).unwrap_or_default(),
@@ -475,6 +490,7 @@ pub(super) mod tests {
             answers_file: None,
             lacks_answers_folder: false,
             boot: BootFacts::default(),
+            stores: Vec::new(),
             names: Vec::new(),
             home,
         }

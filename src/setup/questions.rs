@@ -5,7 +5,7 @@ use std::path::Path;
 use super::answers::{Draft, Key, Origin};
 use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
 use super::wanted::{Wanted, host_text, reach_word};
-use crate::config::{Host, Reach, is_public};
+use crate::config::{CertSource, Host, Reach, is_public};
 use crate::error::{Failure, Kind, Result};
 use crate::word;
 
@@ -91,6 +91,7 @@ pub fn ask(
         };
         ask_line(draft, prompter, Key::WebPort, word!("Web port"), why, Some(port.to_string()))?;
     }
+    ask_about_trust(draft, prompter, reach, existing, surroundings)?;
     let has_public_address = surroundings.local_addresses.iter().any(|address| is_public(*address));
     if reach != Reach::Lan && draft.public_ips.is_none() && !has_public_address {
         let hosts: &[Host] = draft.hosts.as_deref().unwrap_or_default();
@@ -108,6 +109,28 @@ pub fn ask(
         )?;
     }
     Ok(())
+}
+
+/// Only where callers warn of the certificate, and someone calls from this very machine.
+fn ask_about_trust(
+    draft: &mut Draft,
+    prompter: &mut dyn Prompter,
+    reach: Reach,
+    existing: Option<&Wanted>,
+    surroundings: &Surroundings,
+) -> Result<()> {
+    let own = existing.filter(|existing| existing.reach == reach).map(|existing| existing.certificate.source);
+    let source = draft.certificate.source.or(own).unwrap_or(CertSource::SelfSigned);
+    let is_local = reach == Reach::Lan && source == CertSource::SelfSigned;
+    if !is_local || draft.trust.is_some() || !surroundings.has_own_browser {
+        return Ok(());
+    }
+    let items =
+        [word!("no   the browser warns once, and calls work all the same"), word!("yes  no warning on this machine")];
+    let question = word!("Shall browsers of this machine trust its certificate?");
+    let why = word!("other devices are told how by the page /trust; `rtcctl undo` takes it back");
+    let chosen = prompter.choose(question, why, &items, 0)?;
+    take(draft, Key::Trust, if chosen == 1 { "yes" } else { "no" })
 }
 
 fn ask_reach(
@@ -220,6 +243,20 @@ mod tests {
         ask(&mut draft, &mut scripted, None, &behind_nat()).unwrap();
         assert_eq!(scripted.asked.len(), 4);
         assert_eq!(draft.public_ips, Some(vec!["203.0.113.9".parse().unwrap()]));
+    }
+
+    #[test]
+    fn whoever_has_a_browser_here_is_asked_about_its_trust() {
+        let surroundings = Surroundings { has_own_browser: true, ..behind_nat() };
+        let mut scripted = Scripted::new(&["", "", "", "yes"]);
+        let mut draft = Draft::default();
+        ask(&mut draft, &mut scripted, None, &surroundings).unwrap();
+        assert_eq!((scripted.asked.len(), draft.trust), (4, Some(true)));
+        // Where an authority that everybody trusts signs, or callers come from elsewhere, there is nothing to ask.
+        let mut scripted = Scripted::new(&["ip", "203.0.113.9", "", ""]);
+        let mut draft = Draft::default();
+        ask(&mut draft, &mut scripted, None, &surroundings).unwrap();
+        assert_eq!(draft.trust, None);
     }
 
     #[test]

@@ -31,7 +31,13 @@ pub(super) fn settings(answers: &Answers) -> Vec<Setting> {
         FirewallChoice::Apply => word!("callers are let in, by the commands below"),
         FirewallChoice::Show | FirewallChoice::Skip => word!("the host's firewall is not changed"),
     };
+    let about_trust = if answers.trust {
+        word!("programs of this host trust the local CA")
+    } else {
+        word!("nobody's list of trusted authorities is changed")
+    };
     for (key, value, why) in [
+        (Key::Trust, if answers.trust { "yes" } else { "no" }, about_trust),
         (Key::Firewall, answers.firewall.as_str(), about_firewall),
         (Key::Boot, answers.boot.as_str(), boot::reason(answers.boot)),
     ] {
@@ -102,6 +108,7 @@ fn reason(key: Key, answers: &Answers, origin: Origin) -> &'static str {
         | Key::RelayPorts
         | Key::RelayIp
         | Key::AllowPeer
+        | Key::Trust
         | Key::Firewall
         | Key::Boot => "",
     }

@@ -20,6 +20,8 @@ pub struct Surroundings {
     pub seen: Vec<IpAddr>,
     /// Whether a service suits it that starts with the machine.
     pub boot: BootChoice,
+    /// A browser of this very machine does not trust the local CA yet.
+    pub has_own_browser: bool,
     /// Nobody outside of it is to be asked.
     pub is_offline: bool,
 }

@@ -12,6 +12,7 @@ use super::firewall::Needs;
 use super::journal::Journal;
 use super::journal::image::{draft_of, look, restore, sync_parent};
 use super::journal::record::{Before, Effect, Ledger, Now, Record, Run, RunState, Step, Verdict, verdict};
+use super::trusting;
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::fault;
@@ -123,6 +124,7 @@ fn preview_files(home: &Home, ledger: &Ledger, extent: Extent, more: &[PathBuf])
             }
             Effect::Folder { path } => report.add(Verb::Leave, path, word!("it is not empty")),
             Effect::Firewall { .. } => {}
+            Effect::Trust { store, before, .. } => report.deeds.push(trusting::deed(store, before.is_some())),
             Effect::Service { link, makes_user, .. } => no_service(link.as_deref(), *makes_user, &mut report),
         }
     }
@@ -342,6 +344,16 @@ fn one_back(home: &Home, journal: &mut Journal, step: &Step, is_forced: bool, re
         }
         // It was set back before anything else.
         Effect::Firewall { .. } => true,
+        Effect::Trust { store, name, before, made } => {
+            let done = trusting::take_back(store, name, before.as_deref(), made, journal.folder());
+            fault::moment("setup");
+            let deed = trusting::deed(store, before.is_some());
+            report.deeds.push(match done {
+                Ok(()) => deed,
+                Err(why) => Deed { verb: Verb::Fail, why, ..deed },
+            });
+            report.deeds.last().is_some_and(|deed| deed.verb != Verb::Fail)
+        }
         Effect::Service { link, makes_user, makes_group, before, .. } => {
             let done = boot::act::remove(home, link.as_ref(), (*makes_user, *makes_group), before);
             fault::moment("setup");
@@ -386,7 +398,7 @@ fn products(home: &Home, ledger: &Ledger, extent: Extent) -> Vec<PathBuf> {
         .into_iter()
         .filter_map(|(_, step)| match step.effect {
             Effect::File { path, .. } => Some(path),
-            Effect::Folder { .. } | Effect::Firewall { .. } | Effect::Service { .. } => None,
+            Effect::Folder { .. } | Effect::Firewall { .. } | Effect::Trust { .. } | Effect::Service { .. } => None,
         })
         .collect();
     found.retain(|path| {

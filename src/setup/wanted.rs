@@ -82,6 +82,7 @@ impl WantedCertificate {
             | Key::RelayIp
             | Key::Peers
             | Key::AllowPeer
+            | Key::Trust
             | Key::Firewall
             | Key::Boot => true,
         }

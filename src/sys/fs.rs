@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Failure, Result};
 
@@ -15,6 +15,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     write_atomic_by(&folder.join(format!(".{name}.{}.new", std::process::id())), path, bytes, mode)
+}
+
+/// The name under which `init` writes before it renames; always the same, so that what a killed run leaves is found.
+#[must_use]
+pub fn draft_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.rtcctl-draft"))
 }
 
 /// As [`write_atomic`], by a draft of this name in the same folder, for whoever has to find it after a crash.

@@ -31,6 +31,29 @@ pub(super) const TABLE: &[(&str, &str)] = &[
         "no interface here has a public address: callers must be told the one in front of this host",
         "本机网卡没有公网地址：需要告诉呼叫者本机前面的那个地址",
     ),
+    ("Shall browsers of this machine trust its certificate?", "让本机的浏览器信任它的证书吗？"),
+    (
+        "other devices are told how by the page /trust; `rtcctl undo` takes it back",
+        "其他设备请看 /trust 页面的说明；`rtcctl undo` 可以撤销",
+    ),
+    ("no   the browser warns once, and calls work all the same", "no   浏览器会警告一次，通话照样可用"),
+    ("yes  no warning on this machine", "yes  本机不再警告"),
+    ("programs of this host trust the local CA", "本机的程序信任本地 CA"),
+    ("nobody's list of trusted authorities is changed", "不改动任何受信任机构的列表"),
+    ("Programs of this host trust the local CA by these commands", "用以下命令让本机的程序信任本地 CA"),
+    ("trust in the local CA", "对本地 CA 的信任"),
+    (
+        "leave `--trust` out; other devices are told by the page /trust",
+        "请去掉 `--trust`；其他设备请看 /trust 页面的说明",
+    ),
+    (
+        "`--trust` is about the local CA, and another certificate is to be served",
+        "`--trust` 只针对本地 CA，而这里要使用另外的证书",
+    ),
+    (
+        "this host has no list of trusted authorities that this user may change",
+        "本机没有当前用户可以修改的受信任机构列表",
+    ),
     ("Carry this plan out?", "执行这个计划吗？"),
     // The plan.
     ("Settings", "设置"),

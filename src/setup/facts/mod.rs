@@ -4,6 +4,7 @@ pub mod host;
 pub mod network;
 pub mod outside;
 
+use std::env;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,6 +21,7 @@ use crate::certs::files::check_files;
 use crate::certs::leaf::Step;
 use crate::certs::preflight::{Objection, look};
 use crate::certs::store::{Files, inspect};
+use crate::certs::trust::{Store, stores};
 use crate::config::{CertSource, Reach, host_facts, is_public_host, load_config, load_secrets};
 use crate::error::Result;
 use crate::home::Home;
@@ -31,6 +33,7 @@ use crate::setup::firewall::confirm::Pending;
 use crate::setup::opening::{FirewallFacts, Sight};
 use crate::setup::plan::{Certificates, Existing, Facts, NameFault, Taken, TakenBy, folders};
 use crate::setup::suggest::Surroundings;
+use crate::setup::trusting::StoreFacts;
 use crate::setup::wanted::Wanted;
 use crate::sys::clock;
 use crate::sys::net::{Family, default_source, local_addresses};
@@ -50,6 +53,7 @@ pub fn surroundings() -> Surroundings {
         seen: Vec::new(),
         is_offline: false,
         boot: BootChoice::default(),
+        has_own_browser: false,
     }
 }
 
@@ -118,6 +122,7 @@ pub fn gather(home: &Home, wanted: &Wanted, existing: Option<Existing>, surround
         certificate_fault: certificate_fault(wanted),
         is_running: home.control_socket().exists(),
         boot: boot(home, wanted),
+        stores: Vec::new(),
         answers_file: None,
         lacks_answers_folder: false,
         names: if surroundings.is_offline { Vec::new() } else { names(wanted) },
@@ -132,6 +137,26 @@ fn boot(home: &Home, wanted: &Wanted) -> BootFacts {
     let files = [&certificate.cert_file, &certificate.key_file, &wanted.web_root].into_iter().flatten();
     boot::facts::look_at_files(&mut facts, files.cloned());
     facts
+}
+
+/// Adds where this host's programs look whom to trust.
+pub fn look_at_stores(facts: &mut Facts) {
+    let name = facts.home.tag();
+    let pem = std::fs::read_to_string(Files::of(&facts.home).ca).unwrap_or_default();
+    let look = |store: Store| StoreFacts {
+        trusts: store.trusts(&name, &pem),
+        can_be_changed: store.is_ours_to_change(),
+        store,
+    };
+    facts.stores = stores(&name, env::home_dir().as_deref()).into_iter().map(look).collect();
+}
+
+/// Whether a browser of this very machine does not trust the local CA of `home` yet.
+#[must_use]
+pub fn has_browser_to_tell(home: &Home) -> bool {
+    let name = home.tag();
+    let pem = std::fs::read_to_string(Files::of(home).ca).unwrap_or_default();
+    stores(&name, env::home_dir().as_deref()).iter().any(|store| store.is_of_a_browser() && !store.trusts(&name, &pem))
 }
 
 /// Adds what is known of the file that the answers are to be kept in.

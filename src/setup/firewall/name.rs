@@ -1,19 +1,11 @@
 //! What rules of ours are called, so that they are known again and no other home's.
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use crate::home::Home;
 
-/// `rtcctl` for the default home of root, `rtcctl-` and eight digits for any other.
+/// That of the home.
 #[must_use]
 pub fn tag(home: &Home) -> String {
-    let path = home.config_dir();
-    if path == std::path::Path::new("/etc/rtcctl") {
-        return "rtcctl".to_owned();
-    }
-    let hash = digest(&SHA256, path.as_os_str().as_encoded_bytes());
-    let digits: String = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("rtcctl-{digits}")
+    home.tag()
 }
 
 #[cfg(test)]

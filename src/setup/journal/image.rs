@@ -3,13 +3,14 @@
 use std::fs::{File, FileTimes, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::record::{Before, Now, Print};
 use crate::certs::sha256_hex;
 use crate::error::{Failure, Result};
 use crate::sys::fault;
+pub use crate::sys::fs::draft_of;
 use crate::sys::fs::write_atomic_by;
 
 /// The permission bits of a mode.
@@ -106,13 +107,6 @@ fn time(seconds: i64, nanoseconds: u32) -> SystemTime {
         Ok(seconds) => SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + fraction,
         Err(_) => SystemTime::UNIX_EPOCH - Duration::from_secs(seconds.unsigned_abs()) + fraction,
     }
-}
-
-/// The name under which `init` writes before it renames; always the same, so that what a killed run leaves is found.
-#[must_use]
-pub fn draft_of(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.rtcctl-draft"))
 }
 
 /// Has a change of a folder's entries survive a power cut. A file system that cannot do that has done what it can.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::certs::trust::Store;
 use crate::setup::boot::Manager;
 use crate::setup::boot::owners::Owned;
 use crate::setup::firewall::Needs;
@@ -54,6 +55,16 @@ pub enum Effect {
         /// What was let in by rules of ours.
         before: Needs,
         after: Needs,
+    },
+    /// A store of this host trusts the local CA.
+    Trust {
+        store: Store,
+        /// By which it is known there.
+        name: String,
+        /// What was known there by that name, in PEM.
+        before: Option<String>,
+        /// Files and folders that came to be with it, innermost last.
+        made: Vec<PathBuf>,
     },
     /// The service starts with the machine, as a user of its own.
     Service {
