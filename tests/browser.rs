@@ -135,6 +135,11 @@ impl World {
     }
 
     fn play(&self, scenario: &str) {
+        self.play_with(scenario, &[]);
+    }
+
+    /// Plays a scenario that needs these folders, too.
+    fn play_with(&self, scenario: &str, folders: &[(&str, &Path)]) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
         let output = Command::new("node")
             .arg(folder.join("scenarios.mjs"))
@@ -143,6 +148,7 @@ impl World {
             .env("CA", self.home.path().join("certs/ca.pem"))
             .env("NETWORKS", self.people().join(","))
             .env("RTCCTL", serde_json::to_string(&self.words()).unwrap())
+            .envs(folders.iter().copied())
             .output()
             .unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -335,6 +341,21 @@ fn pages_that_know_nothing_of_keys_call_behind_one() {
         let site = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/site");
         World::with("kd", SERVER, &["--access", "key", "--web-root", site.to_str().unwrap()]).play("keyed");
     }
+}
+
+#[test]
+fn pages_of_the_tutorial_call_by_each_version_of_the_stock_client() {
+    let signaling = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/signaling");
+    if !is_possible() || !common::npm_ci(&signaling) {
+        return;
+    }
+    let site = tempfile::tempdir().unwrap();
+    for name in ["index.html", "main.js"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/site").join(name);
+        std::fs::copy(from, site.path().join(name)).unwrap();
+    }
+    World::with("bu", SERVER, &["--web-root", site.path().to_str().unwrap()])
+        .play_with("builds", &[("SITE", site.path()), ("BUILDS", &signaling.join("node_modules"))]);
 }
 
 #[test]

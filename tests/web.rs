@@ -136,6 +136,43 @@ fn a_folder_of_the_operator_replaces_the_page_but_not_the_api() {
     assert!(!page.contains("content-security-policy"), "{page}");
     has(&curl(&service, &[&format!("{}/healthz", service.url())]), &[" 200", "ready"]);
     has(&curl(&service, &[&format!("{}/api/ice", service.url())]), &[" 200", "iceServers"]);
+    // The script of Socket.IO is ours until there is one of the operator.
+    let script = format!("{}/socket.io/socket.io.js", service.url());
+    has(&curl(&service, &[&script]), &[" 200", "globalThis.io = io"]);
+    std::fs::create_dir(folder.path().join("socket.io")).unwrap();
+    rtcctl::sys::fs::write_atomic(&folder.path().join("socket.io/socket.io.js"), b"their(io)", 0o644).unwrap();
+    let own = curl(&service, &[&script]);
+    has(&own, &[" 200", "javascript", "their(io)"]);
+    assert!(!own.contains("globalThis.io"), "{own}");
+}
+
+#[test]
+fn who_sends_too_much_is_told_so_and_not_cut_off() {
+    if !has_program("curl") {
+        return;
+    }
+    let service = Service::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body");
+    let large = format!("@{}", file.display());
+    for (size, path, version, header, told) in [
+        (100_000, "/api/phone/report", "--http1.1", "Expect:", " 413"),
+        (100_000, "/api/phone/report", "--http2", "Expect:", " 413"),
+        (1_000_000, "/api/session", "--http1.1", "Transfer-Encoding: chunked", " 413"),
+        (100_000, "/", "--http1.1", "Expect:", " 413"),
+        (16_384, "/api/phone/report", "--http1.1", "Expect:", " 401"),
+    ] {
+        rtcctl::sys::fs::write_atomic(&file, &vec![b'x'; size], 0o644).unwrap();
+        let url = format!("{}{path}", service.url());
+        let answer = curl(&service, &[version, "-H", header, "--data-binary", &large, &url]);
+        has(&answer, &[told]);
+        assert!(told != " 413" || answer.contains("16 KiB at most"), "{answer}");
+    }
+    // Nobody is heard out without an end.
+    rtcctl::sys::fs::write_atomic(&file, &vec![b'x'; 30_000_000], 0o644).unwrap();
+    let answer = curl(&service, &["--http1.1", "-H", "Expect:", "--data-binary", &large, &service.url()]);
+    assert!(!answer.contains(" 200"), "{answer}");
+    has(&curl(&service, &[&service.url()]), &[" 200"]);
 }
 
 #[test]

@@ -29,6 +29,11 @@ impl Files {
         Ok(Self { folder: ServeDir::new(&real), root: real })
     }
 
+    /// Whether there is something by this path.
+    pub(super) async fn has(&self, path: &str) -> bool {
+        self.is_inside(path).await
+    }
+
     pub(super) async fn answer(self, request: Request<Body>) -> Response<Body> {
         if !self.is_inside(request.uri().path()).await {
             return words(StatusCode::NOT_FOUND, "there is no such page\n");

@@ -142,8 +142,8 @@ pub(super) async fn trust(headers: HeaderMap) -> Response<Body> {
 }
 
 /// The script that defines `io()`, where pages for a stock Socket.IO server look for it.
-pub(super) async fn client_script(headers: HeaderMap) -> Response<Body> {
-    serve("sio.js", &headers, false)
+pub(super) fn client_script(headers: &HeaderMap) -> Response<Body> {
+    serve("sio.js", headers, false)
 }
 
 fn serve(name: &str, headers: &HeaderMap, is_versioned: bool) -> Response<Body> {

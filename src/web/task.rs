@@ -8,10 +8,13 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::extract::{ConnectInfo, State};
 use axum::routing::{get, post};
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as HttpBody;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -22,7 +25,7 @@ use super::metrics::{Metrics, metrics};
 use super::{api, page, phone, trust};
 use crate::access::{Gate, Shown};
 use crate::config::{Config, Secret, WebConfig};
-use crate::error::{Failure, Result};
+use crate::error::{self, Failure};
 use crate::home::Home;
 use crate::phone::Phones;
 use crate::supervisor::board::Board;
@@ -33,6 +36,10 @@ use crate::turn::ice::LiveIce;
 
 /// Bytes of a request's body; a phone's report is the only one.
 const MAX_BODY: usize = 16 * 1024;
+/// Bytes of a longer one that are read all the same: a client that is cut off while it sends hears no reason.
+const MAX_HEARD_OUT: usize = 1024 * 1024;
+/// How long a body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// The longest the loop rests, so that one without requests still shows that it lives.
 const TURN_EVERY: Duration = Duration::from_secs(1);
 /// How long requests in flight may take when the task stops.
@@ -67,7 +74,7 @@ impl Control {
     ///
     /// # Errors
     /// If it is not there or not readable.
-    pub fn look_at(&self, config: &WebConfig) -> Result<Root> {
+    pub fn look_at(&self, config: &WebConfig) -> error::Result<Root> {
         let root = config.root.as_ref().map(|root| Ok((root.clone(), Files::new(root)?)));
         root.transpose().map(Root)
     }
@@ -117,7 +124,7 @@ impl Web {
         self.shared.phones.clone()
     }
 
-    fn router(&self) -> Result<Router> {
+    fn router(&self) -> error::Result<Router> {
         // The folder may have come and gone since the last instance.
         let files = self.root.load_full().map(|root| Files::new(&root)).transpose()?;
         self.shared.files.store(files.map(Arc::new));
@@ -131,7 +138,7 @@ impl Web {
             .route("/trust/qr.svg", get(trust::qr))
             .route("/trust/fingerprint.txt", get(trust::fingerprint))
             .route("/metrics", get(metrics))
-            .route("/socket.io/socket.io.js", get(page::client_script))
+            .route("/socket.io/socket.io.js", get(client_script))
             .route("/ice-test", get(page::ice_test))
             .route("/phone", get(page::phone))
             .route("/api/phone", post(phone::claim))
@@ -146,7 +153,6 @@ impl Web {
         Ok(router
             .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .layer(always(header::REFERRER_POLICY, "no-referrer"))
-            .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(CatchPanicLayer::new()))
     }
 }
@@ -156,7 +162,7 @@ impl Service for Web {
         TaskName::Web
     }
 
-    fn run(&self, context: Context) -> Result<()> {
+    fn run(&self, context: Context) -> error::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             // Files are read on threads of their own.
             .thread_name(TaskName::Web.as_str())
@@ -199,14 +205,51 @@ impl Web {
 
 async fn answer(router: Router, job: HttpJob) {
     let HttpJob { request, client, reply } = job;
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(ConnectInfo::<SocketAddr>(client));
-    let response = match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+    let (parts, body) = request.into_parts();
+    let response = match tokio::time::timeout(BODY_WITHIN, whole(body)).await {
+        Ok(Ok(body)) => {
+            let mut request = Request::from_parts(parts, Body::from(body));
+            request.extensions_mut().insert(ConnectInfo::<SocketAddr>(client));
+            match router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+        Ok(Err(refusal)) => refusal,
+        Err(_) => words(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come in time\n"),
     };
     // The client may have gone in the meantime.
     let _ = reply.send(response);
+}
+
+/// A request's body, or why it is not taken.
+async fn whole(mut body: impl HttpBody<Data = Bytes> + Unpin) -> Result<Bytes, Response<Body>> {
+    let (mut kept, mut size) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| words(StatusCode::BAD_REQUEST, "the body of the request is malformed\n"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        size += data.len();
+        if size > MAX_HEARD_OUT {
+            break;
+        }
+        if size <= MAX_BODY {
+            kept.extend_from_slice(&data);
+        }
+    }
+    if size > MAX_BODY {
+        return Err(words(StatusCode::PAYLOAD_TOO_LARGE, "a request may bring 16 KiB at most\n"));
+    }
+    Ok(kept.freeze())
+}
+
+/// The script that defines `io()`: a copy of the operator's own, or ours.
+async fn client_script(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response<Body> {
+    if let Some(files) = shared.files.load_full()
+        && files.has(request.uri().path()).await
+    {
+        return Files::clone(&files).answer(request).await;
+    }
+    page::client_script(request.headers())
 }
 
 async fn fallback(shared: Arc<Shared>, request: Request<Body>) -> Response<Body> {

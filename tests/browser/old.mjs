@@ -1,5 +1,8 @@
 // Calls between our page and pages of the tutorial.
 
+import { copyFileSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+
 import { check, person, url } from "./cast.mjs";
 
 /** What a page of the tutorial does, run in a browser: the first one in the room calls, and nobody is polite. */
@@ -46,6 +49,28 @@ async function tutorial(room) {
 }
 
 export const old = {
+  // The page's own copy of the client, as npm has it, in the place where a stock server has its script.
+  async builds() {
+    const { SITE: site, BUILDS: builds } = process.env;
+    mkdirSync(join(site, "socket.io"));
+    const both = [await person(0, "red"), await person(1, "blue")];
+    for (const version of ["2", "3", "4"]) {
+      copyFileSync(join(builds, `socket.io-client-${version}`, "dist", "socket.io.js"), join(site, "socket.io", "socket.io.js"));
+      for (const one of both) {
+        await one.page.goto(`${url}/?room=${version}`);
+        await one.page.click("#connect");
+        await one.page.waitForFunction(() => document.getElementById("connect").disabled);
+      }
+      const [, known] = /Socket\.IO v(\d)/.exec(await both[0].page.evaluate(async () => (await fetch("/socket.io/socket.io.js")).text()));
+      check(`the page has the client of version ${known}`, known === version);
+      for (const one of both) {
+        await one.page.waitForFunction(() => document.getElementById("remotevideo").getVideoPlaybackQuality().totalVideoFrames > 15);
+      }
+      check(`two pages with socket.io-client ${version} see each other`, true);
+    }
+    both.forEach((one) => one.forgives(/favicon|status of 404/));
+  },
+
   async old() {
     for (const isFirst of [true, false]) {
       const room = `old ${isFirst}`;
