@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
 mod common;
+#[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/datagrams.rs"]
 mod datagrams;
 #[allow(dead_code, reason = "not every test uses every helper")]
