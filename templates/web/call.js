@@ -9,6 +9,7 @@
 // Events: state, problem (a key of the strings), track, chat, description, status (of the other).
 
 import { Channels } from "./channels.js";
+import { withCall } from "./problems.js";
 import { limitRate, offerTrack, preferCodec, sendTracks } from "./senders.js";
 import { configuration } from "./servers.js";
 import { PAGE } from "./signaling.js";
@@ -61,7 +62,7 @@ export class Call extends EventTarget {
     on(this.#channels, "chat", ({ detail }) => this.dispatchEvent(new CustomEvent("chat", { detail })));
     on(this.#channels, "status", () => this.dispatchEvent(new Event("status")));
     on(this.#channels, "left", () => this.#then(() => this.#otherLeft()));
-    on(signaling, "problem", ({ detail }) => this.#problem(detail.key, detail.detail));
+    on(signaling, "problem", ({ detail }) => this.#problem(withCall(detail.key, this.isInterrupted), detail.detail));
     on(signaling, "refused", ({ detail }) => this.#end(detail.key, detail.detail));
     on(signaling, "fresh", ({ detail }) => this.#keepIce(detail));
     on(signaling, "joined", ({ detail }) => this.#then(() => this.#joined(detail)));
@@ -85,6 +86,11 @@ export class Call extends EventTarget {
   /** What the other tells of itself: {muted, hidden, sharing}; null of an old page. */
   get other() {
     return this.#channels.other;
+  }
+
+  /** Whether what should come from the other does not. */
+  get isInterrupted() {
+    return ["disconnected", "failed"].includes(this.peer?.connectionState) || Boolean(this.#watch?.isSilent(performance.now()));
   }
 
   /** Limits what is sent, in kbit/s; 0 is no limit. */
@@ -396,8 +402,7 @@ export class Call extends EventTarget {
   }
 
   #mendAgain(peer) {
-    const isBroken = ["disconnected", "failed"].includes(peer.connectionState) || this.#watch?.isSilent(performance.now());
-    if (this.peer === peer && isBroken) {
+    if (this.peer === peer && this.isInterrupted) {
       return this.#restart();
     }
   }

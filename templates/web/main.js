@@ -26,7 +26,7 @@ const ENDS = { full: "tryAgain", kicked: "joinAgain", tooMany: "tryAgain", roomR
 /** What only another key mends. */
 const KEY_PROBLEMS = ["keyMissing", "keyEnded", "keyWrong", "keyLimited"];
 /** Problems that pass by themselves. */
-const PASSING = ["signalingLost", "serverRestarting", "serverFull", "mediaLost", "otherLeft", "unavailable"];
+const PASSING = ["signalingLost", "serverRestarting", "serverFull", "bothLost", "mediaLost", "otherLeft", "unavailable"];
 
 const query = new URLSearchParams(location.search);
 const now = () => performance.now();
@@ -165,8 +165,10 @@ async function measure() {
   const way = route(selectedPair(lastReport));
   if (fresh && way && call?.state === "connected") {
     const path = text({ host: "viaHost", nat: "viaNat", relay: "viaRelay" }[way.kind]);
-    const delay = fresh.roundTrip === null ? "" : ` · ${number(fresh.roundTrip)} ms`;
-    stage.badge(path + delay, grade(fresh));
+    const { isInterrupted } = call;
+    // The last round trip was one of better times.
+    const delay = fresh.roundTrip === null || isInterrupted ? "" : ` · ${number(fresh.roundTrip)} ms`;
+    stage.badge(path + delay, isInterrupted ? 1 : grade(fresh));
   }
   learn?.update(lastReport, way);
 }

@@ -48,6 +48,9 @@ export function refusalProblem(words) {
   return known.find(([pattern]) => pattern.test(words ?? ""))?.[1] ?? null;
 }
 
+/** What is said of the connection to the server where the call itself is interrupted as well: that it goes on is not true. */
+export const withCall = (problem, isInterrupted) => (isInterrupted && ["signalingLost", "serverRestarting"].includes(problem) ? "bothLost" : problem);
+
 /** What the answer to a `join` that was refused means; null if it was not refused. */
 export function joinProblem(answer) {
   if (!answer || answer.ok) {

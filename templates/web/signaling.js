@@ -70,7 +70,7 @@ export class Signaling extends EventTarget {
 
   /** Enters a room, and comes back into it after each interruption until `leave`. */
   join(room, journal) {
-    [this.#room, this.#journal, this.#isLost] = [room, journal, false];
+    [this.#room, this.#journal, this.#isLost, this.#isRestarting] = [room, journal, false, false];
     if (this.#socket.connected) {
       this.#join();
     } else {

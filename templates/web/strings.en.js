@@ -117,6 +117,7 @@ export const en = {
   unavailable: "The server does not answer. Check your network; the page tries again by itself.",
   serverRestarting: "The server restarts and is back in a moment. Your call goes on.",
   signalingLost: "The connection to the server is lost. Your call goes on; the page tries again by itself.",
+  bothLost: "Neither the server nor the other person can be reached. Check your network; the page tries again by itself.",
   mediaLost: "The call is interrupted. Looking for another way…",
   mediaFailed: "No way to the other person was found. Trying others… If this stays, open the ICE test on both sides.",
   otherLeft: "The other person left. Waiting for them to come back.",

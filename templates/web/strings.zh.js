@@ -117,6 +117,7 @@ export const zh = {
   unavailable: "服务器没有响应。请检查网络，页面会自动重试。",
   serverRestarting: "服务器正在重启，马上回来。通话不受影响。",
   signalingLost: "与服务器的连接已断开。通话不受影响，页面会自动重试。",
+  bothLost: "服务器和对方都连接不上。请检查网络，页面会自动重试。",
   mediaLost: "通话中断，正在寻找其他路径…",
   mediaFailed: "没有找到通往对方的路径，正在尝试其他方式…如果一直这样，请双方打开 ICE 测试。",
   otherLeft: "对方已离开，正在等待对方回来。",

@@ -9,7 +9,7 @@ import { addressKind, parseCandidate, priorityParts, relayProtocol } from "../..
 import { Journal } from "../../templates/web/journal.js";
 import { loudness } from "../../templates/web/meter.js";
 import { niceTop, points } from "../../templates/web/plot.js";
-import { iceProblem, joinProblem, mediaProblem } from "../../templates/web/problems.js";
+import { iceProblem, joinProblem, mediaProblem, withCall } from "../../templates/web/problems.js";
 import { report } from "../../templates/web/report.js";
 import { route } from "../../templates/web/route.js";
 import { count, difference, meaning, sections } from "../../templates/web/sdp.js";
@@ -40,6 +40,13 @@ test("an unreachable server is explained by how it was asked", () => {
   for (let code = 300; code < 800; code += 1) {
     assert.ok(problem(code) in en, String(code));
   }
+});
+
+test("that a call goes on without the server is said only where it does", () => {
+  for (const problem of ["signalingLost", "serverRestarting"]) {
+    assert.deepEqual([withCall(problem, false), withCall(problem, true)], [problem, "bothLost"]);
+  }
+  assert.deepEqual([withCall(null, true), withCall("serverFull", true)], [null, "serverFull"]);
 });
 
 test("a join that is refused says why", () => {

@@ -102,6 +102,19 @@ test("a restart that was announced is not told as a loss", () => {
   assert.deepEqual(names().slice(2), ["problem serverRestarting", "problem serverRestarting", "problem", "joined [object Object]", "problem signalingLost"]);
 });
 
+test("who joins while the server is away hears of no call that goes on", () => {
+  const { signaling, socket, names } = start();
+  signaling.join("room", journal());
+  socket.comesUp();
+  socket.answer({ ok: true });
+  socket.hear("restarting");
+  socket.goesDown("transport close");
+  signaling.leave();
+  signaling.join("room", journal());
+  socket.hear("connect_error", new Error("transport error"));
+  assert.equal(names().at(-1), "problem unavailable");
+});
+
 test("what concerns another room is not heard", () => {
   const { signaling, socket, told } = start();
   signaling.join("room", journal());
