@@ -459,6 +459,41 @@ fn who_is_not_root_or_asks_nobody_learns_what_can_be_known_and_safe_things_are_f
 }
 
 #[test]
+fn what_the_relay_carries_is_measured_while_nobody_uses_it_and_no_user_shows() {
+    if !["ip", "nft", "mount", "turnutils_uclient"].into_iter().all(common::has_program) {
+        return;
+    }
+    in_a_network_of_its_own(|| {
+        let lab = Lab::new();
+        lab.run(&["start"]);
+        let turn = || {
+            let status: Value = serde_json::from_slice(&lab.output(&["status", "--json"]).stdout).unwrap();
+            status["turn"].clone()
+        };
+        let before = turn();
+        let shown = String::from_utf8(lab.output(&["doctor", "bandwidth"]).stdout).unwrap();
+        assert!(shown.contains("Mbit/s through the relay on this host = about "), "{shown}");
+        let after = turn();
+        for key in ["allocations", "relayed_bytes", "relayed_packets"] {
+            assert_eq!(after[key], before[key], "{key}");
+        }
+        // A caller is not to be slowed down.
+        let login: Value = serde_json::from_slice(&lab.output(&["turn", "credentials", "--json"]).stdout).unwrap();
+        let word = |key: &str| login[key].as_str().unwrap().to_owned();
+        #[expect(clippy::disallowed_methods, reason = "tests start programs")]
+        let mut caller = std::process::Command::new("turnutils_uclient");
+        caller.args(["-y", "-n", "1000000", "-u", &word("username"), "-w", &word("credential"), "10.0.0.2"]);
+        let mut caller =
+            caller.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        common::until("a caller has a relay", COMMAND_WITHIN, || turn()["allocations"].as_u64() > Some(0));
+        let shown = String::from_utf8(lab.output(&["doctor", "bandwidth"]).stdout).unwrap();
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        assert!(shown.contains("not measured") && shown.contains("relays are in use"), "{shown}");
+    });
+}
+
+#[test]
 fn another_machine_tells_what_it_could_reach_once_and_the_doctor_shows_it() {
     if !["ip", "nft", "mount"].into_iter().all(common::has_program) {
         return;
@@ -486,6 +521,9 @@ fn another_machine_tells_what_it_could_reach_once_and_the_doctor_shows_it() {
         let word = seen["report"].as_str().unwrap();
         lab.run(&["probe", "--report", word]);
         assert_eq!(lab.doctor(&["--only", "outside-view"]).list("ok"), ["outside-view"]);
+        // How much came over the way, through both relays.
+        let shown = String::from_utf8(lab.output(&["doctor", "outside-view"]).stdout).unwrap();
+        assert!(shown.contains("through the relay") && shown.contains("Mbit/s"), "{shown}\n{seen:#}");
         // Good once.
         assert_eq!(lab.output(&["probe", "--report", word]).status.code(), Some(1));
         nft(

@@ -70,7 +70,9 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&document(&report, &done, code));
     } else {
-        print(frame, &report);
+        // Who asks for one wants to know what it has found, too.
+        let tells_all = frame.verbose > 0 || checks.len() < Check::all().count();
+        print(frame, &report, tells_all);
     }
     Ok(ExitCode::from(code))
 }
@@ -155,7 +157,7 @@ fn exit_code(report: &Report) -> u8 {
     kind.exit_code()
 }
 
-fn print(frame: &Frame, report: &Report) {
+fn print(frame: &Frame, report: &Report, tells_all: bool) {
     let say = |words: &'static str| frame.lang.say(words);
     for diagnosis in &report.diagnoses {
         for line in lines(diagnosis, frame.colour, frame.lang) {
@@ -167,7 +169,7 @@ fn print(frame: &Frame, report: &Report) {
     for (check, why) in open {
         frame.print(&format!("{} {}: {why}", paint(say(word!("unknown")), "2", frame.colour), check.as_str()));
     }
-    if frame.verbose > 0 {
+    if tells_all {
         for (check, told) in &report.fine {
             frame.print(&format!("{} {}: {told}", paint(say(word!("ok")), "32", frame.colour), check.as_str()));
         }

@@ -14,10 +14,10 @@ use crate::certs::Source;
 use crate::config::load;
 use crate::control::client::ask;
 use crate::control::protocol::{Request, Response, SCHEMA_VERSION};
-use crate::doctor::vantage::{GOOD_FOR, Invitation, Report, take};
+use crate::doctor::vantage::{GOOD_FOR, Invitation, Report, SPEED, take};
 use crate::error::{Failure, Kind, Result};
 use crate::probe;
-use crate::probe::turn::{Attempt, Carrier, IceUrl, Login, Trust, test};
+use crate::probe::turn::{Attempt, Bound, Carrier, IceUrl, Login, Trust, speed, test};
 use crate::sys::clock;
 use crate::sys::net::resolve;
 use crate::turn::ice::IceIssuer;
@@ -159,7 +159,12 @@ fn look(frame: &Frame, text: &str) -> Result<ExitCode> {
                     },
                 )),
             };
+            let is_by_udp = url.carrier == Carrier::Udp && one.traffic.is_some() && outcome.is_ok();
             note(format!("{text}{at}"), outcome);
+            if let Some(address) = one.address.filter(|_| is_by_udp) {
+                // What is not known is no failure.
+                note(format!("{SPEED}{at}"), Ok(speed_of(address, &login)));
+            }
         }
     }
     if let Some(mapped) = mapped {
@@ -174,6 +179,18 @@ fn look(frame: &Frame, text: &str) -> Result<ExitCode> {
         frame.print(&format!("rtcctl probe --report {word}"));
     }
     Ok(if is_fine { ExitCode::SUCCESS } else { Kind::Operator.exit_code().into() })
+}
+
+/// How much comes through both relays.
+fn speed_of(relay: SocketAddr, login: &Login) -> String {
+    let found = match speed(relay, login, Bound::ACROSS) {
+        Ok(found) => found,
+        Err(fault) => return format!("not known: {fault}"),
+    };
+    match found.megabits() {
+        Some(megabits) => format!("{megabits:.0} Mbit/s or more, {} of {} packets arrived", found.arrived, found.sent),
+        None => format!("not known: {} of {} packets arrived", found.arrived, found.sent),
+    }
 }
 
 fn page(invitation: &Invitation) -> Result<String, String> {

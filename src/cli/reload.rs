@@ -19,6 +19,7 @@ pub(super) fn run(frame: &Frame) -> Result<ExitCode> {
         Response::Status { .. }
         | Response::Done
         | Response::Phone(_)
+        | Response::Measure { .. }
         | Response::Renewed { .. }
         | Response::Refused { .. }
         | Response::Failed { .. } => {

@@ -76,6 +76,7 @@ pub(super) fn ask_for(home: &Home) -> Result<Status> {
         | Response::Refused { .. }
         | Response::Reloaded { .. }
         | Response::Phone(_)
+        | Response::Measure { .. }
         | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
     }
 }

@@ -118,6 +118,7 @@ fn running_urls(frame: &Frame) -> Result<Vec<String>> {
         | Response::Refused { .. }
         | Response::Reloaded { .. }
         | Response::Phone(_)
+        | Response::Measure { .. }
         | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
     }
 }

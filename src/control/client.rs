@@ -61,7 +61,8 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
         | Response::Done
         | Response::Renewed { .. }
         | Response::Reloaded { .. }
-        | Response::Phone(_)) => Ok(response),
+        | Response::Phone(_)
+        | Response::Measure { .. }) => Ok(response),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Request {
     },
     /// Reads the configuration anew and applies what changed.
     Reload,
+    /// A name and a password by which the relay is measured without any user noticing, for some minutes.
+    Measure,
     /// The proof by a phone.
     Phone(Ask),
     /// Plants a fault: in builds for tests only.
@@ -67,6 +69,10 @@ pub enum Response {
         reload: Box<Reload>,
     },
     Phone(Answer),
+    Measure {
+        username: String,
+        credential: String,
+    },
     /// As `Refused`, with everything there is to say and an exit code.
     Failed {
         failure: Failure,

@@ -169,6 +169,11 @@ impl Asker {
         ask(OwnRelay { carrier, at, addresses: &told, own: &own })
     }
 
+    /// For who measures what the relay carries from outside of this process: as a caller and a peer elsewhere.
+    pub(super) fn measuring_login(&self) -> Login {
+        self.login(Route::ByKernel, clock::now().unix_seconds() + LOGIN_FOR)
+    }
+
     fn login(&self, route: Route, expires_at: u64) -> Login {
         let (username, password) = self.relay.probe_credentials(route, expires_at);
         Login { username, password }

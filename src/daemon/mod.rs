@@ -52,6 +52,7 @@ use crate::guardian::{self, Manner};
 use crate::home::Home;
 use crate::hooks::Hooks;
 use crate::phone::Phones;
+use crate::probe::turn::Login;
 use crate::signaling::{self, Signaling};
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::driver::{Escalate, Handle, Order, Supervisor};
@@ -481,6 +482,10 @@ fn answerer(
         match request {
             Request::Phone(ask) => phone::answer(&phones, &sources, ask),
             Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
+            Request::Measure => {
+                let Login { username, password } = sources.probes.measuring_login();
+                Response::Measure { username, credential: password }
+            }
             Request::Stop { task: None } => {
                 journal.record(Event::new(EventKind::Order, None, "stop ordered by the operator", clock::now()));
                 let wishes = wishes.lock().expect("nothing panics while it holds this lock");

@@ -12,6 +12,7 @@ use super::checks::{Asker, Check, Lane, Targets, checks};
 use crate::findings::facts::{self, Kind, Verdict};
 use crate::probe::histogram::Histogram;
 use crate::probe::schedule::Schedule;
+use crate::probe::turn::Login;
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock;
@@ -95,6 +96,11 @@ impl Probes {
 
     pub(super) fn histograms(&self) -> BTreeMap<Kind, Histogram> {
         self.known().histograms.clone()
+    }
+
+    /// As [`Asker::measuring_login`].
+    pub(super) fn measuring_login(&self) -> Login {
+        self.asker.measuring_login()
     }
 
     /// Makes every cheap probe at once.

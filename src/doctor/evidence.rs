@@ -32,6 +32,8 @@ pub struct Evidence {
     pub service: Option<Service>,
     pub answers: Vec<Answer>,
     pub relay: Option<Relay>,
+    /// Mbit/s that the relay carries on this host, or why that was not measured.
+    pub speed: Option<Result<f64, String>>,
     pub names: Option<Names>,
     pub passages: Option<Result<Passages, String>>,
     pub rules: Option<Result<Rules, String>>,

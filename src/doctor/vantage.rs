@@ -21,6 +21,8 @@ use crate::sys::fs::write_atomic;
 
 /// How long an invitation is good for.
 pub const GOOD_FOR: Duration = Duration::from_secs(15 * 60);
+/// What a step's word begins with that says how fast the way is.
+pub const SPEED: &str = "speed";
 /// A file or a word of ours is far smaller.
 const MAX_LENGTH: usize = 64 * 1024;
 const KEY_BYTES: usize = 32;

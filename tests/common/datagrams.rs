@@ -26,6 +26,7 @@ impl Datagrams {
     }
 
     /// It gives up soon.
+    #[allow(dead_code, reason = "not every test uses every helper")]
     pub(crate) fn impatient(self) -> Self {
         Self { tries: &TRIES[..1], ..self }
     }

@@ -156,6 +156,7 @@ fn ask(frame: &Frame, what: Ask) -> Result<Answer> {
         Response::Phone(answer) => Ok(answer),
         Response::Status { .. }
         | Response::Done
+        | Response::Measure { .. }
         | Response::Renewed { .. }
         | Response::Refused { .. }
         | Response::Reloaded { .. }

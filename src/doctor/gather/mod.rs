@@ -86,6 +86,9 @@ pub fn gather(home: &Home, checks: &[Check], options: &Options) -> Evidence {
             if status.is_some() && needs(Sight::Service) {
                 evidence.relay = Some(service::relay(home, config));
             }
+            if let Some(status) = status.as_ref().filter(|_| checks.contains(&Check::Bandwidth)) {
+                evidence.speed = Some(service::speed(home, config, status));
+            }
             if needs(Sight::Certificate) && status.is_some() {
                 evidence.trust = certificate::trust(config);
             }

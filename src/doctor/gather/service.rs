@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, Host, load};
 use crate::control::client::ask;
-use crate::control::protocol::{Request, Response};
+use crate::control::protocol::{Request, Response, Status};
 use crate::doctor::evidence::{Answer, Asked, Leaf, Relay, Service};
 use crate::error::Kind;
 use crate::home::Home;
-use crate::probe::turn::{Attempt, IceUrl, Login, Report, Status, Step, StepName, Trust, test};
+use crate::probe::turn::speed as speed_of;
+use crate::probe::turn::{Attempt, Bound, IceUrl, Login, Report, Status as StepStatus, Step, StepName, Trust, test};
 use crate::probe::{self, Fault, PresentedLeaf, Secured, local, presented_leaf};
 use crate::sys::clock;
 use crate::sys::marks::Marks;
@@ -123,6 +124,21 @@ pub(super) fn relay(home: &Home, config: &Config) -> Relay {
     reports.first().map_or_else(Relay::default, |report| of_report(text, report))
 }
 
+/// What the relay carries, measured for a moment while nobody uses it; in Mbit/s.
+pub(super) fn speed(home: &Home, config: &Config, status: &Status) -> Result<f64, String> {
+    if status.turn.allocations > 0 {
+        return Err(format!("{} relays are in use, which are not to be disturbed", status.turn.allocations));
+    }
+    let at = relay_listener(config).ok_or("the relay listens nowhere")?;
+    let login = match ask(home, &Request::Measure, STATUS_WITHIN) {
+        Ok(Response::Measure { username, credential }) => Login { username, password: credential },
+        Ok(_) => return Err("the service is of a version that does not know how".to_owned()),
+        Err(failure) => return Err(failure.to_string()),
+    };
+    let found = speed_of(at, &login, Bound::HERE).map_err(|fault| fault.to_string())?;
+    found.megabits().ok_or_else(|| format!("of {} packets {} arrived", found.sent, found.arrived))
+}
+
 /// Where a relay on this host is asked: by the address that it relays at, where it listens there.
 fn relay_listener(config: &Config) -> Option<SocketAddr> {
     let bind = config.turn.bind.iter().find(|address| address.is_ipv4()).or_else(|| config.turn.bind.first())?;
@@ -132,7 +148,7 @@ fn relay_listener(config: &Config) -> Option<SocketAddr> {
 }
 
 fn of_report(url: String, report: &Report) -> Relay {
-    let failed = |step: &&Step| step.status == Status::Failed;
+    let failed = |step: &&Step| step.status == StepStatus::Failed;
     let attack = report.steps.iter().filter(failed).find(|step| step.name == StepName::Attack);
     let failing = report.steps.iter().filter(failed).find(|step| step.name != StepName::Attack);
     Relay {

@@ -19,9 +19,9 @@ const OTHER_FILES: u64 = 2_000;
 const ENTRIES_A_CALLER: u64 = 3;
 const LITTLE_MEMORY: u64 = 64 << 20;
 /// Mbit/s of a relayed video call, each way.
-const CALL: u64 = 3;
+const CALL: f64 = 2.0;
 /// Fewer calls than these are told.
-const FEW_CALLS: u64 = 20;
+const FEW_CALLS: f64 = 20.0;
 
 pub(super) fn clock(evidence: &Evidence) -> Outcome {
     let skew = match &evidence.clock {
@@ -142,20 +142,55 @@ pub(super) fn container(evidence: &Evidence) -> Outcome {
 
 pub(super) fn bandwidth(evidence: &Evidence) -> Outcome {
     let Some(host) = &evidence.host else { return not_looked_at() };
-    let Some((interface, speed)) = &host.link else { return Outcome::Idle("no way leads out of this host".to_owned()) };
-    let Some(speed) = speed else {
-        return Outcome::Unknown(format!(
-            "the driver of {interface} does not tell its speed, as in most virtual machines"
-        ));
+    let (relay, few_by_relay) = match &evidence.speed {
+        Some(Ok(speed)) => {
+            let calls = calls(*speed);
+            let seen = format!(
+                "{speed:.0} Mbit/s through the relay on this host = about {calls:.0} calls at {CALL:.0} Mbit/s"
+            );
+            (Some(seen), calls < FEW_CALLS)
+        }
+        Some(Err(why)) => (Some(format!("what the relay carries was not measured: {why}")), false),
+        None => (None, false),
     };
-    let calls = speed / (2 * CALL);
-    let seen = format!("{interface} has {speed} Mbit/s, which is enough for about {calls} relayed video calls");
-    if calls >= FEW_CALLS {
-        return Outcome::Fine(seen);
+    let is_measured = matches!(evidence.speed, Some(Ok(_)));
+    let (link, few_by_link) = match &host.link {
+        None if is_measured => (None, None),
+        None => return Outcome::Idle("no way leads out of this host".to_owned()),
+        Some((interface, None)) if is_measured => {
+            (Some(format!("the driver of {interface} does not tell its speed")), None)
+        }
+        Some((interface, None)) => {
+            let why = format!("the driver of {interface} does not tell its speed, as in most virtual machines");
+            return Outcome::Unknown(relay.map_or(why.clone(), |relay| format!("{relay}; {why}")));
+        }
+        Some((interface, Some(speed))) => {
+            let speed = u32::try_from(*speed).map_or(f64::from(u32::MAX), f64::from);
+            let calls = calls(speed);
+            let seen =
+                format!("{interface} has {speed:.0} Mbit/s, which is enough for about {calls:.0} relayed video calls");
+            (Some(seen), (calls < FEW_CALLS).then_some(interface))
+        }
+    };
+    let seen = [relay, link].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    if let Some(interface) = few_by_link {
+        return Outcome::Found(
+            Problem::of(Check::Bandwidth, Severity::Info, "the network interface is slow")
+                .seen(seen)
+                .fix(format!("look why: `ethtool {interface}` shows what was negotiated")),
+        );
     }
-    Outcome::Found(
-        Problem::of(Check::Bandwidth, Severity::Info, "the network interface is slow")
-            .seen(seen)
-            .fix(format!("look why: `ethtool {interface}` shows what was negotiated")),
-    )
+    if few_by_relay {
+        return Outcome::Found(
+            Problem::of(Check::Bandwidth, Severity::Info, "the relay on this host carries few calls")
+                .seen(seen)
+                .fix("measure again while nothing else keeps this host busy (`top`), or give it more cores"),
+        );
+    }
+    Outcome::Fine(seen)
+}
+
+/// How many video calls go through so many Mbit/s: both people of one say something.
+fn calls(megabits: f64) -> f64 {
+    (megabits / (2.0 * CALL)).floor()
 }

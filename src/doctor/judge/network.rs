@@ -8,6 +8,7 @@ use crate::control::protocol::Severity;
 use crate::doctor::check::Check;
 use crate::doctor::evidence::{Evidence, Network};
 use crate::doctor::outcome::{Outcome, Problem};
+use crate::doctor::vantage::SPEED;
 use crate::setup::cloud::{Provider, Told};
 use crate::setup::facts::outside::Opinion;
 use crate::sys::net::Family;
@@ -288,7 +289,10 @@ pub(super) fn outside_view(evidence: &Evidence) -> Outcome {
     let failing: Vec<(&String, &String)> =
         view.steps.iter().filter(|(_, (works, _))| !works).map(|(step, (_, told))| (step, told)).collect();
     if failing.is_empty() {
-        return Outcome::Fine(format!("{} reached everything {when}", view.from));
+        let speeds: Vec<&String> =
+            view.steps.iter().filter(|(step, _)| step.starts_with(SPEED)).map(|(_, (_, told))| told).collect();
+        let by = if speeds.is_empty() { String::new() } else { format!("; through the relay {}", list(speeds)) };
+        return Outcome::Fine(format!("{} reached everything {when}{by}", view.from));
     }
     let seen = list(failing.iter().map(|(step, told)| format!("{step}: {told}")));
     Outcome::Found(

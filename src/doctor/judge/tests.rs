@@ -117,6 +117,7 @@ fn healthy() -> Evidence {
             answer(Asked::TurnTcp, 3478, None),
         ],
         relay: Some(Relay { packets: Some((100, 100)), ..Relay::default() }),
+        speed: Some(Ok(900.0)),
         names: Some(Names {
             names: vec![NameFacts {
                 name: "call.rtc.dev".to_owned(),
@@ -236,6 +237,7 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
         ("memory", |e| host(e).memory_bytes = Some(10 << 20)),
         ("container", |e| host(e).kind.container = Some("docker".to_owned())),
         ("bandwidth", |e| host(e).link = Some(("eth0".to_owned(), Some(10)))),
+        ("bandwidth", |e| e.speed = Some(Ok(40.0))),
         ("default-route", |e| e.network.as_mut().unwrap().routes = Routes::default()),
         ("stun-agreement", |e| seen(e, &[PUBLIC, STRANGER, "198.51.100.98"])),
         ("stun-agreement", |e| seen(e, &[PUBLIC, STRANGER])),

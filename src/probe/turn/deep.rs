@@ -206,7 +206,7 @@ fn carry(from: &mut Client, to: &mut Client, payload: &[u8]) -> Result<(), Fault
     Err(Fault::new("ChannelData: what one client sends does not reach the other"))
 }
 
-fn told(trouble: &Trouble, what: &str) -> Fault {
+pub(super) fn told(trouble: &Trouble, what: &str) -> Fault {
     let text = match trouble {
         Trouble::Io(error) => error.to_string(),
         Trouble::Silence => "no answer in time".to_owned(),

@@ -10,6 +10,7 @@ mod deep;
 mod hints;
 mod message;
 mod report;
+mod speed;
 mod traffic;
 mod trust;
 mod url;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use deep::{Denial, OwnRelay, refuses_logins, refuses_peers, relays};
 pub use message::Login;
 pub use report::{Report, Status, Step, StepName, Traffic};
+pub use speed::{Bound, Speed, speed};
 pub use trust::Trust;
 pub use url::{BadUrl, Carrier, IceUrl, Service};
 
