@@ -1,10 +1,15 @@
-//! `init --boot service`: a service that starts with the machine, under a real systemd.
+//! `init --boot service`: a service that starts with the machine, under a real systemd and a real OpenRC.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
 #[path = "common/booted.rs"]
 mod booted;
 mod common;
+#[allow(dead_code, reason = "OpenRC is tried on one release")]
+#[path = "common/debian.rs"]
+mod debian;
+
+use std::collections::BTreeSet;
 
 use booted::{Machine, PATIENCE};
 use common::{has_program, skip, until};
@@ -173,4 +178,65 @@ fn another_program_takes_over_under_systemd_or_is_taken_back() {
     assert_eq!(output.status.code(), Some(16), "{told}");
     wait_for("the program from before", || machine.is_ready());
     assert!(version().contains("0.1.7"), "{}\n{told}", version());
+}
+
+/// Nothing brings this machine's network up as a service: it is there when OpenRC begins, as in a container.
+#[test]
+#[ignore = "it fetches a Debian: minutes, and a network"]
+fn a_service_is_installed_run_mended_and_taken_back_under_openrc() {
+    let machine =
+        debian::debian("trixie", &["openrc", "procps"]).and_then(|base| Machine::boot_of(&base, &booted::OPENRC));
+    let mut machine = match machine {
+        Ok(machine) => machine,
+        Err(why) => return skip(&format!("no OpenRC to start a service on: {why}")),
+    };
+    let files = |machine: &Machine| {
+        // But for the copies that the tools of users keep of their files from before.
+        machine.succeeds(&["sh", "-c", "find /etc /var/lib /var/log /usr -xdev ! -name '*-' -printf '%M %u %g %p %l\\n' | sort; find /etc -type f ! -name '*-' -print0 | sort -z | xargs -0 sha256sum"])
+    };
+    let before = files(&machine);
+    let init = [&INIT[..], &["--boot", "service"]].concat();
+    let told = machine.succeeds(&init);
+    assert!(told.contains("by OpenRC, from `/usr/local/bin/rtcctl`"), "{told}");
+    assert!(machine.succeeds(&init).contains("0 changes"));
+
+    machine.succeeds(&["rc-service", "rtcctl", "start"]);
+    wait_for("a service that is ready", || machine.is_ready());
+    let daemon = |machine: &Machine| {
+        let told =
+            machine.succeeds(&["sh", "-c", "rtcctl --json status | sed -n 's/^  \"pid\": \\([0-9]*\\).*/\\1/p'"]);
+        told.trim().parse::<u32>().ok()
+    };
+    let told = machine.succeeds(&["rc-service", "rtcctl", "status"]);
+    for line in ["page         https://10.98.0.1/\n", "guardian     pid "] {
+        assert!(told.contains(line), "`{line}` in {told}");
+    }
+    let pid = daemon(&machine).unwrap();
+    let owner = machine.succeeds(&["stat", "-c", "%U", &format!("/proc/{pid}")]);
+    assert_eq!(owner.trim(), "rtcctl", "it has dropped what it does not need");
+
+    // A reload takes up an edit, or fails and changes nothing.
+    machine.succeeds(&["sed", "-i", "s/^  drain: 2/  drain: 3/", "/etc/rtcctl/config.yaml"]);
+    machine.succeeds(&["rc-service", "rtcctl", "reload"]);
+    machine.succeeds(&["sed", "-i", "s/^access: open/access: ajar/", "/etc/rtcctl/config.yaml"]);
+    assert!(!machine.run(&["rc-service", "rtcctl", "reload"]).status.success());
+    machine.succeeds(&["sed", "-i", "s/^access: ajar/access: open/", "/etc/rtcctl/config.yaml"]);
+    assert_eq!(daemon(&machine), Some(pid));
+
+    machine.succeeds(&["kill", "-9", &pid.to_string()]);
+    wait_for("the daemon is back", || daemon(&machine).is_some_and(|now| now != pid) && machine.is_ready());
+    machine.succeeds(&["rc-service", "rtcctl", "stop"]);
+    assert_eq!(machine.run(&["rtcctl", "status"]).status.code(), Some(3));
+
+    machine.reboot();
+    wait_for("the service starts with the machine", || machine.is_ready());
+    assert!(machine.succeeds(&["rc-status", "--nocolor", "default"]).contains("rtcctl"));
+    machine.succeeds(&["rtcctl", "uninstall", "--purge"]);
+    assert!(!machine.succeeds(&["rc-status", "--nocolor", "default"]).contains("rtcctl"), "OpenRC has forgotten it");
+    let after = files(&machine);
+    let only_in = |these: &str, those: &str| -> Vec<String> {
+        let those: BTreeSet<&str> = those.lines().collect();
+        these.lines().filter(|line| !those.contains(line)).map(str::to_owned).collect()
+    };
+    assert_eq!((only_in(&before, &after), only_in(&after, &before)), (Vec::new(), Vec::new()));
 }

@@ -4,11 +4,14 @@
 #![expect(clippy::disallowed_methods, reason = "tests start programs")]
 
 mod common;
+#[path = "common/debian.rs"]
+mod debian;
 #[allow(dead_code, reason = "a part of it is for those who change what they compare")]
 #[path = "common/tree.rs"]
 mod tree;
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -115,11 +118,11 @@ fn a_mirror_is_believed_only_if_it_has_what_is_wanted() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Run in namespaces of its own: `$1` is a folder for a Debian with its base system and nothing else, `$2` the program,
-/// `$3` the script, `$4` the network of another machine.
+/// Run in namespaces of its own: `$1` has the folders of an overlay, `$2` is the program, `$3` the script, `$4` the network
+/// of another machine, `$5` a Debian with its base system and nothing else.
 const BARE_HOST: &str = r#"
 set -eu
-root=$1
+root=$1/root
 tree() {
     cd "$root"
     find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./tmp \) -prune -o -printf '%p %M %u %g %l\n' | sort
@@ -127,7 +130,7 @@ tree() {
     cd /
 }
 mount --make-rprivate /
-mount --bind "$root" "$root"
+mount -t overlay overlay -o "lowerdir=$5,upperdir=$1/upper,workdir=$1/work" "$root"
 mount -t proc proc "$root/proc"
 for folder in tmp run dev; do mount -t tmpfs tmpfs "$root/$folder"; done
 for device in null zero full random urandom tty; do
@@ -158,29 +161,29 @@ chroot "$root" /tmp/install --uninstall --purge
 echo "nothing is left"
 "#;
 
-/// Some minutes, most of them for the base system of a Debian.
+/// Some minutes where the base systems have to be fetched.
 #[test]
-#[ignore = "it fetches a Debian: minutes, and a network"]
+#[ignore = "it fetches Debians: minutes, and a network"]
 fn one_command_on_a_bare_debian_is_a_running_service_and_another_leaves_nothing() {
     let programs = ["debootstrap", "unshare", "ip", "curl", "jq", "turnutils_uclient"];
     if !programs.into_iter().all(has_program) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
-    // Kept by whoever runs this often.
-    let kept = std::env::var_os("RTCCTL_BARE_DEBIAN");
-    let mut fetch = Command::new(if kept.is_some() { "cp" } else { "debootstrap" });
-    match &kept {
-        Some(kept) => fetch.arg("-a").arg(kept).arg(&root),
-        None => fetch.args(["--variant=minbase", "stable"]).arg(&root),
-    };
-    let output = fetch.output().unwrap();
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stdout);
-        skip(&format!("no Debian can be fetched: {}", why.lines().last().unwrap_or("it says nothing")));
-        return;
+    for release in debian::RELEASES {
+        match debian::debian(release, &[]) {
+            Ok(base) => install_and_remove(&base),
+            Err(why) => skip(&format!("{release} was not tried: {why}")),
+        }
     }
+}
+
+/// Installs, starts, asks and removes on a machine with these files.
+fn install_and_remove(base: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["upper", "work", "root"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    std::fs::set_permissions(dir.path().join("upper"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let outer = format!("rtcctl-bare-{}", std::process::id());
     assert!(Command::new("ip").args(["netns", "add", &outer]).status().unwrap().success());
     let mut command = Command::new("unshare");
@@ -196,7 +199,7 @@ fn one_command_on_a_bare_debian_is_a_running_service_and_another_leaves_nothing(
         BARE_HOST,
         "bash",
     ]);
-    let output = command.arg(&root).arg(PROGRAM).arg(Path::new(SCRIPT)).arg(&outer).output().unwrap();
+    let output = command.arg(dir.path()).args([PROGRAM, SCRIPT, &outer]).arg(base).output().unwrap();
     let _ = Command::new("ip").args(["netns", "delete", &outer]).status();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,4 @@
-//! A machine that systemd boots: this host's files under an overlay, in namespaces of its own, with a real systemd as
-//! process 1.
+//! A machine that systemd or OpenRC boots: files under an overlay, in namespaces of its own, with the real one as process 1.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,10 +9,32 @@ use rtcctl::sys::clock;
 
 /// How long anything here may take; a machine that others use too is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Where systemd lies.
-const SYSTEMD: [&str; 2] = ["/lib/systemd/systemd", "/usr/lib/systemd/systemd"];
+/// What boots a machine.
+pub(crate) struct Init {
+    /// Where it may lie.
+    paths: &'static [&'static str],
+    arguments: &'static str,
+    /// What says how far it is, and what it says once it is up.
+    asks: &'static [&'static str],
+    ups: &'static [&'static str],
+}
 
-/// Run in the new namespaces. `$1` holds the overlay's folders, `$2` is the lower folder, `$3` systemd.
+const SYSTEMD: Init = Init {
+    paths: &["/lib/systemd/systemd", "/usr/lib/systemd/systemd"],
+    arguments: " --system --unit=multi-user.target",
+    asks: &["systemctl", "is-system-running"],
+    ups: &["running", "degraded"],
+};
+
+pub(crate) const OPENRC: Init = Init {
+    paths: &["/sbin/openrc-init", "/usr/sbin/openrc-init"],
+    arguments: "",
+    // Its second line is empty where no service of the runlevel is still being started.
+    asks: &["sh", "-c", "rc-status --runlevel && rc-status --nocolor | grep starting"],
+    ups: &["default"],
+};
+
+/// Run in the new namespaces. `$1` holds the overlay's folders, `$2` is the lower folder, `$3` what boots it.
 const SCRIPT: &str = r#"
 set -eu
 root=$1/root
@@ -42,7 +63,7 @@ mkdir -p "$root/mnt"
 cd "$root"
 pivot_root . mnt
 umount -l /mnt
-exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin "$3" --system --unit=multi-user.target
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin $3
 "#;
 
 /// It is off when this is dropped.
@@ -51,6 +72,7 @@ pub(crate) struct Machine {
     cgroup: PathBuf,
     holder: Option<Child>,
     init: u32,
+    by: &'static Init,
     /// What lies under the overlay.
     lower: PathBuf,
 }
@@ -58,7 +80,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// A machine with the files of this host, and rtcctl in its place. `None` where none can be booted, with the reason.
     pub(crate) fn boot() -> Result<Self, String> {
-        let machine = Self::prepared(Path::new("/"))?;
+        let machine = Self::prepared(Path::new("/"), &SYSTEMD)?;
         machine.install(Path::new(env!("CARGO_BIN_EXE_rtcctl")));
         // What this host would start is none of this machine's business.
         for folder in ["etc/systemd/system", "usr/lib/systemd/system"] {
@@ -76,7 +98,14 @@ impl Machine {
         machine.on()
     }
 
-    fn prepared(lower: &Path) -> Result<Self, String> {
+    /// A machine with these files, and rtcctl in its place.
+    pub(crate) fn boot_of(lower: &Path, by: &'static Init) -> Result<Self, String> {
+        let machine = Self::prepared(lower, by)?;
+        machine.install(Path::new(env!("CARGO_BIN_EXE_rtcctl")));
+        machine.on()
+    }
+
+    fn prepared(lower: &Path, by: &'static Init) -> Result<Self, String> {
         if !nix::unistd::geteuid().is_root() {
             return Err("only root can boot a machine in namespaces".to_owned());
         }
@@ -90,7 +119,7 @@ impl Machine {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         std::fs::set_permissions(folder.path().join("upper"), std::fs::Permissions::from_mode(0o755)).unwrap();
-        Ok(Self { folder, cgroup, holder: None, init: 0, lower: lower.to_path_buf() })
+        Ok(Self { folder, cgroup, holder: None, init: 0, by, lower: lower.to_path_buf() })
     }
 
     /// Where a path of the machine lies in the folder above this host's files.
@@ -125,13 +154,14 @@ impl Machine {
     }
 
     fn start(&mut self) -> Result<(), String> {
-        let systemd = SYSTEMD.into_iter().find(|path| self.lower.join(path.trim_start_matches('/')).exists());
-        let systemd = systemd.ok_or("systemd is not installed")?;
+        let program = self.by.paths.iter().find(|path| self.lower.join(path.trim_start_matches('/')).exists());
+        let program = program.ok_or_else(|| format!("{} is not installed", self.by.paths[0]))?;
+        let program = format!("{program}{}", self.by.arguments);
         #[expect(clippy::disallowed_methods, reason = "it lives as long as the test")]
         let mut command = Command::new("sh");
         // The new root of control groups is the group that the process is in when it leaves for its namespaces.
         let enter = r#"echo $$ >"$0/cgroup.procs" && exec unshare --fork --pid --mount --net --uts --ipc --cgroup --kill-child sh -c "$1" sh "$2" "$3" "$4""#;
-        command.args(["-c", enter]).arg(&self.cgroup).arg(SCRIPT).arg(self.folder.path()).arg(&self.lower).arg(systemd);
+        command.args(["-c", enter]).arg(&self.cgroup).arg(SCRIPT).arg(self.folder.path()).arg(&self.lower).arg(program);
         let holder = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let children = format!("/proc/{0}/task/{0}/children", holder.id());
         self.holder = Some(holder);
@@ -140,8 +170,8 @@ impl Machine {
             let child = std::fs::read_to_string(&children).unwrap_or_default();
             if let Some(init) = child.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
                 self.init = init;
-                let state = self.run(&["systemctl", "is-system-running"]);
-                if ["running", "degraded"].contains(&String::from_utf8_lossy(&state.stdout).trim()) {
+                let state = self.run(self.by.asks);
+                if self.by.ups.contains(&String::from_utf8_lossy(&state.stdout).trim()) {
                     return Ok(());
                 }
             }
@@ -149,11 +179,11 @@ impl Machine {
             if holder.try_wait().unwrap().is_some() {
                 let mut why = String::new();
                 std::io::Read::read_to_string(holder.stderr.as_mut().unwrap(), &mut why).unwrap();
-                return Err(format!("systemd cannot be booted here: {}", why.trim()));
+                return Err(format!("it cannot be booted here: {}", why.trim()));
             }
             std::thread::park_timeout(Duration::from_millis(50));
         }
-        Err("systemd did not come up".to_owned())
+        Err(format!("{} did not come up", self.by.paths[0]))
     }
 
     /// Runs a command in it.
