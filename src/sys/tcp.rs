@@ -50,7 +50,7 @@ fn open_with(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
         setsockopt(&socket, sockopt::ReusePort, &true)?;
     }
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen(&socket, Backlog::new(WAITING)?)?;
+    listen(&socket, room())?;
     Ok(TcpListener::from(socket))
 }
 
@@ -62,7 +62,12 @@ pub fn adopt(listener: &TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     setsockopt(listener, sockopt::ReuseAddr, &true)?;
     // Whoever opened it may have left room for a few connections only.
-    Ok(listen(listener, Backlog::new(WAITING)?)?)
+    Ok(listen(listener, room())?)
+}
+
+/// For as many as [`WAITING`]; musl knows a kernel that took 128, and then it is what this one takes.
+fn room() -> Backlog {
+    Backlog::new(WAITING).unwrap_or(Backlog::MAXALLOWABLE)
 }
 
 /// Has the kernel take no more from us while `bytes` wait for their first sending. What the network has in flight
