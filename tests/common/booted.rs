@@ -26,6 +26,9 @@ const SYSTEMD: Init = Init {
     ups: &["running", "degraded"],
 };
 
+/// The same for who waits by himself for what it starts.
+const SYSTEMD_AT_ONCE: Init = Init { ups: &["initializing", "starting", "running", "degraded"], ..SYSTEMD };
+
 pub(crate) const OPENRC: Init = Init {
     paths: &["/sbin/openrc-init", "/usr/sbin/openrc-init"],
     arguments: "",
@@ -34,7 +37,11 @@ pub(crate) const OPENRC: Init = Init {
     ups: &["default"],
 };
 
-/// Run in the new namespaces. `$1` holds the overlay's folders, `$2` is the lower folder, `$3` what boots it.
+/// A network that ends at the machine's own cable.
+const ALONE: &str = "ip link add wire type veth peer name far && ip link set far up";
+
+/// Run in the new namespaces. `$1` holds the overlay's folders, `$2` is the lower folder, `$3` what boots it, `$4` what else
+/// is around it.
 const SCRIPT: &str = r#"
 set -eu
 root=$1/root
@@ -54,8 +61,7 @@ mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 ip link set lo up
-ip link add wire type veth peer name far
-ip link set far up
+eval "$4"
 ip address add 10.98.0.1/24 dev wire
 ip link set wire up
 ip route add default via 10.98.0.2
@@ -73,6 +79,8 @@ pub(crate) struct Machine {
     holder: Option<Child>,
     init: u32,
     by: &'static Init,
+    /// Shell commands that give it its cable, `wire`; `$root` is its root.
+    surroundings: String,
     /// What lies under the overlay.
     lower: PathBuf,
 }
@@ -105,6 +113,14 @@ impl Machine {
         machine.on()
     }
 
+    /// A machine with these files and nothing of ours, between these surroundings; its upper files can be filled before it
+    /// is switched on.
+    pub(crate) fn bare(lower: &Path, surroundings: String) -> Result<Self, String> {
+        let mut machine = Self::prepared(lower, &SYSTEMD_AT_ONCE)?;
+        machine.surroundings = surroundings;
+        Ok(machine)
+    }
+
     fn prepared(lower: &Path, by: &'static Init) -> Result<Self, String> {
         if !nix::unistd::geteuid().is_root() {
             return Err("only root can boot a machine in namespaces".to_owned());
@@ -119,7 +135,15 @@ impl Machine {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         std::fs::set_permissions(folder.path().join("upper"), std::fs::Permissions::from_mode(0o755)).unwrap();
-        Ok(Self { folder, cgroup, holder: None, init: 0, by, lower: lower.to_path_buf() })
+        Ok(Self {
+            folder,
+            cgroup,
+            holder: None,
+            init: 0,
+            by,
+            surroundings: ALONE.to_owned(),
+            lower: lower.to_path_buf(),
+        })
     }
 
     /// Where a path of the machine lies in the folder above this host's files.
@@ -148,7 +172,7 @@ impl Machine {
     }
 
     /// Boots it.
-    fn on(mut self) -> Result<Self, String> {
+    pub(crate) fn on(mut self) -> Result<Self, String> {
         self.start()?;
         Ok(self)
     }
@@ -160,8 +184,15 @@ impl Machine {
         #[expect(clippy::disallowed_methods, reason = "it lives as long as the test")]
         let mut command = Command::new("sh");
         // The new root of control groups is the group that the process is in when it leaves for its namespaces.
-        let enter = r#"echo $$ >"$0/cgroup.procs" && exec unshare --fork --pid --mount --net --uts --ipc --cgroup --kill-child sh -c "$1" sh "$2" "$3" "$4""#;
-        command.args(["-c", enter]).arg(&self.cgroup).arg(SCRIPT).arg(self.folder.path()).arg(&self.lower).arg(program);
+        let enter = r#"echo $$ >"$0/cgroup.procs" && exec unshare --fork --pid --mount --net --uts --ipc --cgroup --kill-child sh -c "$1" sh "$2" "$3" "$4" "$5""#;
+        command
+            .args(["-c", enter])
+            .arg(&self.cgroup)
+            .arg(SCRIPT)
+            .arg(self.folder.path())
+            .arg(&self.lower)
+            .arg(program)
+            .arg(&self.surroundings);
         let holder = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let children = format!("/proc/{0}/task/{0}/children", holder.id());
         self.holder = Some(holder);

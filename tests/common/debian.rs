@@ -6,6 +6,15 @@ use std::process::Command;
 /// The one that is stable now, and the one before.
 pub(crate) const RELEASES: [&str; 2] = ["trixie", "bookworm"];
 
+/// Installs packages into the tree `$1`.
+const INSTALL: &str = r#"
+root=$1
+shift
+mount -t proc proc "$root/proc"
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+chroot "$root" sh -c 'apt-get update && apt-get install -y --no-install-recommends "$@" && apt-get clean' sh "$@"
+"#;
+
 /// The tree of a release with these packages besides, not to be changed: an overlay lies above it.
 ///
 /// # Errors
@@ -25,17 +34,26 @@ pub(crate) fn debian(release: &str, packages: &[&str]) -> Result<PathBuf, String
     }
     let draft = folder.join(format!("{name}.new"));
     let _ = std::fs::remove_dir_all(&draft);
-    #[expect(clippy::disallowed_methods, reason = "tests start programs")]
-    let mut fetch = Command::new("debootstrap");
-    fetch.arg("--variant=minbase");
-    if !packages.is_empty() {
-        fetch.arg(format!("--include={}", packages.join(",")));
-    }
-    let output = fetch.arg(release).arg(&draft).output().map_err(|error| format!("debootstrap: {error}"))?;
-    if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stdout);
-        return Err(format!("no Debian can be fetched: {}", told.lines().last().unwrap_or("it says nothing")));
+    let draft_path = draft.to_str().unwrap();
+    if packages.is_empty() {
+        run(&["debootstrap", "--variant=minbase", release, draft_path])?;
+    } else {
+        // Not by debootstrap, which does not know in which order all of them can be configured.
+        let base = debian(release, &[])?;
+        run(&["cp", "-a", base.to_str().unwrap(), draft_path])?;
+        run(&[&["unshare", "--mount", "sh", "-c", INSTALL, "sh", draft_path], packages].concat())?;
     }
     std::fs::rename(&draft, &tree).unwrap();
     Ok(tree)
+}
+
+fn run(line: &[&str]) -> Result<(), String> {
+    #[expect(clippy::disallowed_methods, reason = "tests start programs")]
+    let output = Command::new(line[0]).args(&line[1..]).output().map_err(|error| format!("{}: {error}", line[0]))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    Err(format!("no Debian can be fetched: {}", told.lines().last().unwrap_or("it says nothing")))
 }
