@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end where it stands")]
 
+#[allow(dead_code, reason = "other tests boot other machines")]
 #[path = "common/booted.rs"]
 mod booted;
 mod common;
