@@ -13,6 +13,7 @@ use super::asked::Asked;
 use super::invite::invite_link;
 use super::prompt::Terminal;
 use super::qr::qr_code;
+use super::wrap;
 use crate::config::{self, Access};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
@@ -181,7 +182,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let asks_about_firewall = !is_firewall_given && plan.opening.is_open_question();
     let shows = !frame.json && (changes > 0 || args.dry_run || terminal.is_some() && asks_about_firewall);
     if shows {
-        frame.print(&describe(&plan, frame.lang));
+        frame.print(&wrap::for_terminal(&describe(&plan, frame.lang)));
     }
     if args.dry_run {
         if frame.json {

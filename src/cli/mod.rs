@@ -39,6 +39,7 @@ mod turn_test;
 mod undo;
 mod upgrade;
 mod words;
+mod wrap;
 
 use std::process::ExitCode;
 

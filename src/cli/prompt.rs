@@ -6,6 +6,7 @@ use dialoguer::console::Term;
 use dialoguer::theme::{ColorfulTheme, SimpleTheme, Theme};
 use dialoguer::{Confirm, Input, Select};
 
+use super::wrap;
 use crate::error::{Failure, Kind, Result};
 use crate::setup::questions::Prompter;
 use crate::sys::interrupt;
@@ -30,7 +31,11 @@ impl Terminal {
     }
 
     fn explain(&self, why: &str) -> Result<()> {
-        self.done(self.term.write_line(&format!("  {}", self.lang.translate(why))).map_err(dialoguer::Error::IO))
+        self.done(
+            self.term
+                .write_line(&wrap::fill("  ", self.lang.translate(why), 2, self.term.size().1.into()))
+                .map_err(dialoguer::Error::IO),
+        )
     }
 
     fn done<T>(&self, answer: dialoguer::Result<T>) -> Result<T> {
