@@ -110,6 +110,12 @@ fn a_service_is_installed_run_mended_and_taken_back_under_systemd() {
     machine.succeeds(&["kill", "-9", &pid.to_string()]);
     assert_eq!(machine.succeeds(&["ss", "-Htln", "sport = :443"]), listener, "systemd holds the sockets");
     wait_for("the daemon is back", || machine.pid() != pid && machine.is_ready());
+    // Also with an edit on the disk that does not pass: systemd has kept the configuration that did.
+    let pid = machine.pid();
+    edit("^access: open", "access: ajar");
+    machine.succeeds(&["kill", "-9", &pid.to_string()]);
+    wait_for("the daemon is back in spite of an edit", || machine.pid() != pid && machine.is_ready());
+    edit("^access: ajar", "access: open");
     let drop_in = "mkdir -p /run/systemd/system/rtcctl.service.d && printf '[Service]\\nWatchdogSec=2\\n' >/run/systemd/system/rtcctl.service.d/test.conf && systemctl daemon-reload";
     machine.succeeds(&["sh", "-c", drop_in]);
     machine.succeeds(&["rtcctl", "restart"]);

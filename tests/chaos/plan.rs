@@ -103,7 +103,7 @@ impl Fault {
         })
     }
 
-    fn hung(self) -> Option<TaskName> {
+    pub(crate) fn hung(self) -> Option<TaskName> {
         if let Self::Spin(task) | Self::Deadlock(task) = self { Some(task) } else { None }
     }
 
