@@ -211,6 +211,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_home_has_a_name_of_its_own_that_stays() {
+        let (one, other) = (Home::under(Path::new("/srv/one")), Home::under(Path::new("/srv/other")));
+        assert_ne!(one.tag(), other.tag());
+        assert_eq!(one.tag(), "rtcctl-875fb59d");
+        assert_eq!(Home::under(Path::new("/etc/rtcctl")).tag(), "rtcctl");
+    }
+
+    #[test]
     fn a_home_by_flag_keeps_everything_under_one_folder() {
         let home = Home::under(Path::new("/srv/box"));
         for path in [

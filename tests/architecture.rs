@@ -147,7 +147,6 @@ const PURE: &[&str] = &[
     "setup/firewall/firewalld.rs",
     "setup/firewall/iptables.rs",
     "setup/firewall/model.rs",
-    "setup/firewall/name.rs",
     "setup/firewall/needs.rs",
     "setup/firewall/nft_json.rs",
     "setup/firewall/nftables.rs",

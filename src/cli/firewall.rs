@@ -15,7 +15,7 @@ use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::setup::firewall::confirm::{self, Left, Pending};
-use crate::setup::firewall::{self, Change, Drift, Needs, Plan, Record, detect, drift, lock, settle, tag};
+use crate::setup::firewall::{self, Change, Drift, Needs, Plan, Record, detect, drift, lock, settle};
 use crate::setup::ports::{PortUse, port_uses};
 use crate::sys::{clock, process};
 use crate::words::Lang;
@@ -77,7 +77,7 @@ fn plan(frame: &Frame) -> Result<ExitCode> {
     if !is_root() {
         return Ok(guess(frame, &uses, &needs));
     }
-    let plan = firewall::plan(&detect(&frame.home)?, &needs, &tag(&frame.home));
+    let plan = firewall::plan(&detect(&frame.home)?, &needs, &frame.home.tag());
     if frame.json {
         frame.print_json(&as_json(&plan, &needs, false));
     } else {
@@ -261,7 +261,7 @@ fn status(frame: &Frame) -> Result<ExitCode> {
     }
     catch_up(frame)?;
     let detected = detect(&frame.home)?;
-    let tag = tag(&frame.home);
+    let tag = frame.home.tag();
     let plan = firewall::plan(&detected, &needs, &tag);
     let drifts = drift(&detected, &needs, &tag);
     let pending = Pending::load(&frame.home);

@@ -8,7 +8,6 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use super::Frame;
 use crate::config::{Config, Host, is_public, load_config};
 use crate::error::Result;
-use crate::setup::firewall::tag;
 use crate::setup::ports::{Format, Sheet, port_uses, render};
 use crate::sys::net::local_addresses;
 
@@ -32,7 +31,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     let config = load_config(&frame.home)?.config;
-    let sheet = Sheet { name: tag(&frame.home), uses: port_uses(&config), public_ips: public_ips(&config) };
+    let sheet = Sheet { name: frame.home.tag(), uses: port_uses(&config), public_ips: public_ips(&config) };
     let format = if frame.json { Format::Json } else { args.format };
     frame.print(&render(format, &sheet));
     Ok(ExitCode::SUCCESS)

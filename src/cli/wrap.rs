@@ -1,7 +1,7 @@
 //! Breaks what is told to people at the width of their terminal: between words, and never inside of a command, which is
 //! to be copied.
 
-use dialoguer::console::Term;
+use dialoguer::console::{Term, measure_text_width as width};
 
 /// What is written to somebody who reads it in fewer columns is not broken any more.
 const NARROWEST: usize = 40;
@@ -89,10 +89,6 @@ fn words(prose: &str) -> Vec<&str> {
     }
     words.push(&prose[start..]);
     words
-}
-
-fn width(text: &str) -> usize {
-    text.chars().map(|symbol| if is_wide(symbol) { 2 } else { 1 }).sum()
 }
 
 /// Chinese signs and their punctuation.

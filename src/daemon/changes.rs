@@ -98,7 +98,6 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::config::{HostFacts, Secret, resolve};
 

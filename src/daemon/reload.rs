@@ -97,9 +97,9 @@ impl InForce {
         Ok((Self { home: home.clone(), current: Arc::new(ArcSwap::from_pointee(loaded)) }, refused))
     }
 
-    /// The files that it stands in.
-    pub(super) fn files(&self) -> edited::Loaded {
-        edited::Loaded::new(&self.home, &self.current.load().texts)
+    /// Which of its files were edited since, in words.
+    pub(super) fn edited(&self) -> Option<String> {
+        edited::difference(&self.home, &self.current.load().texts)
     }
 
     /// Has the service manager keep it for the next daemon.
@@ -115,7 +115,7 @@ impl InForce {
     /// What a reload would do, if a file was edited since the last one.
     pub(super) fn pending(&self) -> Option<Pending> {
         let current = self.current.load();
-        self.files().difference()?;
+        self.edited()?;
         let written_at = |path: PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
         let files = [self.home.config_file(), self.home.secrets_file()];
         let since = files.into_iter().filter_map(written_at).max().map(clock::rfc3339_seconds).unwrap_or_default();
@@ -314,7 +314,7 @@ impl Reloader {
         let new = Arc::new(new);
         self.in_force.current.store(Arc::clone(&new));
         self.in_force.keep_in(&self.manager);
-        self.sources.follow(&new.config, self.in_force.files(), &self.controls.edge, &self.controls.turn);
+        self.sources.follow(&new.config, &self.controls.edge, &self.controls.turn);
     }
 
     /// What became of one task, after its restart if it takes one.

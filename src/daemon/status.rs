@@ -12,7 +12,7 @@ use super::probing::{Probed, Probes};
 use super::relay::Relay;
 use super::reload::InForce;
 use super::watching::{GoesBy, Watch};
-use super::{edited, metrics, probe_metrics};
+use super::{metrics, probe_metrics};
 use crate::access::Gate;
 use crate::certs::renewal::Alarm;
 use crate::certs::{CertHandle, RenewalView, Served};
@@ -81,7 +81,7 @@ pub(super) fn host_name(config: &Config) -> Option<String> {
 
 impl Sources {
     /// Another configuration is in force.
-    pub(super) fn follow(&self, config: &Config, loaded: edited::Loaded, edge: &edge::Control, turn: &turn::Control) {
+    pub(super) fn follow(&self, config: &Config, edge: &edge::Control, turn: &turn::Control) {
         let (udp, streams) = (turn.addresses(), edge.turn_addresses());
         self.probes.follow(&Targets {
             https: edge.https_addresses(),
@@ -89,7 +89,7 @@ impl Sources {
             udp: udp.clone(),
             name: host_name(config),
         });
-        self.watch.follow(config, GoesBy::new(config, &udp, loaded));
+        self.watch.follow(config, GoesBy::new(config, &udp));
         self.outside.store(Arc::new(Outside::new(config, &self.turn_counters, &udp, &streams)));
     }
 }

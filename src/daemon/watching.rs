@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::edited::Loaded;
 use super::probing::Probes;
+use super::reload::InForce;
 use crate::certs::CertHandle;
 use crate::config::{self, Config};
 use crate::control::protocol::{Finding, SCHEMA_VERSION, Severity};
@@ -49,6 +49,7 @@ pub(super) struct Sights {
     pub(super) board: Board,
     pub(super) certificate: CertHandle,
     pub(super) relay: Arc<turn::Counters>,
+    pub(super) in_force: InForce,
     pub(super) goes_by: ArcSwap<GoesBy>,
     pub(super) connections: Arc<edge::Counters>,
     pub(super) edge: edge::Control,
@@ -63,17 +64,15 @@ pub(super) struct Sights {
 pub(super) struct GoesBy {
     total_quota: u32,
     turn_ports: Vec<u16>,
-    /// Its files.
-    loaded: Loaded,
     /// What this service is called where several are told of.
     name: String,
 }
 
 impl GoesBy {
     /// `udp`: where TURN is listened for.
-    pub(super) fn new(config: &Config, udp: &[SocketAddr], loaded: Loaded) -> Self {
+    pub(super) fn new(config: &Config, udp: &[SocketAddr]) -> Self {
         let turn_ports = udp.iter().map(SocketAddr::port).collect();
-        Self { total_quota: config.turn.total_quota, turn_ports, loaded, name: config.page_url() }
+        Self { total_quota: config.turn.total_quota, turn_ports, name: config.page_url() }
     }
 }
 
@@ -315,7 +314,7 @@ fn ask_system(sights: &Sights) -> System {
         disks,
         descriptors: room::open_files().map(|used| Share { used, limit: process::open_files_limit() }),
         log_error: log_error.map(|error| format!("`{}`: {error}", home.log_dir().display())),
-        config_not_applied: sights.goes_by.load().loaded.difference().map(|what| edit(what, home)),
+        config_not_applied: sights.in_force.edited().map(|what| edit(what, home)),
         dropped: room::dropped_datagrams(&sights.goes_by.load().turn_ports),
     }
 }

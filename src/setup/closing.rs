@@ -48,7 +48,7 @@ pub fn preview_firewall(home: &Home, needs: &Needs) -> Option<Deed> {
     // Who cannot see it takes what is written down for what is.
     let is_as_wanted = nix::unistd::geteuid().is_root()
         && firewall::detect(home)
-            .is_ok_and(|detected| firewall::plan(&detected, needs, &firewall::tag(home)).changes().next().is_none());
+            .is_ok_and(|detected| firewall::plan(&detected, needs, &home.tag()).changes().next().is_none());
     (!is_as_wanted).then(|| deed_of_firewall(home, needs))
 }
 

@@ -8,7 +8,6 @@ use super::answers::{Answers, Key};
 use super::blockers::objection_to_port;
 use super::boot::{self, BootFacts, Service};
 use super::difference::difference;
-use super::firewall::tag;
 use super::one_liner::{answers_file, one_liner};
 use super::opening::{FirewallFacts, Opening, objection, opening};
 use super::outside::{Outside, outside};
@@ -224,7 +223,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
     };
     let resolved = resolve(&config_text, &facts.host).ok();
     let ports = resolved.map(|resolved| port_uses(&resolved.config)).unwrap_or_default();
-    let opening = opening(answers.firewall, &ports, &facts.firewall, &tag(&facts.home));
+    let opening = opening(answers.firewall, &ports, &facts.firewall, &facts.home.tag());
     objections.extend(objection(&opening, &facts.firewall));
     let mut trusts = Vec::new();
     if answers.trust {

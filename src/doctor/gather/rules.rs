@@ -5,7 +5,7 @@ use crate::doctor::evidence::Rules;
 use crate::doctor::outcome::Remedy;
 use crate::home::Home;
 use crate::setup::firewall::confirm::Pending;
-use crate::setup::firewall::{Needs, Record, detect, drift, plan, tag};
+use crate::setup::firewall::{Needs, Record, detect, drift, plan};
 use crate::setup::ports::{PortSet, port_uses};
 
 /// `Err`: it cannot be seen; why.
@@ -14,7 +14,7 @@ pub(super) fn look(home: &Home, config: &Config) -> Result<Rules, String> {
         return Err("only root can see it: sudo rtcctl doctor".to_owned());
     }
     let detected = detect(home).map_err(|failure| failure.to_string())?;
-    let tag = tag(home);
+    let tag = home.tag();
     let needs = Needs::of(&port_uses(config));
     let range: PortSet = std::iter::once(config.turn.relay_ports.clone()).collect();
     let relay = plan(&detected, &Needs { udp: range, tcp: PortSet::default() }, &tag);

@@ -42,7 +42,7 @@ pub fn relays(relay: OwnRelay<'_>, logins: &[(&str, Login)]) -> Result<(), Fault
     let families = if relay.carrier == Carrier::Udp { relay.addresses.len() } else { 1 };
     for (route, login) in logins {
         for address in relay.addresses.iter().take(families) {
-            let allocate = if address.is_ipv4() { Ask::Allocate } else { Ask::AllocateV6 };
+            let allocate = allocate_like(*address);
             let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
             let by = relay.carrier.as_str();
             relay_once(relay, login, allocate).map_err(|fault| fault.at(&format!("{by}, {family}, {route}")))?;
@@ -54,10 +54,7 @@ pub fn relays(relay: OwnRelay<'_>, logins: &[(&str, Login)]) -> Result<(), Fault
 fn relay_once(relay: OwnRelay<'_>, login: &Login, allocate: Ask) -> Result<(), Fault> {
     let (mut one, one_at) = allocated(relay, login, allocate)?;
     let (mut two, two_at) = allocated(relay, login, allocate)?;
-    for (client, peer) in [(&mut one, two_at), (&mut two, one_at)] {
-        ask(client, Ask::Permit(peer), "CreatePermission")?;
-        ask(client, Ask::Bind { channel: CHANNEL, peer }, "ChannelBind")?;
-    }
+    introduce((&mut one, one_at), (&mut two, two_at))?;
     let (there, back): ([u8; 32], [u8; 32]) = (rand::random(), rand::random());
     carry(&mut one, &mut two, &there)?;
     carry(&mut two, &mut one, &back)?;
@@ -160,12 +157,31 @@ fn forbidden() -> [IpAddr; 7] {
 
 fn allocated(relay: OwnRelay<'_>, login: &Login, allocate: Ask) -> Result<(Client, SocketAddr), Fault> {
     let mut client = connected(relay, login)?;
-    let answer = client.ask(allocate).map_err(|trouble| told(&trouble, "Allocate"))?;
-    let relayed = answer.relayed.ok_or_else(|| Fault::new("Allocate: the answer has no relayed address"))?;
+    let relayed = relayed_by(&mut client, allocate)?;
     if relay.addresses.contains(&relayed.ip()) {
         return Ok((client, relayed));
     }
     Err(Fault::new(format!("Allocate: the relayed address is `{relayed}`, which is none of the relay's")))
+}
+
+/// Asks for a relay of the family that an address is of.
+pub(super) fn allocate_like(address: IpAddr) -> Ask {
+    if address.is_ipv4() { Ask::Allocate } else { Ask::AllocateV6 }
+}
+
+/// The relay that a client is given.
+pub(super) fn relayed_by(client: &mut Client, allocate: Ask) -> Result<SocketAddr, Fault> {
+    let answer = client.ask(allocate).map_err(|trouble| told(&trouble, "Allocate"))?;
+    answer.relayed.ok_or_else(|| Fault::new("Allocate: the answer has no relayed address"))
+}
+
+/// Has two clients, each with its relay, hear each other on the channel.
+pub(super) fn introduce(one: (&mut Client, SocketAddr), two: (&mut Client, SocketAddr)) -> Result<(), Fault> {
+    for (client, peer) in [(one.0, two.1), (two.0, one.1)] {
+        ask(client, Ask::Permit(peer), "CreatePermission")?;
+        ask(client, Ask::Bind { channel: CHANNEL, peer }, "ChannelBind")?;
+    }
+    Ok(())
 }
 
 /// Connected, challenged, and about to sign.

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::deep::told;
-use super::message::{Ask, CHANNEL, Login};
+use super::deep::{allocate_like, introduce, relayed_by, told};
+use super::message::{Ask, Login};
 use super::wire::Wire;
 use crate::probe::{Fault, reachable};
 use crate::sys::clock;
@@ -70,13 +70,7 @@ pub fn speed(relay: SocketAddr, login: &Login, bound: Bound) -> Result<Speed, Fa
     let until = clock::now().mono + bound.span + 2 * PATIENCE;
     let (mut one, one_at) = allocated(relay, login, until)?;
     let (mut two, two_at) = allocated(relay, login, until)?;
-    for (client, peer) in [(&mut one, two_at), (&mut two, one_at)] {
-        for (wish, what) in
-            [(Ask::Permit(peer), "CreatePermission"), (Ask::Bind { channel: CHANNEL, peer }, "ChannelBind")]
-        {
-            client.ask(wish).map_err(|trouble| told(&trouble, what))?;
-        }
-    }
+    introduce((&mut one, one_at), (&mut two, two_at))?;
     let heard = AtomicU64::new(0);
     let sender = thread::current();
     let found = thread::scope(|scope| {
@@ -151,9 +145,7 @@ fn allocated(relay: SocketAddr, login: &Login, until: Instant) -> Result<(Client
     let mut client = Client::new(wire, PATIENCE).ending(until);
     client.challenge().map_err(|trouble| told(&trouble, &format!("the first Allocate to `{address}`")))?;
     client.log_in(login);
-    let allocate = if address.is_ipv4() { Ask::Allocate } else { Ask::AllocateV6 };
-    let answer = client.ask(allocate).map_err(|trouble| told(&trouble, "Allocate"))?;
-    let relayed = answer.relayed.ok_or_else(|| Fault::new("Allocate: the answer has no relayed address"))?;
+    let relayed = relayed_by(&mut client, allocate_like(address.ip()))?;
     Ok((client, relayed))
 }
 

@@ -9,7 +9,7 @@ use super::iptables::{Saved, read_saved};
 use super::nft_json::{is_of_iptables, read_ruleset};
 use super::nftables::{BOOT_FILE, Boot, included_ending, included_folder};
 use super::record::Record;
-use super::{Detected, firewalld, iptables, nftables, tag, ufw};
+use super::{Detected, firewalld, iptables, nftables, ufw};
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::net::{Family, outer_interfaces};
@@ -34,7 +34,7 @@ const NOT_RUNNING: i32 = 252;
 /// If a tool that is there fails: what it hides may be what decides.
 pub fn detect(home: &Home) -> Result<Detected> {
     let record = Record::load(home);
-    let tag = tag(home);
+    let tag = home.tag();
     let mut found = Detected { interfaces: outer_interfaces(), record, ..Detected::default() };
     found.firewalld = firewalld(&found, &tag)?;
     let ruleset = if is_installed("nft") { Some(answer(&["nft", "-j", "list", "ruleset"])?) } else { None };

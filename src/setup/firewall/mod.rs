@@ -2,7 +2,7 @@
 //!
 //! Every layer that filters must let a caller through, so each has a plan of its own: [`firewalld`] and [`ufw`] by their
 //! own tools, [`nftables`] and [`iptables`] by a rule in the chain that decides, which `walk` finds. Rules of ours are
-//! known by their name ([`tag`]), so that a second run finds nothing to do, a run that was killed is completed by the
+//! known by their name ([`Home::tag`]), so that a second run finds nothing to do, a run that was killed is completed by the
 //! next, and everything of ours goes by a plan that needs nothing. Nothing is ever flushed, restarted, enabled or
 //! forbidden: the only change is that more is let in, or that less of ours is.
 //!
@@ -15,7 +15,6 @@ mod detect;
 pub mod firewalld;
 pub mod iptables;
 mod model;
-mod name;
 mod needs;
 mod nft_json;
 pub mod nftables;
@@ -30,7 +29,6 @@ use std::collections::BTreeSet;
 pub use act::carry_out;
 pub use change::Change;
 pub use detect::detect;
-pub use name::tag;
 pub use needs::Needs;
 pub use part::{Layer, Part};
 pub use record::Record;
@@ -183,8 +181,8 @@ pub fn drift(detected: &Detected, needs: &Needs, tag: &str) -> Vec<Drift> {
 /// # Errors
 /// `Kind::RolledBack` if a change fails: what was open before is open again, and nothing else.
 pub fn settle(home: &Home, needs: &Needs, told: &mut dyn FnMut(&Change)) -> Result<Plan> {
-    detect::sweep(&tag(home));
-    let plan = plan(&detect(home)?, needs, &tag(home));
+    detect::sweep(&home.tag());
+    let plan = plan(&detect(home)?, needs, &home.tag());
     carry(home, needs, plan, told)
 }
 
@@ -193,8 +191,8 @@ pub fn settle(home: &Home, needs: &Needs, told: &mut dyn FnMut(&Change)) -> Resu
 /// # Errors
 /// As [`settle`]; if others have changed rules since.
 pub fn settle_as_shown(home: &Home, needs: &Needs, shown: &[Change]) -> Result<()> {
-    detect::sweep(&tag(home));
-    let plan = plan(&detect(home)?, needs, &tag(home));
+    detect::sweep(&home.tag());
+    let plan = plan(&detect(home)?, needs, &home.tag());
     if !plan.changes().eq(shown) {
         return Err(Failure::operator("the firewall is not as it was when this plan was made")
             .because("something else has changed its rules since")
@@ -241,7 +239,7 @@ fn finish(home: &Home, needs: &Needs, record: &Record) -> Result<()> {
 
 /// Looks again: what was done must leave nothing to do.
 fn verify(home: &Home, needs: &Needs) -> Result<()> {
-    let again = plan(&detect(home)?, needs, &tag(home));
+    let again = plan(&detect(home)?, needs, &home.tag());
     match again.changes().next() {
         None => Ok(()),
         Some(change) => Err(Failure::operator("the firewall does not hold what was set")
@@ -252,7 +250,7 @@ fn verify(home: &Home, needs: &Needs) -> Result<()> {
 
 fn take_back(home: &Home, before: &Needs, failure: Failure) -> Failure {
     let undone = detect(home).and_then(|detected| {
-        let back = plan(&detected, before, &tag(home));
+        let back = plan(&detected, before, &home.tag());
         let made: Vec<Failure> = back.changes().filter_map(|change| carry_out(change).err()).collect();
         match made.into_iter().next() {
             Some(failure) => Err(failure),
