@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use crate::sys::shell::word;
+
 /// The folders and files of one rtcctl installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -80,7 +82,7 @@ impl Home {
     /// The `--home DIR` that names this home on a command line, with a leading space; empty for the default home.
     #[must_use]
     pub fn flag(&self) -> String {
-        self.single.as_ref().map_or_else(String::new, |dir| format!(" --home {}", dir.display()))
+        self.single.as_ref().map_or_else(String::new, |dir| format!(" --home {}", word(&dir.to_string_lossy())))
     }
 
     /// What things of this home are called among those of others, so that they are known again: `rtcctl` for the default

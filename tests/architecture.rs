@@ -77,7 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("turn", &["config", "error", "supervisor", "sys"]),
     ("upgrade", &["certs", "error", "home", "sys"]),
     ("words", &[]),
-    ("home", &[]),
+    ("home", &["sys"]),
     ("error", &[]),
     ("sys", &["error"]),
 ];

@@ -36,6 +36,10 @@ impl Wizard {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rtcctl"));
         command.arg("--home").arg(home).args(["--color", "never", "init"]).args(flags);
         command.env("TERM", "xterm").env_remove("RTCCTL_HOME");
+        Self::at_a_terminal(command)
+    }
+
+    fn at_a_terminal(command: std::process::Command) -> Self {
         let mut session = Session::spawn(command).unwrap();
         session.set_expect_timeout(Some(Duration::from_secs(20)));
         Self { session }
@@ -52,8 +56,12 @@ impl Wizard {
     }
 
     fn interrupt(&self) {
+        self.signal(Signal::SIGINT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.session.get_process().pid().as_raw());
-        kill(pid, Signal::SIGINT).unwrap();
+        kill(pid, signal).unwrap();
     }
 
     /// Reads to the end; gives what was shown and the exit code.
@@ -203,4 +211,73 @@ fn a_declined_plan_changes_nothing() {
     assert_eq!(code, 1, "{shown}");
     assert!(shown.contains("declined"), "{shown}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_term_or_a_hangup_at_each_question_leaves_nothing() {
+    let steps = [(REACH, ENTER), (HOST, ENTER), (CONFIRM, "")];
+    for left_at in 0..steps.len() {
+        for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+            let (dir, home, turn_port) = scene();
+            let web_port = free_port().to_string();
+            let flags = ["--http-port", "off", "--turn-port", turn_port.as_str(), "--web-port", &web_port];
+            let mut wizard = Wizard::start(&home, &flags);
+            for (question, answer) in steps.iter().take(left_at) {
+                wizard.sees(question);
+                wizard.types(answer);
+            }
+            wizard.sees(steps[left_at].0);
+            wizard.signal(signal);
+            let (shown, code) = wizard.ends();
+            assert_eq!(code, 130, "{signal} at {}: {shown}", steps[left_at].0);
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{signal} at {}", steps[left_at].0);
+        }
+    }
+}
+
+/// The window is closed, or the line breaks: nobody is there to answer, or to read.
+#[test]
+fn a_terminal_that_is_closed_leaves_nothing_and_nobody() {
+    for question in [REACH, CONFIRM] {
+        let (dir, home, turn_port) = scene();
+        let web_port = free_port().to_string();
+        let mut flags = vec!["--http-port", "off", "--turn-port", turn_port.as_str(), "--web-port", &web_port];
+        if question == CONFIRM {
+            flags.extend(["--reach", "lan", "--host", "a.example"]);
+        }
+        let mut wizard = Wizard::start(&home, &flags);
+        wizard.sees(question);
+        let pid = wizard.session.get_process().pid().as_raw();
+        // Its end of the terminal goes with it.
+        drop(wizard);
+        let end = rtcctl::sys::clock::now().mono + Duration::from_secs(20);
+        let is_alive = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while is_alive() {
+            assert!(rtcctl::sys::clock::now().mono < end, "at {question}: it is still there");
+            std::thread::yield_now();
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "at {question}");
+    }
+}
+
+#[test]
+fn a_terminal_that_can_do_nothing_asks_all_the_same() {
+    let (_dir, home, turn_port) = scene();
+    let web_port = free_port().to_string();
+    #[expect(clippy::disallowed_methods, reason = "the pseudo-terminal starts the program itself")]
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rtcctl"));
+    command.arg("--home").arg(&home).args(["init", "--http-port", "off", "--turn-port", &turn_port]);
+    command.args(["--web-port", &web_port]).env("TERM", "dumb").env_remove("RTCCTL_HOME");
+    let mut wizard = Wizard::at_a_terminal(command);
+    wizard.sees(REACH);
+    wizard.types(ENTER);
+    wizard.sees(HOST);
+    wizard.types(ENTER);
+    wizard.sees(CONFIRM);
+    wizard.types("y");
+    let (shown, code) = wizard.ends();
+    assert!(code == 0 && shown.contains("11 changes made"), "{shown}");
 }

@@ -21,6 +21,8 @@ const CA_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 3600);
 const CA_MARGIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Clocks of callers' devices may be late.
 const BACKDATED: Duration = Duration::from_secs(3600);
+/// 2026, in seconds since 1970. Any clock that says less is wrong: that of a board without a battery, say.
+const RELEASED: Duration = Duration::from_secs(1_767_225_600);
 
 /// A CA that can sign.
 pub struct LocalCa {
@@ -50,8 +52,10 @@ impl LocalCa {
             .push(DnType::CommonName, format!("rtcctl local CA {}", &sha256_hex(key.public_key_raw())[..8]));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + CA_LIFETIME).into();
+        // A CA that is made by a wrong clock is good by the right one as well: devices must not have to trust another one.
+        let released = SystemTime::UNIX_EPOCH + RELEASED;
+        params.not_before = backdated(now).min(released).into();
+        params.not_after = (now.max(released) + CA_LIFETIME).into();
         let certificate = params.self_signed(&key).map_err(cannot_make)?;
         let key_pem = key.serialize_pem();
         let ca = Self::read(&certificate.pem(), &key_pem, now).map_err(Failure::bug)?;
@@ -102,12 +106,17 @@ impl LocalCa {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let not_before = now - BACKDATED;
+        let not_before = backdated(now);
         params.not_before = not_before.into();
         params.not_after = (not_before + LEAF_LIFETIME).min(self.not_after).into();
         let leaf = params.signed_by(&key, &self.issuer).map_err(cannot_make)?;
         Ok(Issued { certificate_pem: leaf.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+/// From when on a certificate is good; before 1970 there is nothing that could be written or verified.
+fn backdated(now: SystemTime) -> SystemTime {
+    now.checked_sub(BACKDATED).unwrap_or(now).max(SystemTime::UNIX_EPOCH)
 }
 
 fn cannot_make(error: rcgen::Error) -> Failure {

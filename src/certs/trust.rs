@@ -18,6 +18,7 @@ use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::exec;
 use crate::sys::fs::{create_private_dir, draft_of, read_to_string, write_atomic_by};
+use crate::sys::shell::word;
 
 /// How long one program may take; `update-ca-certificates` reads some hundred files.
 const DONE_WITHIN: Duration = Duration::from_secs(60);
@@ -28,6 +29,9 @@ const SYSTEM_STORES: [(&str, &str, &[&str]); 2] = [
     ("/usr/local/share/ca-certificates", "crt", &["update-ca-certificates"]),
     ("/etc/pki/ca-trust/source/anchors", "pem", &["update-ca-trust", "extract"]),
 ];
+/// Where each of these programs writes.
+const WRITTEN: [(&str, &str); 2] =
+    [("update-ca-certificates", "/etc/ssl/certs"), ("update-ca-trust", "/etc/pki/ca-trust/extracted")];
 /// Below a user's home: where Firefox keeps its profiles.
 const FIREFOX: [&str; 3] =
     [".mozilla/firefox", "snap/firefox/common/.mozilla/firefox", ".var/app/org.mozilla.firefox/.mozilla/firefox"];
@@ -50,13 +54,13 @@ impl Store {
     /// What [`add`] writes and runs, as an operator would.
     #[must_use]
     pub fn commands(&self, name: &str, ca: &Path) -> Vec<String> {
-        let ca = ca.display();
+        let ca = word(&ca.to_string_lossy());
         match self {
             Self::System { file, refresh } => {
-                vec![format!("install -m 0644 {ca} {}", file.display()), refresh.join(" ")]
+                vec![format!("install -m 0644 {ca} {}", word(&file.to_string_lossy())), refresh.join(" ")]
             }
             Self::Nss(folder) => {
-                let database = database(folder);
+                let database = word(&database(folder));
                 let new = (!has_database(folder)).then(|| format!("certutil -N -d {database} --empty-password"));
                 let add = format!("certutil -A -d {database} -t C,, -n {name} -i {ca}");
                 new.into_iter().chain([add]).collect()
@@ -106,7 +110,10 @@ impl Store {
     #[must_use]
     pub fn is_ours_to_change(&self) -> bool {
         match self {
-            Self::System { file, .. } => file.parent().is_some_and(|folder| access(folder, AccessFlags::W_OK).is_ok()),
+            // The program that takes the file up writes elsewhere; where that cannot be, the file would change nothing.
+            Self::System { file, refresh } => [file.parent(), written_by(refresh)]
+                .into_iter()
+                .all(|folder| folder.is_some_and(|folder| access(folder, AccessFlags::W_OK).is_ok())),
             Self::Nss(folder) => folder
                 .ancestors()
                 .find(|path| path.exists())
@@ -211,14 +218,14 @@ fn local_ca(home: &Home) -> Result<Ca> {
 #[must_use]
 pub fn stores(name: &str, user_home: Option<&Path>) -> Vec<Store> {
     let system =
-        SYSTEM_STORES.iter().filter(|(folder, _, refresh)| Path::new(folder).is_dir() && is_program(refresh[0]));
+        SYSTEM_STORES.iter().filter(|(folder, _, refresh)| Path::new(folder).is_dir() && exec::is_there(refresh[0]));
     let mut found: Vec<Store> = system
         .map(|(folder, suffix, refresh)| Store::System {
             file: Path::new(folder).join(format!("{name}.{suffix}")),
             refresh: refresh.iter().map(|word| (*word).to_owned()).collect(),
         })
         .collect();
-    let Some(user_home) = user_home.filter(|_| is_program("certutil")) else { return found };
+    let Some(user_home) = user_home.filter(|_| exec::is_there("certutil")) else { return found };
     found.push(Store::Nss(user_home.join(CHROMIUM)));
     for folder in FIREFOX {
         let Ok(profiles) = std::fs::read_dir(user_home.join(folder)) else { continue };
@@ -228,9 +235,11 @@ pub fn stores(name: &str, user_home: Option<&Path>) -> Vec<Store> {
     found
 }
 
-fn is_program(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+/// Where the program that takes a system store's files up writes; `None`: this host has no such folder.
+fn written_by(refresh: &[String]) -> Option<&'static Path> {
+    let program = refresh.first()?;
+    let (_, folder) = WRITTEN.iter().find(|(name, _)| name == program)?;
+    Some(Path::new(folder)).filter(|folder| folder.is_dir())
 }
 
 /// Has the store trust the authority by this name, in place of any other of that name.

@@ -3,15 +3,19 @@
 //! Data goes to standard output, talk to standard error.
 
 use std::env;
-use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Args, ValueEnum};
 
 use crate::error::{Failure, Kind, Result};
 use crate::home::{Home, Surroundings};
 use crate::words::Lang;
+
+/// Why some of what was printed could not be written.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
@@ -67,7 +71,7 @@ impl Frame {
     /// In English and without colours, of a home that is not there.
     #[cfg(test)]
     pub(super) fn of_test(json: bool) -> Self {
-        let home = Home::under(std::path::Path::new("/srv/box"));
+        let home = Home::under(Path::new("/srv/box"));
         Self { home, json, quiet: false, verbose: 0, colour: false, lang: Lang::En }
     }
 
@@ -79,12 +83,20 @@ impl Frame {
         let home = match &global.home {
             _ if global.system => Home::of_the_system(),
             // Absolute, because the daemon's working folder is another one.
-            Some(dir) => Home::under(&std::path::absolute(dir).map_err(|error| {
-                Failure::new(Kind::Usage, format!("cannot use `{}` as home", dir.display())).caused_by(error)
-            })?),
-            None => Home::default_for(&surroundings()).ok_or_else(|| {
-                Failure::new(Kind::Usage, "no home folder is known").hinted("pass `--home DIR` or set `HOME`")
-            })?,
+            Some(dir) => {
+                let dir = std::path::absolute(checked(dir)?).map_err(|error| {
+                    Failure::new(Kind::Usage, format!("cannot use `{}` as home", dir.display())).caused_by(error)
+                })?;
+                Home::under(checked(&dir)?)
+            }
+            None => {
+                let home = Home::default_for(&surroundings()).ok_or_else(|| {
+                    Failure::new(Kind::Usage, "no home folder is known").hinted("pass `--home DIR` or set `HOME`")
+                })?;
+                checked(home.config_dir())?;
+                checked(home.state_dir())?;
+                home
+            }
         };
         let colour = match global.color {
             Colour::Always => true,
@@ -104,9 +116,15 @@ impl Frame {
         Ok(Self { lang, home, json: global.json, quiet: global.quiet, verbose: global.verbose, colour })
     }
 
-    /// Prints data, with a newline. A reader that has gone away is no failure.
+    /// Prints data, with a newline. A reader that has gone away is no failure; what cannot be written for another reason
+    /// is told at the end, by [`what_was_lost`].
     pub fn print(&self, text: &str) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        if let Err(error) = writeln!(std::io::stdout().lock(), "{text}")
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            // The first one says why.
+            let _ = LOST.set(error.to_string());
+        }
     }
 
     /// Prints a value as JSON.
@@ -120,6 +138,26 @@ impl Frame {
         if !self.quiet {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
+    }
+}
+
+/// The failure to print what was to be printed, if there was one: a full disk, say.
+pub(super) fn what_was_lost() -> Option<Failure> {
+    let why = LOST.get()?;
+    let hint = "what the command did is done; make room, or send its output elsewhere, and ask for it again";
+    Some(Failure::operator("the output could not be written").because(why).hinted(hint))
+}
+
+/// A path that can be shown, written down and typed again.
+fn checked(home: &Path) -> Result<&Path> {
+    let failed = |why: &str| {
+        let shown: String = home.to_string_lossy().escape_debug().collect();
+        Failure::new(Kind::Usage, format!("cannot use `{shown}` as home: {why}")).hinted("choose another name")
+    };
+    match home.to_str() {
+        None => Err(failed("its name is no UTF-8")),
+        Some(name) if name.contains(char::is_control) => Err(failed("there is a control character in its name")),
+        Some(_) => Ok(home),
     }
 }
 

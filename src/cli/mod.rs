@@ -47,7 +47,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Result;
 use crate::supervisor::service::TaskName;
-use crate::sys::names;
+use crate::sys::{names, process};
 pub use frame::Frame;
 
 /// A WebRTC 1:1 call service in one binary: HTTPS page, Socket.IO signaling, STUN/TURN relay.
@@ -172,6 +172,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     names::look_up_without_modules();
+    process::mend_umask();
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => {
@@ -184,7 +185,11 @@ pub fn run() -> ExitCode {
         Ok(frame) => frame,
         Err(failure) => return frame::report(&failure, false),
     };
-    line.command.run(&frame).unwrap_or_else(|failure| frame::report(&failure, frame.colour))
+    let code = line.command.run(&frame).unwrap_or_else(|failure| frame::report(&failure, frame.colour));
+    match frame::what_was_lost() {
+        Some(failure) if code == ExitCode::SUCCESS => frame::report(&failure, frame.colour),
+        Some(_) | None => code,
+    }
 }
 
 impl Command {

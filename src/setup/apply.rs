@@ -95,7 +95,7 @@ fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, jo
             }
         }
     }
-    trusting::trust(&plan.trusting, home, run, journal)?;
+    trusting::trust(&plan.trusting.changes, home, run, journal)?;
     open_firewall(plan, home, run, journal)?;
     let served = verify(plan, home)?;
     if let Some(service) = &plan.service {

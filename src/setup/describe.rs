@@ -48,10 +48,14 @@ pub fn describe(plan: &Plan, lang: Lang) -> String {
         let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
         line(&mut text, &format!("  {} {range:<12} {}", port.transport, say(port.why)));
     }
-    if !plan.trusting.is_empty() {
+    if !plan.trusting.changes.is_empty() {
         line(&mut text, &format!("\n{}", say(word!("Programs of this host trust the local CA by these commands"))));
-        let commands = plan.trusting.iter().flat_map(|store| &store.commands);
+        let commands = plan.trusting.changes.iter().flat_map(|store| &store.commands);
         commands.for_each(|command| line(&mut text, &format!("  {command}")));
+        for store in &plan.trusting.unchangeable {
+            let told = text!("but not this list, which this user may not change: {}", store);
+            line(&mut text, &format!("  {}", told.say(lang)));
+        }
     }
     if let Some(service) = &plan.service {
         line(&mut text, &format!("\n{}", say(word!("Starts with the machine"))));
@@ -158,7 +162,7 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
         "files": steps,
         "difference": plan.difference,
         "ports": ports,
-        "trust": plan.trusting.iter().flat_map(|store| &store.commands).collect::<Vec<_>>(),
+        "trust": plan.trusting.changes.iter().flat_map(|store| &store.commands).collect::<Vec<_>>(),
         "firewall": firewall_as_json(&plan.opening),
         "firewall_changes": plan.opening.changes().len(),
         "service": plan.service.as_ref().map(|service| service.manager),

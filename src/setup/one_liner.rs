@@ -10,6 +10,7 @@ use super::suggest::{Surroundings, defaults};
 use super::wanted::{
     access_word, challenge_word, host_text, peers_word, reach_word, source_word, yaml_list, yaml_text,
 };
+use crate::sys::shell::word;
 
 /// The answers that have to be given to come to what is wanted: the two that are asked for first, and what is not usual.
 fn telling(answers: &Answers, surroundings: &Surroundings) -> Vec<(Key, Vec<String>)> {
@@ -62,7 +63,7 @@ pub(super) fn one_liner(answers: &Answers, facts: &Facts) -> String {
     let mut line = format!("rtcctl{} init --yes", facts.home.flag());
     for (key, values) in telling(answers, &facts.surroundings) {
         for value in values {
-            line.push_str(&format!(" {} {}", key.flag(), shell_word(&value)));
+            line.push_str(&format!(" {} {}", key.flag(), word(&value)));
         }
     }
     line
@@ -79,11 +80,6 @@ pub(super) fn answers_file(answers: &Answers, surroundings: &Surroundings) -> St
         text.push_str(&format!("{}: {value}\n", key.answer()));
     }
     text
-}
-
-fn shell_word(word: &str) -> String {
-    let is_safe = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '.' | '-' | '/' | '_' | ':' | ',');
-    if word.chars().all(is_safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::outside::{Outside, outside};
 use super::ports::{PortUse, port_uses};
 use super::settings::{Setting, settings};
 use super::suggest::Surroundings;
-use super::trusting::{StoreFacts, Trusting, trusting};
+use super::trusting::{StoreFacts, Trust, trusting};
 use super::wanted::Wanted;
 use crate::config::{Access, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
@@ -138,7 +138,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub ports: Vec<PortUse>,
     /// Stores of this host that are to trust the local CA.
-    pub trusting: Vec<Trusting>,
+    pub trusting: Trust,
     pub opening: Opening,
     /// What is done so that the service starts with the machine, besides files.
     pub service: Option<Service>,
@@ -192,7 +192,7 @@ impl Plan {
     pub fn changes(&self) -> usize {
         let files = self.steps.iter().filter(|step| step.action != Action::Keep).count();
         let service = usize::from(self.service.as_ref().is_some_and(|service| !service.is_settled));
-        files + self.trusting.len() + self.opening.changes().len() + service
+        files + self.trusting.changes.len() + self.opening.changes().len() + service
     }
 }
 
@@ -225,7 +225,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
     let ports = resolved.map(|resolved| port_uses(&resolved.config)).unwrap_or_default();
     let opening = opening(answers.firewall, &ports, &facts.firewall, &facts.home.tag());
     objections.extend(objection(&opening, &facts.firewall));
-    let mut trusts = Vec::new();
+    let mut trusts = Trust::default();
     if answers.trust {
         let is_new = facts.certificates.new_ca.is_some();
         match trusting(&facts.stores, &facts.home, wanted.certificate.source, is_new) {
@@ -241,7 +241,8 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         return Err(objections);
     }
     let before = facts.existing.as_ref().map(|existing| existing.text.as_str());
-    let mut steps = steps(facts, &config_text, wanted.access, !opening.changes().is_empty() || !trusts.is_empty());
+    let mut steps =
+        steps(facts, &config_text, wanted.access, !opening.changes().is_empty() || !trusts.changes.is_empty());
     let answers_text = answers_file(answers, &facts.surroundings);
     steps.extend(facts.answers_file.as_ref().map(|(path, before)| Step {
         action: match before {

@@ -33,6 +33,14 @@ pub struct Trusting {
     pub commands: Vec<String>,
 }
 
+/// What is done about the stores of this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    pub changes: Vec<Trusting>,
+    /// Those that this user may not change, and that do not trust the CA.
+    pub unchangeable: Vec<Store>,
+}
+
 /// What has to be done so that the stores trust the local CA, which is made anew if `is_new`.
 ///
 /// # Errors
@@ -42,7 +50,7 @@ pub(super) fn trusting(
     home: &Home,
     source: CertSource,
     is_new: bool,
-) -> Result<Vec<Trusting>, Objection> {
+) -> Result<Trust, Objection> {
     let objection = |what| Objection {
         code: "trust-impossible",
         what,
@@ -61,7 +69,11 @@ pub(super) fn trusting(
         commands: facts.store.commands(&name, &ca),
         name: name.clone(),
     };
-    Ok(changeable.filter(|facts| is_new || !facts.trusts).map(change).collect())
+    let unchangeable = stores.iter().filter(|facts| !facts.can_be_changed && (is_new || !facts.trusts));
+    Ok(Trust {
+        unchangeable: unchangeable.map(|facts| facts.store.clone()).collect(),
+        changes: changeable.filter(|facts| is_new || !facts.trusts).map(change).collect(),
+    })
 }
 
 /// Has the stores trust the local CA, which is there by now.
@@ -129,11 +141,17 @@ mod tests {
     fn what_does_not_trust_it_is_changed_and_a_new_one_is_trusted_by_nobody() {
         let home = Home::under(Path::new("/srv/box"));
         let planned = |stores: &[StoreFacts], is_new| trusting(stores, &home, CertSource::SelfSigned, is_new).unwrap();
-        let change = planned(&[system(false, true)], false);
+        let trust = planned(&[system(false, true)], false);
         let commands = ["install -m 0644 /srv/box/certs/ca.pem /usr/ca/x.crt", "refresh"];
-        assert_eq!(change[0].commands, commands);
-        assert_eq!(planned(&[system(true, true)], false), []);
-        assert_eq!(planned(&[system(true, true)], true).len(), 1);
+        assert_eq!(
+            (&trust.changes[0].commands[..], &trust.unchangeable[..]),
+            (&commands.map(str::to_owned)[..], &[][..])
+        );
+        assert_eq!(planned(&[system(true, true)], false), Trust::default());
+        assert_eq!(planned(&[system(true, true)], true).changes.len(), 1);
+        // One that cannot be changed is told, unless it trusts the CA already.
+        let trust = planned(&[system(false, true), system(false, false), system(true, false)], false);
+        assert_eq!((trust.changes.len(), trust.unchangeable.len()), (1, 1));
     }
 
     #[test]

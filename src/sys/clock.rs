@@ -1,6 +1,6 @@
 //! The one reader of the clock. Everything that decides takes [`Now`] as an argument.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,16 +14,24 @@ pub struct Now {
     pub wall: SystemTime,
 }
 
-/// Reads both clocks.
+/// The span from 1970 to then.
+const YEAR_9000: Duration = Duration::from_secs(221_845_392_000);
+
+/// Reads both clocks. A wall clock before 1970 or after the year 9000 is taken for that.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
 #[must_use]
 pub fn now() -> Now {
-    Now { mono: Instant::now(), wall: shifted(SystemTime::now()) }
+    // No certificate and no text has a place for years beyond 9999, and spans are added to moments.
+    let last = SystemTime::UNIX_EPOCH + YEAR_9000;
+    Now { mono: Instant::now(), wall: shifted(SystemTime::now()).clamp(SystemTime::UNIX_EPOCH, last) }
 }
 
-/// By how many seconds the wall clock is wrong on purpose.
+/// By how many seconds the wall clock is wrong on purpose; at the start by as many as `RTCCTL_CLOCK_SHIFT` says.
 #[cfg(feature = "faults")]
-static SHIFT: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+static SHIFT: std::sync::LazyLock<std::sync::atomic::AtomicI64> = std::sync::LazyLock::new(|| {
+    let given = std::env::var("RTCCTL_CLOCK_SHIFT").ok().and_then(|seconds| seconds.parse().ok());
+    given.unwrap_or(0).into()
+});
 
 /// Lets the wall clock of this process jump by so many seconds, forwards or backwards.
 #[cfg(feature = "faults")]
@@ -34,7 +42,7 @@ pub fn jump(seconds: i64) {
 #[cfg(feature = "faults")]
 fn shifted(at: SystemTime) -> SystemTime {
     let seconds = SHIFT.load(std::sync::atomic::Ordering::Relaxed);
-    let span = std::time::Duration::from_secs(seconds.unsigned_abs());
+    let span = Duration::from_secs(seconds.unsigned_abs());
     let moved = if seconds < 0 { at.checked_sub(span) } else { at.checked_add(span) };
     moved.unwrap_or(at)
 }
@@ -69,8 +77,6 @@ pub fn rfc3339_seconds(at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -18,7 +18,7 @@ const LOOKED_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of what a tool complains about that are kept.
 const MAX_COMPLAINTS: usize = 4096;
 /// Variables that a program gets; the others may be secrets, or speak to a service manager in our name.
-const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
+const PASSED_ON: [&str; 4] = ["HOME", "LANG", "TZ", "USER"];
 
 /// How a program ended.
 #[derive(Debug)]
@@ -40,6 +40,18 @@ pub struct Told {
 /// Folders in which tools of administrators are, also where the path of whoever runs us leaves them out.
 const TOOL_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
 
+/// Where programs are looked for: a path without the folders of administrators, as `su` and cron leave it, hides none.
+fn tool_path() -> String {
+    let own = std::env::var("PATH").unwrap_or_default();
+    [own.as_str(), TOOL_FOLDERS].into_iter().filter(|path| !path.is_empty()).collect::<Vec<_>>().join(":")
+}
+
+/// Whether a program of this name would be found by [`ask`] and [`run`].
+#[must_use]
+pub fn is_there(name: &str) -> bool {
+    std::env::split_paths(&tool_path()).any(|folder| folder.join(name).is_file())
+}
+
 /// Asks a tool of the system, which answers in English, at most for `limit`. As much as `max_output` of its answer is
 /// kept.
 ///
@@ -52,8 +64,7 @@ pub fn ask(program: &[String], limit: Duration, max_output: usize) -> io::Result
     let (mut complaint_reader, complaint_writer) = io::pipe()?;
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts others' programs")]
     let mut command = Command::new(name);
-    let path = std::env::var("PATH").map_or_else(|_| TOOL_FOLDERS.to_owned(), |path| format!("{path}:{TOOL_FOLDERS}"));
-    command.args(arguments).env_clear().env("PATH", path).env("LC_ALL", "C").current_dir("/");
+    command.args(arguments).env_clear().env("PATH", tool_path()).env("LC_ALL", "C").current_dir("/");
     command.process_group(0).stdin(Stdio::null()).stdout(writer).stderr(complaint_writer);
     let mut child = command.spawn()?;
     drop(command);
@@ -99,7 +110,13 @@ pub fn run_with(
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts others' programs")]
     let mut command = Command::new(name);
     let kept = PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    command.args(arguments).env_clear().envs(kept).envs(variables.iter().cloned()).current_dir("/");
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(kept)
+        .env("PATH", tool_path())
+        .envs(variables.iter().cloned())
+        .current_dir("/");
     // A group of its own, so that what it starts ends with it.
     command.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
@@ -216,7 +233,8 @@ mod tests {
     fn secrets_in_the_environment_are_not_passed_on() {
         let ended = run(&shell("env"), b"", LONG, 10_000).unwrap();
         let names: Vec<&str> = ended.output.lines().filter_map(|line| line.split('=').next()).collect();
-        let is_known = |name: &&str| PASSED_ON.contains(name) || matches!(*name, "PWD" | "SHLVL" | "_" | "OLDPWD");
+        let is_known =
+            |name: &&str| PASSED_ON.contains(name) || matches!(*name, "PATH" | "PWD" | "SHLVL" | "_" | "OLDPWD");
         assert!(names.iter().all(is_known), "{names:?}");
     }
 

@@ -1,11 +1,14 @@
 //! Places at which a test may have the process killed, to see what it leaves behind. Release builds have none.
 
-/// Kills this process as SIGKILL does if `RTCCTL_FAULT` names this place.
+/// Kills this process as SIGKILL does if `RTCCTL_FAULT` names this place; by another signal if `RTCCTL_FAULT_SIGNAL`
+/// names one.
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
+    use nix::sys::signal::{Signal, raise};
     if std::env::var_os("RTCCTL_FAULT").is_some_and(|wanted| wanted == name) {
+        let signal = std::env::var("RTCCTL_FAULT_SIGNAL").ok().and_then(|name| name.parse().ok());
         // Nothing is flushed, closed or said.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
+        let _ = raise(signal.unwrap_or(Signal::SIGKILL));
     }
 }
 

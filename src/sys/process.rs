@@ -16,6 +16,13 @@ use nix::sys::stat::{Mode, fstat, umask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::dup2_stderr;
 
+/// A umask that takes rights from ourselves makes files that not even we can read, and one that takes none from others
+/// makes files that anybody can change: neither is what whoever runs this means. To be called before anything is made.
+pub fn mend_umask() {
+    let own = umask(Mode::from_bits_truncate(0o077));
+    umask((own | Mode::from_bits_truncate(0o022)) & Mode::from_bits_truncate(0o077));
+}
+
 /// Files of this process are its user's alone, it may open as many as the administrator allows, and a crash writes no
 /// image of its memory, which holds keys.
 pub fn harden() {

@@ -41,6 +41,7 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("programs of this host trust the local CA", "本机的程序信任本地 CA"),
     ("nobody's list of trusted authorities is changed", "不改动任何受信任机构的列表"),
     ("Programs of this host trust the local CA by these commands", "用以下命令让本机的程序信任本地 CA"),
+    ("but not this list, which this user may not change: {}", "但不包括这个列表，当前用户无权改动：{}"),
     ("trust in the local CA", "对本地 CA 的信任"),
     (
         "leave `--trust` out; other devices are told by the page /trust",

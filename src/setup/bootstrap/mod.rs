@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ports::PortUse;
+use crate::sys::shell::word;
 
 /// The script, with places for what differs.
 const SCRIPT: &str = include_str!("../../../templates/bootstrap/node.sh");
@@ -81,21 +82,11 @@ fn script(node: &Node) -> Result<String, Unfit> {
             return Err(Unfit(format!("`{}` is no plain `https://` address", url.escape_debug())));
         }
     }
-    let words: Vec<String> = node.init.iter().map(|word| quoted(word)).collect();
+    let words: Vec<String> = node.init.iter().map(|text| word(text)).collect();
     Ok(SCRIPT
         .replace("@SHA256@", &node.sha256)
         .replace("@URLS@", &node.urls.join(" "))
         .replace("@INIT@", &words.join(" ")))
-}
-
-/// One word for a shell.
-fn quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,=@%+".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 fn cloud_config(script: &str) -> String {

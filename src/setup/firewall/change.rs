@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::sys::shell::word;
+
 /// One step. Its text is a command for a shell that does the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
@@ -35,25 +37,16 @@ impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Run(words) => {
-                let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+                let words: Vec<String> = words.iter().map(|text| word(text)).collect();
                 f.write_str(&words.join(" "))
             }
             Self::Write { path, text, mode } => {
-                let path = quoted(&path.to_string_lossy());
+                let path = word(&path.to_string_lossy());
                 write!(f, "install -m {mode:o} /dev/stdin {path} <<'END'\n{}\nEND", text.trim_end_matches('\n'))
             }
-            Self::Remove { path } => write!(f, "rm -f {}", quoted(&path.to_string_lossy())),
+            Self::Remove { path } => write!(f, "rm -f {}", word(&path.to_string_lossy())),
         }
     }
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |symbol: char| symbol.is_ascii_alphanumeric() || "-_./:,=+@%".contains(symbol);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::record::Record;
 use super::{Detected, firewalld, iptables, nftables, ufw};
 use crate::error::{Failure, Result};
 use crate::home::Home;
+use crate::sys::exec;
 use crate::sys::net::{Family, outer_interfaces};
 use crate::text;
 
@@ -71,9 +72,7 @@ fn read(text: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Result<super::mode
 }
 
 pub(super) fn is_installed(program: &str) -> bool {
-    ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"]
-        .iter()
-        .any(|folder| Path::new(folder).join(program).exists())
+    exec::is_there(program)
 }
 
 /// Whether the old kind of iptables has rules of either family.
