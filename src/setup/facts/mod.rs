@@ -42,6 +42,9 @@ use crate::sys::ports::{Transport, holder};
 /// How long the DNS may take to say something against a name.
 const NAMES_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long it may take another process to try whether a port is free.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// What defaults depend on.
 #[must_use]
 pub fn surroundings() -> Surroundings {
@@ -282,13 +285,14 @@ fn taken(wanted: &Wanted, existing: Option<&Wanted>) -> Vec<Taken> {
         .chain(turn_tcp)
         .filter_map(|(key, transport, port, old)| {
             let port = port.filter(|port| Some(*port) != old)?;
-            let by = problem(transport, port)?;
+            let by = problem(transport, port, false)?;
             Some(Taken { key, transport, port, by })
         })
         .collect()
 }
 
-fn problem(transport: Transport, port: u16) -> Option<TakenBy> {
+/// What keeps us from the port. Another `init` may just be trying it as well, so it is tried again unless `is_last`.
+fn problem(transport: Transport, port: u16, is_last: bool) -> Option<TakenBy> {
     for address in [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)] {
         let address = SocketAddr::new(address, port);
         let tried = match transport {
@@ -298,7 +302,11 @@ fn problem(transport: Transport, port: u16) -> Option<TakenBy> {
         let Err(error) = tried else { continue };
         let kind = error.kind();
         if kind == ErrorKind::AddrInUse {
-            return Some(holder(transport, port).map_or(TakenBy::Hidden, TakenBy::Holder));
+            if is_last {
+                return Some(holder(transport, port).map_or(TakenBy::Hidden, TakenBy::Holder));
+            }
+            thread::park_timeout(TRIED_AGAIN_AFTER);
+            return problem(transport, port, true);
         }
         if kind == ErrorKind::PermissionDenied {
             return Some(TakenBy::Root);
