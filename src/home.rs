@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::sys::shell::word;
+use crate::sys::exec::shell::word;
 
 /// The folders and files of one rtcctl installation.
 #[derive(Debug, Clone, PartialEq, Eq)]

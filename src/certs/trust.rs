@@ -17,8 +17,8 @@ use super::store::Files;
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::exec;
+use crate::sys::exec::shell::word;
 use crate::sys::fs::{create_private_dir, draft_of, read_to_string, write_atomic_by};
-use crate::sys::shell::word;
 
 /// How long one program may take; `update-ca-certificates` reads some hundred files.
 const DONE_WITHIN: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use super::suggest::{Surroundings, defaults};
 use super::wanted::{
     access_word, challenge_word, host_text, peers_word, reach_word, source_word, yaml_list, yaml_text,
 };
-use crate::sys::shell::word;
+use crate::sys::exec::shell::word;
 
 /// The answers that have to be given to come to what is wanted: the two that are asked for first, and what is not usual.
 fn telling(answers: &Answers, surroundings: &Surroundings) -> Vec<(Key, Vec<String>)> {

@@ -1,5 +1,7 @@
 //! Programs that others wrote: started without a shell, with a deadline, and with no more output kept than anybody reads.
 
+pub mod shell;
+
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;

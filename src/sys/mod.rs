@@ -23,7 +23,6 @@ pub mod process;
 pub mod room;
 pub mod roots;
 pub mod sandbox;
-pub mod shell;
 pub mod tail;
 pub mod tcp;
 pub mod threads;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ports::PortUse;
-use crate::sys::shell::word;
+use crate::sys::exec::shell::word;
 
 /// The script, with places for what differs.
 const SCRIPT: &str = include_str!("../../../templates/bootstrap/node.sh");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::sys::shell::word;
+use crate::sys::exec::shell::word;
 
 /// One step. Its text is a command for a shell that does the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
