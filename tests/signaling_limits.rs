@@ -13,6 +13,7 @@ mod socket_io;
 mod stream_client;
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -154,7 +155,8 @@ fn error(socket: &mut Socket) -> String {
 
 /// What signaling counts, once it is as it should be.
 fn signaling_when(service: &Service, mut is_so: impl FnMut(&Value) -> bool) -> Value {
-    for _ in 0..200 {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(20) {
         let output = service.command(&["status", "--json"]).output().unwrap();
         let mut status: Value = serde_json::from_slice(&output.stdout).unwrap();
         let counted = status["signaling"].take();

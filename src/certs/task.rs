@@ -20,13 +20,10 @@ use crate::config::{CertSource, Config, Secrets};
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::sys::clock;
+use crate::sys::{clock, turns};
 
 /// How often the local leaf and the host's addresses are looked at.
 const CHECKED_EVERY: Duration = Duration::from_secs(3600);
-/// How often the loop turns. Short, because monotonic clocks stop while a machine is suspended, and because a loop that
-/// turns once an hour cannot be told from one that hangs.
-const TURN_EVERY: Duration = Duration::from_secs(1);
 
 /// Loads or makes the certificate, swaps it in, and renews it in time.
 pub struct Certs {
@@ -321,7 +318,8 @@ impl<'a> Instance<'a> {
             () = context.stopping().cancelled() => return true,
             done = done => Some(done),
             () = handle.wished() => None,
-            () = tokio::time::sleep(TURN_EVERY) => None,
+            // Not for long, also because monotonic clocks stop while a machine is suspended.
+            () = tokio::time::sleep(turns::until_next(clock::now().mono)) => None,
         };
         if let Some(done) = done {
             self.finish(done);

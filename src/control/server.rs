@@ -16,13 +16,12 @@ use super::protocol::{Request, Response};
 use super::socket::Socket;
 use super::{read_line, write_line};
 use crate::error::{Failure, Result};
+use crate::sys::{clock, turns};
 
 /// How long a client may take to say or to hear its line.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Clients served at a time; one that comes on top is turned away.
 const MAX_CLIENTS: usize = 16;
-/// How often it is looked whether the socket can still be reached, and whether it was closed.
-const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, which is most often a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -74,7 +73,7 @@ pub fn serve(mut socket: Socket, answer: Answerer, renewed: impl Fn(&Socket) + S
                 // Not while it is being closed: its file would stay behind.
                 keep_reachable(&mut socket, &renewed);
             }
-            let stream = match socket.accept(LOOKED_EVERY) {
+            let stream = match socket.accept(turns::until_next(clock::now().mono)) {
                 Ok(Some(stream)) => stream,
                 Ok(None) => continue,
                 Err(error) => {

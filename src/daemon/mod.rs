@@ -65,15 +65,13 @@ use crate::sys::fs::{create_private_dir, restore_private_dirs};
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::marks::Marks;
 use crate::sys::notify::Manager;
-use crate::sys::{clock, fault, log, memory, process};
+use crate::sys::{clock, fault, log, memory, process, turns};
 use crate::turn::ice::{IceIssuer, LiveIce};
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
-/// How often it is looked whether the log has something to tell or to put aside, and whether the lock's file is there.
-const LOOKED_EVERY: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one task may take to do what it was ordered to.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
@@ -352,10 +350,11 @@ impl Prepared {
         }
 
         let reason = loop {
-            match wished.recv_timeout(LOOKED_EVERY) {
+            match wished.recv_timeout(turns::until_next(clock::now().mono)) {
                 Ok(Wish::Stop(reason)) => break (reason.to_owned(), false),
                 Ok(Wish::StartAnew(cause)) => break (cause, true),
                 Ok(Wish::Reload) => reload(&log, &reloader, &manager),
+                // Does the log have something to tell or to put aside, and are folders and the lock's file there?
                 Err(RecvTimeoutError::Timeout) => {
                     log.tick();
                     restore_private_dirs(home.folders_to_keep());

@@ -15,10 +15,8 @@ use crate::probe::schedule::Schedule;
 use crate::probe::turn::Login;
 use crate::supervisor::board::{Board, State};
 use crate::supervisor::service::TaskName;
-use crate::sys::clock;
+use crate::sys::{clock, turns};
 
-/// How often it is looked whether the daemon ends.
-const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// What failed is asked again so soon: once may be chance.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
@@ -114,8 +112,8 @@ impl Probes {
     /// Makes the probes of a lane in their time until `closing` is cancelled.
     pub(super) fn run(&self, lane: Lane, closing: &CancellationToken) {
         while !closing.is_cancelled() {
-            let rest = self.run_due(lane, clock::now().mono);
-            thread::park_timeout(rest.min(LOOKED_EVERY));
+            let now = clock::now().mono;
+            thread::park_timeout(self.run_due(lane, now).min(turns::until_next(now)));
         }
     }
 
@@ -131,7 +129,7 @@ impl Probes {
             };
             match due {
                 Ok((number, check)) => self.make(number, &check, now),
-                Err(next) => return next.map_or(LOOKED_EVERY, |next| next.saturating_duration_since(now)),
+                Err(next) => return next.map_or(turns::TURN_EVERY, |next| next.saturating_duration_since(now)),
             }
         }
     }

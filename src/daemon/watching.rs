@@ -30,11 +30,9 @@ use crate::supervisor::board::{Board, State, TaskView};
 use crate::supervisor::events::{self, EventKind, Journal};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock::{self, Now};
-use crate::sys::{process, room};
+use crate::sys::{process, room, turns};
 use crate::turn;
 
-/// How often everything is judged.
-const JUDGED_EVERY: Duration = Duration::from_secs(2);
 /// How often the system is asked, which costs more.
 const ASKED_EVERY: Duration = Duration::from_secs(15);
 /// Of a certificate with a shorter life than this, the last week is nothing to worry about.
@@ -137,7 +135,7 @@ impl Watch {
             self.ask_system(clock::now().mono);
             self.look(clock::now());
             self.tell_changes(clock::now());
-            thread::park_timeout(JUDGED_EVERY);
+            thread::park_timeout(turns::until_next(clock::now().mono));
         }
     }
 

@@ -19,8 +19,8 @@ use super::connection::Connections;
 use super::counters::Class;
 use super::held::Held;
 use crate::supervisor::instance::Pulse;
-use crate::sys::clock;
 use crate::sys::net::site;
+use crate::sys::{clock, turns};
 
 /// Connections at a time; each is a descriptor and some ten kilobytes. All sockets of signaling fit in twice over.
 const MAX_CONNECTIONS: usize = 10_240;
@@ -28,8 +28,6 @@ const MAX_CONNECTIONS: usize = 10_240;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Connections that are taken from the queue of a listener that ends: as many as wait there by default.
 const MAX_LATE: usize = 1024;
-/// The longest the loop rests, so that one without connections still shows that it lives.
-const TURN_EVERY: Duration = Duration::from_secs(1);
 /// After so long without such a failure, the next one is news.
 const CALM: Duration = Duration::from_secs(60);
 
@@ -130,7 +128,7 @@ pub(super) async fn accept(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopping.cancelled() => break,
-            () = tokio::time::sleep(TURN_EVERY) => continue,
+            () = tokio::time::sleep(turns::until_next(clock::now().mono)) => continue,
         };
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,

@@ -18,7 +18,7 @@ use crate::sys::process::End;
 
 /// How long a daemon may take until all its tasks are up or have failed; it gives up waiting for them before.
 const STARTED_WITHIN: Duration = Duration::from_secs(90);
-/// How long the daemon may be silent. Its supervisor's loop sends a heartbeat every second.
+/// How long the daemon may be silent. Its supervisor's loop sends a heartbeat every two seconds.
 pub(super) const HEARTBEAT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a daemon may take to take an order to stop.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);

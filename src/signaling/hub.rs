@@ -39,8 +39,8 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// Sockets beyond all bounds that are told why; more are turned away by HTTP.
 const MAX_TURNED_AWAY: usize = 256;
-/// How often places and deadlines are looked at.
-const SWEPT_EVERY: Duration = Duration::from_secs(1);
+/// How often places and deadlines are looked at, at most.
+const SWEPT_EVERY: Duration = Duration::from_millis(500);
 /// How often it is looked whether all sockets are gone.
 const LOOKED_EVERY: Duration = Duration::from_millis(2);
 

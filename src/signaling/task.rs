@@ -24,7 +24,7 @@ use crate::config::{Config, SignalingConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, Hangup, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::sys::process;
+use crate::sys::{clock, process, turns};
 use crate::turn::ice::LiveIce;
 
 /// How often a client is asked whether it lives, and how long it may take to say so: Socket.IO's own defaults.
@@ -118,7 +118,7 @@ impl Signaling {
             let job = tokio::select! {
                 job = jobs.recv() => job,
                 () = context.stopping().cancelled() => break,
-                () = tokio::time::sleep(TURN_EVERY) => continue,
+                () = tokio::time::sleep(turns::until_next(clock::now().mono).min(TURN_EVERY)) => continue,
             };
             // The door was opened for another instance: this one is cut off.
             let Some(job) = job else { break };

@@ -22,11 +22,7 @@ use super::service::{Context, Report, Service, TaskName};
 use super::watchdog::{self, Fixture, Hang, Hung, Watched};
 use crate::error::{Failure, Result};
 use crate::sys::tail::Tail;
-use crate::sys::{clock, memory, threads};
-
-/// The longest sleep between two turns of the loop: whoever watches it expects one a second. Monotonic clocks stop
-/// while a machine is suspended, too.
-const MAX_SLEEP: Duration = Duration::from_millis(900);
+use crate::sys::{clock, memory, threads, turns};
 
 /// What reaches the supervisor's thread.
 enum Event {
@@ -206,7 +202,10 @@ impl Supervisor {
             (self.beat)();
             let now = clock::now().mono;
             let due = self.fleet.poll_timeout();
-            let sleep = due.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now)).min(MAX_SLEEP);
+            // Not for long even where nothing is due: it is watched, too, and monotonic clocks stop while a machine is
+            // suspended.
+            let rest = turns::until_next(now);
+            let sleep = due.map_or(rest, |at| at.saturating_duration_since(now)).min(rest);
             if let Ok(event) = self.events.recv_timeout(sleep) {
                 self.handle_event(event);
             }

@@ -49,7 +49,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Runs one instance and blocks until it has ended.
     ///
-    /// Calls [`Context::ready`] once it serves. From then on each of its loops turns at least once a second and says so
+    /// Calls [`Context::ready`] once it serves. From then on each of its loops turns at least every two seconds ([`crate::sys::turns`]) and says so
     /// ([`Context::progress`], [`Context::pulse`]): one that does not for ten seconds has the instance replaced.
     /// Threads that it starts begin with [`Context::adopt_thread`]. It returns `Ok` soon after [`Context::stopping`] is
     /// cancelled. Returning earlier, by `Ok` or `Err`, or panicking counts as a fault.

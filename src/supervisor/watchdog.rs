@@ -11,7 +11,7 @@ use super::capsule::Capsule;
 use super::instance::{Instance, Pulse};
 use super::policy::InstanceId;
 use super::silence::{LOOKED_EVERY, Silence};
-use crate::sys::{clock, threads};
+use crate::sys::{clock, threads, turns};
 
 /// Loops that belong to no task, and whose hang only a new process mends.
 #[derive(Clone)]
@@ -82,13 +82,9 @@ pub(super) fn start(
         let mut rounds = Rounds::default();
         let mut looked_at = clock::now().mono;
         while !ended.is_cancelled() {
-            thread::park_timeout(LOOKED_EVERY);
+            thread::park_timeout(turns::until_next(looked_at).min(LOOKED_EVERY));
             let now = clock::now().mono;
             let since_last = now.saturating_duration_since(looked_at);
-            // Woken up early, which parking allows.
-            if since_last < LOOKED_EVERY {
-                continue;
-            }
             looked_at = now;
             rounds.look(&watched, since_last).into_iter().for_each(&tell);
         }
@@ -160,7 +156,7 @@ mod tests {
         assert_eq!(hangs.len(), 1);
         assert_eq!(hangs[0].of, Hung::Instance { task: 1, id: 3 });
         assert_eq!(hangs[0].capsule.thread, "turn-1");
-        assert_eq!(hangs[0].cause, "the loop `turn-1` has stood still for 9.0 s");
+        assert_eq!(hangs[0].cause, "the loop `turn-1` has stood still for 8.0 s");
         watched.remove(1, 3);
         let hangs = round(&[]);
         assert_eq!(hangs.iter().map(|hang| hang.of).collect::<Vec<_>>(), [Hung::Fixture("edge")]);

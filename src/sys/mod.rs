@@ -27,6 +27,7 @@ pub mod tail;
 pub mod tcp;
 pub mod threads;
 pub mod timed;
+pub mod turns;
 pub mod udp;
 pub mod unix;
 pub mod usage;

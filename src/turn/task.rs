@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task;
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -22,12 +21,9 @@ use crate::config::{Secrets, TurnConfig};
 use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, TurnStream};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::sys::clock;
 use crate::sys::threads::unparking;
 use crate::sys::udp::offloads;
-
-/// The longest the task rests; its end and that of a worker wake it.
-const TURN_EVERY: Duration = Duration::from_secs(1);
+use crate::sys::{clock, turns};
 
 /// The STUN/TURN server. Each instance starts without allocations, on the same listening sockets.
 pub struct Turn {
@@ -116,7 +112,8 @@ impl Service for Turn {
             let waker = unparking();
             let mut poll = || stopping.as_mut().poll(&mut task::Context::from_waker(&waker)).is_ready();
             while !poll() && !one_has_ended.load(Ordering::Acquire) {
-                thread::park_timeout(TURN_EVERY);
+                // Its end and that of a worker wake it.
+                thread::park_timeout(turns::until_next(clock::now().mono));
                 context.progress();
                 self.live.retire(clock::now().mono);
             }

@@ -31,7 +31,7 @@ use crate::phone::Phones;
 use crate::supervisor::board::Board;
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
-use crate::sys::clock;
+use crate::sys::{clock, turns};
 use crate::turn::ice::LiveIce;
 
 /// Bytes of a request's body; a phone's report is the only one.
@@ -40,8 +40,6 @@ const MAX_BODY: usize = 16 * 1024;
 const MAX_HEARD_OUT: usize = 1024 * 1024;
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
-/// The longest the loop rests, so that one without requests still shows that it lives.
-const TURN_EVERY: Duration = Duration::from_secs(1);
 /// How long requests in flight may take when the task stops.
 const DRAINED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -190,7 +188,7 @@ impl Web {
             let job = tokio::select! {
                 job = jobs.recv() => job,
                 () = context.stopping().cancelled() => break,
-                () = tokio::time::sleep(TURN_EVERY) => continue,
+                () = tokio::time::sleep(turns::until_next(clock::now().mono)) => continue,
             };
             // The door was opened for another instance: this one is cut off.
             let Some(job) = job else { break };

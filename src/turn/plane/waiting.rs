@@ -8,9 +8,8 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 
 use super::gather::Rest;
 use crate::error::{Failure, Result};
+use crate::sys::turns;
 
-/// The longest sleep, so that a worker without traffic still shows that it lives.
-const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// How often a worker that drains looks at the others.
 const LOOKED_EVERY: Duration = Duration::from_millis(20);
 /// How late the kernel may wake a worker; 50 microseconds by default, half a nap.
@@ -74,7 +73,8 @@ pub(super) fn while_draining(ends_at: Option<Instant>, now: Instant) -> Option<I
 /// How long it is until the first of these, as far as a worker may sleep at all.
 pub(super) fn until(deadlines: impl IntoIterator<Item = Instant>, now: Instant) -> Duration {
     let first = deadlines.into_iter().min();
-    first.map_or(MAX_SLEEP, |at| at.saturating_duration_since(now)).min(MAX_SLEEP)
+    let rest = turns::until_next(now);
+    first.map_or(rest, |at| at.saturating_duration_since(now)).min(rest)
 }
 
 fn timeout(due: Duration) -> EpollTimeout {
