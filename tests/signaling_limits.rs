@@ -13,8 +13,9 @@ mod socket_io;
 mod stream_client;
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rtcctl::sys::clock;
 use serde_json::{Value, json};
 
 use service::Service;
@@ -155,8 +156,8 @@ fn error(socket: &mut Socket) -> String {
 
 /// What signaling counts, once it is as it should be.
 fn signaling_when(service: &Service, mut is_so: impl FnMut(&Value) -> bool) -> Value {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(20) {
+    let deadline = clock::now().mono + Duration::from_secs(20);
+    while clock::now().mono < deadline {
         let output = service.command(&["status", "--json"]).output().unwrap();
         let mut status: Value = serde_json::from_slice(&output.stdout).unwrap();
         let counted = status["signaling"].take();
