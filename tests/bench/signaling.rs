@@ -29,8 +29,6 @@ use crowd::{Crowd, Faults, block_on};
 use measure::{Clock, median, percentile, resident, usage};
 use servers::{Kind, Place, prefer};
 
-/// How often each client is asked whether it lives, by both servers: an idle window has one of each in it.
-const PING_EVERY: Duration = Duration::from_secs(25);
 /// A crowd that has come rests so long before anything is measured.
 const CALM: Duration = Duration::from_secs(2);
 /// Resident memory that has not fallen for so long stays, and how long it may take to fall.
@@ -63,9 +61,9 @@ struct Options {
     /// Seconds of talk at that rate.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// Seconds of silence, for one ping of each client.
-    #[arg(long, default_value_t = PING_EVERY.as_secs_f64())]
-    idle: f64,
+    /// Pings of each client in silence, as often as the server sends them.
+    #[arg(long, default_value_t = 1)]
+    idle: u32,
     /// Only one server: socket.io or rtcctl.
     #[arg(long)]
     only: Option<String>,
@@ -170,7 +168,8 @@ fn measure(place: &Place, kind: Kind, options: &Options, clock: Clock) -> io::Re
         let mut crowd = Crowd::gather(place.address, options.clients, &tls, clock).await?;
         tokio::time::sleep(CALM).await;
         let (full, before, began) = (memory()?, cpu(), clock.now());
-        tokio::time::sleep(Duration::from_secs_f64(options.idle)).await;
+        let pings_every = crowd.pings_every();
+        tokio::time::sleep(pings_every * options.idle).await;
         let idle = (cpu() - before) / 1e6 / ((clock.now() - began) as f64 / 1e9);
         // What a crowd says for the first time may find things cold.
         crowd.talk_at_once(1, 1).await?;
@@ -183,7 +182,7 @@ fn measure(place: &Place, kind: Kind, options: &Options, clock: Clock) -> io::Re
         let count = crowd.talk_at_once(HANDFUL, ROUNDS).await?;
         let flat_out = (cpu() - before) / 1e3 / count as f64;
         let faults = crowd.leave().await;
-        let after = fallen(&memory, clock).await?;
+        let after = fallen(&memory, pings_every, clock).await?;
         let quantile = |share| percentile(&latencies, share).unwrap_or(f64::NAN) / 1e6;
         Ok(Run {
             cpu: talk,
@@ -200,7 +199,7 @@ fn measure(place: &Place, kind: Kind, options: &Options, clock: Clock) -> io::Re
 }
 
 /// Resident memory once it falls no more.
-async fn fallen(memory: &impl Fn() -> io::Result<u64>, clock: Clock) -> io::Result<u64> {
+async fn fallen(memory: &impl Fn() -> io::Result<u64>, pings_every: Duration, clock: Clock) -> io::Result<u64> {
     let began = clock.now();
     let (mut least, mut fell_at) = (memory()?, began);
     loop {
@@ -211,7 +210,7 @@ async fn fallen(memory: &impl Fn() -> io::Result<u64>, clock: Clock) -> io::Resu
             (least, fell_at) = (bytes, now);
         }
         let past = |since| Duration::from_nanos(now - since);
-        if past(fell_at) > FALLEN_FOR && past(began) > PING_EVERY || past(began) > FALLEN_WITHIN {
+        if past(fell_at) > FALLEN_FOR && past(began) > pings_every || past(began) > FALLEN_WITHIN {
             return Ok(bytes.min(least));
         }
     }

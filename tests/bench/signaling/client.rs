@@ -3,9 +3,11 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
@@ -31,6 +33,8 @@ pub(crate) struct Ear {
     /// What has come and was not looked at, from `start` on.
     bytes: Vec<u8>,
     start: usize,
+    /// How often the server asks whether this client lives, as it says itself.
+    pub(crate) pings_every: Duration,
 }
 
 impl Voice {
@@ -78,8 +82,11 @@ pub(crate) async fn connect(
     }
     let (reader, writer) = split(stream);
     let voice = Arc::new(Voice(Mutex::new(writer)));
-    let mut ear = Ear { stream: reader, voice: Arc::clone(&voice), bytes: Vec::new(), start: 0 };
-    ear.must_hear("0").await?;
+    let voice_of_ear = Arc::clone(&voice);
+    let mut ear = Ear { stream: reader, voice: voice_of_ear, bytes: Vec::new(), start: 0, pings_every: Duration::ZERO };
+    let open: Value = serde_json::from_str(&ear.must_hear("0").await?[1..])?;
+    let milliseconds = open["pingInterval"].as_u64();
+    ear.pings_every = Duration::from_millis(milliseconds.ok_or_else(|| io::Error::other(open.to_string()))?);
     let mut frames = Vec::new();
     frame(&mut frames, &["40"]);
     voice.write(&frames).await?;
@@ -99,9 +106,9 @@ impl Ear {
         Ok(None)
     }
 
-    async fn must_hear(&mut self, beginning: &str) -> io::Result<()> {
+    async fn must_hear(&mut self, beginning: &str) -> io::Result<String> {
         match self.packet().await? {
-            Some(packet) if packet.starts_with(beginning) => Ok(()),
+            Some(packet) if packet.starts_with(beginning) => Ok(packet),
             other => Err(io::Error::other(format!("instead of a packet `{beginning}` came {other:?}"))),
         }
     }

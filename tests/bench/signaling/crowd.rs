@@ -65,6 +65,7 @@ struct Member {
     voice: Arc<Voice>,
     sent: u64,
     room: usize,
+    pings_every: Duration,
     ear: JoinHandle<()>,
 }
 
@@ -105,8 +106,9 @@ impl Crowd {
                     let address = CROWD + 1 + u32::try_from(room).map_err(io::Error::other)?;
                     let entering = enter(server, Ipv4Addr::from(address), &tls, number);
                     let (voice, ear) = timeout(PATIENCE, entering).await??;
+                    let pings_every = ear.pings_every;
                     let ear = spawn_local(hear(ear, number, notes));
-                    Ok(Member { voice, sent: 0, room, ear })
+                    Ok(Member { voice, sent: 0, room, pings_every, ear })
                 })
             })
             .collect();
@@ -115,6 +117,11 @@ impl Crowd {
             members.push(member.await.map_err(io::Error::other)??);
         }
         Ok(Self { members, notes, sent: 0, next: 0 })
+    }
+
+    /// So long after one ping of each client, each has had the next.
+    pub(crate) fn pings_every(&self) -> Duration {
+        self.members.iter().map(|member| member.pings_every).max().unwrap_or_default()
     }
 
     /// Sends evenly so many messages a second in all; gives how many were sent, and how long each was on its way.
