@@ -5,7 +5,7 @@
 
 const NUMBERS = { status: 10, files: 11 };
 /** Letters of a line that are taken. */
-const MAX_LINE = 4000;
+export const MAX_LINE = 4000;
 
 /** Events: chat, with the line; status, when the other has told something; left, when it has hung up. */
 export class Channels extends EventTarget {

@@ -1,5 +1,6 @@
 // The chat beside a call: lines of text, and files with their progress.
 
+import { MAX_LINE } from "./channels.js";
 import { icon, setIcon } from "./icons.js";
 import { element, label, languageListeners, make, number, say, text } from "./shell.js";
 
@@ -63,7 +64,9 @@ export class Chat {
 
   #send() {
     const words = element("chat-text").value.trim();
-    if (words && this.#call?.say(words)) {
+    if (words.length > MAX_LINE) {
+      this.#aside("chatLong");
+    } else if (words && this.#call?.say(words)) {
       element("chat-text").value = "";
     } else if (words) {
       this.#aside("chatNobody");

@@ -67,6 +67,7 @@ export const en = {
   chat: "Chat",
   chatText: "Message",
   chatEmpty: "Write something, or drop a file here. It goes straight to the other person, encrypted.",
+  chatLong: "That is too long for a message, which may have 4,000 letters. Send it as a file.",
   chatNobody: "Nobody is there to read it yet.",
   send: "Send",
   attach: "Send a file",

@@ -67,6 +67,7 @@ export const zh = {
   chat: "聊天",
   chatText: "消息",
   chatEmpty: "写点什么，或把文件拖到这里。内容加密后直接发给对方。",
+  chatLong: "消息太长，最多 4000 个字符。请以文件发送。",
   chatNobody: "对方还不在，没有人能看到。",
   send: "发送",
   attach: "发送文件",

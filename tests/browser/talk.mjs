@@ -68,6 +68,16 @@ export const talk = {
     await knows(bo, { muted: false, hidden: false });
     check("mute states are told while signaling restarts", true);
 
+    const tooLong = "x".repeat(4001);
+    for (const words of [tooLong, tooLong.slice(1)]) {
+      await anna.page.fill("#chat-text", words);
+      await anna.page.press("#chat-text", "Enter");
+    }
+    await bo.page.waitForSelector("#chat-log p.bubble");
+    const heard = await bo.page.locator("#chat-log p.bubble").allTextContents();
+    const told = await anna.page.textContent("#chat-log .aside");
+    check("a message that is too long is kept back with a word, one that fits arrives whole", heard.join() === tooLong.slice(1) && told.includes("4,000"));
+
     for (const leaver of [anna, bo]) {
       const other = leaver === anna ? bo : anna;
       await leaver.page.click("#leave");
