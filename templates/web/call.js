@@ -21,6 +21,8 @@ const MENDED_WITHIN = 1500;
 const RESUMED_WITHIN = 2000;
 /** Milliseconds after which a restart that the other page was asked for is asked for again. */
 const RESTARTED_WITHIN = 4000;
+/** Milliseconds after which one whom neither the server nor the connection knows any more has gone: as long as a server keeps a place. */
+const GONE_AFTER = 15000;
 /** Milliseconds between two looks at whether anything arrives. */
 const WATCHED_EVERY = 400;
 
@@ -45,6 +47,9 @@ export class Call extends EventTarget {
   #watch = null;
   #watchTimer;
   #isSilent = false;
+  /** Whether the server knows of nobody else in the room, and since when the connection does not either. */
+  #isAlone = false;
+  #lostSince = null;
   #ice = null;
   #queue = Promise.resolve();
   #listening = new AbortController();
@@ -166,6 +171,7 @@ export class Call extends EventTarget {
   #joined(answer) {
     this.#keepIce(answer);
     this.#isPolite = answer.peers > 0;
+    this.#isAlone = !(answer.peers > 0);
     // A call that goes on while signaling was away goes on.
     if (!this.peer) {
       this.#enter("waiting");
@@ -176,6 +182,7 @@ export class Call extends EventTarget {
 
   async #otherJoined() {
     this.#isPolite = false;
+    this.#isAlone = false;
     if (!this.peer || !this.#otherPage) {
       return this.#begin();
     }
@@ -348,6 +355,12 @@ export class Call extends EventTarget {
 
   /** Whether anything arrives: the browser itself takes five seconds and more to find out. */
   async #look() {
+    // The other went while the server was away, so that nobody could tell.
+    const isLost = this.#isAlone && this.peer && (this.isInterrupted || this.peer.connectionState !== "connected");
+    this.#lostSince = isLost ? (this.#lostSince ?? performance.now()) : null;
+    if (this.#lostSince !== null && performance.now() - this.#lostSince > GONE_AFTER) {
+      return this.#then(() => this.#otherLeft());
+    }
     const [peer, watch] = [this.peer, this.#watch];
     if (peer?.connectionState !== "connected" || !watch) {
       return;

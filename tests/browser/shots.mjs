@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-import { check, person, url } from "./cast.mjs";
+import { check, person, rtcctl, url } from "./cast.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 export const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };
@@ -102,6 +102,7 @@ async function walk(anna, bo, room, look) {
   await look("other-left");
   await anna.page.click("#leave");
   await anna.becomes("lobby");
+  await beRefused(anna, bo, `${room} for two`, look);
   await anna.page.goto(`${url}/ice-test`);
   await anna.page.waitForFunction(() => document.getElementById("user").value !== "");
   await look("ice-start");
@@ -117,4 +118,40 @@ async function walk(anna, bo, room, look) {
   await anna.page.goto(`${url}/?room=${encodeURIComponent(room)}`);
   await anna.notices("denied");
   await look("denied");
+}
+
+/** Leads one through what there is in place of a call. */
+async function beRefused(anna, bo, room, look) {
+  const cleo = await person(2, "green");
+  await Promise.all([bo, cleo].map((one) => one.join(room)));
+  await Promise.all([bo, cleo].map((one) => one.becomes("connected")));
+  await anna.join(room);
+  await anna.becomes("full");
+  await look("full");
+  await bo.page.click("#leave");
+  await bo.becomes("lobby");
+  await anna.join(room);
+  await anna.becomes("connected");
+  await anna.sees(20);
+  // Nobody tells that she goes.
+  rtcctl("stop", "signaling");
+  await cleo.close();
+  await anna.notices("bothLost");
+  await look("both-lost");
+  rtcctl("start", "signaling");
+  await anna.becomes("waiting");
+  anna.forgives(/socket\.io|status of (400|503)/);
+  await anna.page.click("#leave");
+  await anna.becomes("lobby");
+  await anna.join("x".repeat(500));
+  await anna.notices("roomRefused");
+  await look("room-refused");
+  // What the server says to one more than it takes.
+  await anna.page.routeWebSocket(/socket\.io/, (socket) => {
+    socket.send(`0${JSON.stringify({ sid: "s", upgrades: [], pingInterval: 30000, pingTimeout: 15000 })}`);
+    socket.send(`44${JSON.stringify({ message: "the server is full" })}`);
+  });
+  await anna.join(room);
+  await anna.notices("serverFull");
+  await look("server-full");
 }
