@@ -9,11 +9,15 @@ mod common;
 #[allow(dead_code, reason = "OpenRC is tried on one release")]
 #[path = "common/debian.rs"]
 mod debian;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/knocker.rs"]
+mod knocker;
 
 use std::collections::BTreeSet;
 
 use booted::{Machine, PATIENCE};
 use common::{has_program, skip, until};
+use knocker::Knocker;
 
 fn machine() -> Option<Machine> {
     match Machine::boot() {
@@ -116,9 +120,28 @@ fn a_service_is_installed_run_mended_and_taken_back_under_systemd() {
     machine.succeeds(&["kill", "-9", &pid.to_string()]);
     wait_for("the daemon is back in spite of an edit", || machine.pid() != pid && machine.is_ready());
     edit("^access: ajar", "access: open");
-    let drop_in = "mkdir -p /run/systemd/system/rtcctl.service.d && printf '[Service]\\nWatchdogSec=2\\n' >/run/systemd/system/rtcctl.service.d/test.conf && systemctl daemon-reload";
+    // However many sockets there are, nobody who connects meanwhile is refused.
+    edit("^turn:$", "turn:\\n  workers: 256");
+    machine.succeeds(&["rtcctl", "restart"]);
+    let kept =
+        machine.succeeds(&["systemctl", "show", "rtcctl.service", "--property", "NFileDescriptorStore", "--value"]);
+    assert!(kept.trim().parse::<u32>().unwrap() > 512, "{kept}");
+    let knocker = Knocker::within(machine.process(), &[443, 80, 3478]);
+    for _ in 0..3 {
+        let (pid, knocks) = (machine.pid(), knocker.count());
+        machine.succeeds(&["kill", "-9", &pid.to_string()]);
+        wait_for("the daemon is back", || machine.pid() != pid && machine.is_ready() && knocker.count() > knocks);
+    }
+    assert!(knocker.end() > 0);
+    assert!(!machine.succeeds(&["rtcctl", "logs"]).contains("FileDescriptorStoreMax"));
+    edit("^  workers: 256", "  workers: 2");
+    let drop_in = "mkdir -p /run/systemd/system/rtcctl.service.d && printf '[Service]\\nWatchdogSec=2\\nFileDescriptorStoreMax=4\\n' >/run/systemd/system/rtcctl.service.d/test.conf && systemctl daemon-reload";
     machine.succeeds(&["sh", "-c", drop_in]);
     machine.succeeds(&["rtcctl", "restart"]);
+    // Before version 254, systemd does not tell the service how many it keeps, but tells itself that it keeps no more.
+    let is_told = machine.succeeds(&["rtcctl", "logs"]).contains("raise FileDescriptorStoreMax")
+        || machine.succeeds(&["journalctl", "--no-pager"]).contains("more fds than FileDescriptorStoreMax=4");
+    assert!(is_told);
     let pid = machine.pid();
     machine.succeeds(&["kill", "-STOP", &pid.to_string()]);
     wait_for("a daemon that hangs is replaced", || machine.pid() != pid && machine.is_ready());

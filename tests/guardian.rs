@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start programs, spoil files and measure")]
 
 mod common;
+#[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/knocker.rs"]
 mod knocker;
 #[allow(dead_code, reason = "not every test uses every helper")]
@@ -209,6 +210,23 @@ fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
     let deaths =
         events.lines().filter(|line| line.contains("\"guardian\"") && line.contains("killed by SIGKILL")).count();
     assert_eq!(deaths, 20, "{events}");
+}
+
+#[test]
+fn however_many_sockets_there_are_all_of_them_outlive_the_daemon() {
+    // As on a host of two hundred cores.
+    let service = Service::start(&[("turn.workers", "200"), ("turn.bind", "[127.0.0.1, 127.0.0.2, 127.0.0.3]")]);
+    let held = || std::fs::read_dir(format!("/proc/{}/fd", guardian(&service))).unwrap().count();
+    until("the guardian holds all of them", || (held() > 600).then_some(()));
+    let knocker = knocker(&service);
+    kill(daemon(&service));
+    page(&service).unwrap();
+    assert!(knocker.end() > 0);
+    let log = log(&service);
+    let told = log.lines().find_map(|line| line.split("started the daemon again").nth(1)).unwrap();
+    let sockets: usize = told.rsplit("with ").next().unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(sockets > 600, "{told}");
+    assert!(!log.contains("has no room"), "{log}");
 }
 
 #[test]

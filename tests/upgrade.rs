@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start programs and edit files")]
 
 mod common;
+#[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/knocker.rs"]
 mod knocker;
 #[path = "common/polls.rs"]

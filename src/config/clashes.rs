@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::raw::Reader;
-use super::{CertSource, ChallengeChoice, Config, PeerMode};
+use super::{CertSource, ChallengeChoice, Config, MAX_LISTENERS, PeerMode};
 
 /// Ports that two listeners want at once, and keys that contradict each other.
 pub(super) fn complain(reader: &mut Reader, config: &Config) {
@@ -11,6 +11,7 @@ pub(super) fn complain(reader: &mut Reader, config: &Config) {
     complain_about_tcp_ports(reader, config);
     complain_about_half_a_shared_port(reader, config);
     complain_about_the_certificate(reader, config);
+    complain_about_many_listeners(reader, config);
     if let (false, Some(port)) = (config.turn.tcp, config.turn.tls_port) {
         let line = line_of(reader, "turn.tls_port");
         reader.complain(line, "turn.tls_port", format!("is {port}, but `turn.tcp: off` takes no client by TLS"));
@@ -37,6 +38,27 @@ pub(super) fn complain(reader: &mut Reader, config: &Config) {
         let line = line_of(reader, "turn.peers");
         reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
     }
+}
+
+/// More sockets than can be kept for the next start.
+fn complain_about_many_listeners(reader: &mut Reader, config: &Config) {
+    let (web, turn) = (&config.web, &config.turn);
+    let by_udp = turn.bind.len() * turn.workers;
+    let turn_by_tcp = turn.bind.len() * (usize::from(turn.tcp) + usize::from(turn.tls_port.is_some()));
+    let by_tcp = web.bind.len() * (1 + usize::from(web.http_port.is_some())) + turn_by_tcp;
+    if by_udp + by_tcp <= MAX_LISTENERS {
+        return;
+    }
+    let path = if by_udp > by_tcp { "turn.workers" } else { "web.bind" };
+    let line = reader.lines.get(path).or_else(|| reader.lines.get("turn.bind")).copied().unwrap_or(0);
+    let text = format!(
+        "{} workers on {} addresses, and {by_tcp} sockets for TCP, are {} to listen on; {MAX_LISTENERS} at most, which \
+         are all kept while the service is started anew",
+        turn.workers,
+        turn.bind.len(),
+        by_udp + by_tcp
+    );
+    reader.complain(line, path, text);
 }
 
 /// What each source of certificates needs.
@@ -187,6 +209,29 @@ mod tests {
             complaints("hosts: [a.b]\nturn:\n  peers: custom\n"),
             ["line 3: turn.allow_peers: is empty, but `turn.peers: custom` relays to nothing else"]
         );
+    }
+
+    #[test]
+    fn no_more_is_listened_on_than_is_kept_for_the_next_start() {
+        let on = |addresses: usize, workers: &str| {
+            let addresses: Vec<String> = (1..=addresses).map(|number| format!("192.0.2.{number}")).collect();
+            format!("hosts: [a.b]\nturn:\n  workers: {workers}\n  bind: [{}]\n", addresses.join(", "))
+        };
+        assert!(resolve(&on(3, "256"), &facts()).is_ok());
+        assert_eq!(
+            complaints(&on(4, "256")),
+            [
+                "line 3: turn.workers: 256 workers on 4 addresses, and 8 sockets for TCP, are 1032 to listen on; 1024 at \
+              most, which are all kept while the service is started anew"
+            ]
+        );
+        let facts = HostFacts { cores: 384, ..facts() };
+        for (addresses, workers) in [(1, 384), (2, 256), (100, 5)] {
+            assert_eq!(resolve(&on(addresses, "auto"), &facts).unwrap().config.turn.workers, workers);
+        }
+        let many: Vec<String> = (0..600).map(|number| format!("192.0.{}.{}", number / 200, number % 200 + 1)).collect();
+        let text = format!("hosts: [a.b]\nweb:\n  bind: [{}]\n", many.join(", "));
+        assert!(complaints(&text)[0].starts_with("line 3: web.bind: 3 workers on 2 addresses, and 1202 sockets"));
     }
 
     #[test]

@@ -241,6 +241,9 @@ pub struct SignalingConfig {
     pub max_queue: usize,
 }
 
+/// Sockets that a configuration may listen on. All of them are kept while the service is started anew.
+pub(crate) const MAX_LISTENERS: usize = 1024;
+
 /// The STUN/TURN server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnConfig {

@@ -13,8 +13,8 @@ use super::lines::{self, Complaint};
 use super::notify;
 use super::raw::{Field, Reader, Section};
 use super::{
-    Access, Config, Host, Latency, LogConfig, LogFormat, LogLevel, Network, PeerMode, Reach, SignalingConfig,
-    TurnConfig, WebConfig, any_address,
+    Access, Config, Host, Latency, LogConfig, LogFormat, LogLevel, MAX_LISTENERS, Network, PeerMode, Reach,
+    SignalingConfig, TurnConfig, WebConfig, any_address,
 };
 
 /// The version of the file's form that this program writes and reads.
@@ -254,6 +254,8 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         }
         Some(realm)
     });
+    // Half of what may be listened on, so that a host with many cores needs no word on it.
+    let most_workers = MAX_LISTENERS / 2 / bind.len().max(1);
     let workers = match reader.field(&mut section, "workers") {
         Some(field) if !field.is_word("auto") => reader.number(&field, 1..=256).and_then(|n| usize::try_from(n).ok()),
         _ => None,
@@ -290,7 +292,7 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         peers,
         allow_peers,
         realm: realm.unwrap_or_else(|| DEFAULT_REALM.to_owned()),
-        workers: workers.unwrap_or(facts.cores),
+        workers: workers.unwrap_or(facts.cores.min(most_workers).max(1)),
         user_quota: user_quota.unwrap_or(DEFAULT_USER_QUOTA),
         total_quota: total_quota.unwrap_or(ports),
         credential_ttl: credential_ttl.unwrap_or(DEFAULT_CREDENTIAL_TTL),

@@ -1,7 +1,9 @@
 //! The sockets that are held for the daemon, by name, and never too many of them.
 
-/// Sockets that are held at most: a listener for each address and worker fits many times over.
-const MAX_HELD: usize = 512;
+use crate::sys::fdstore::Inherited;
+
+/// Sockets that are held at most: as many as the daemon takes back.
+const MAX_HELD: usize = Inherited::MAX;
 
 /// What tells one socket from any other: device and inode.
 pub(super) type Identity = (u64, u64);

@@ -32,8 +32,9 @@ struct Named {
 }
 
 impl Inherited {
-    /// Sockets that are taken at most: a listener for each address and worker fits many times over.
-    pub const MAX: usize = 1024;
+    /// Sockets that are taken at most: as many as a configuration may listen on, four times over, since those that were
+    /// moved away from are kept for a while. `FileDescriptorStoreMax` of the unit is the same.
+    pub const MAX: usize = 4096;
 
     /// Takes the descriptors from [`FIRST`] on, which have these names.
     #[must_use]

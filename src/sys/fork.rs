@@ -14,6 +14,7 @@ use nix::libc;
 use nix::unistd::{ForkResult, fork};
 
 use super::fdstore::FIRST;
+use super::notify::VARIABLES;
 use super::process::{Watched, own_program};
 
 /// What a child is given.
@@ -77,10 +78,7 @@ fn environment(gifts: &Gifts<'_>) -> io::Result<Vec<CString>> {
         ("LISTEN_FDNAMES", OsString::from(names.join(":"))),
     ];
     let own = own.iter().chain(gifts.variables);
-    let is_own = |name: &OsStr| {
-        let managers = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
-        managers.iter().any(|own| name == *own)
-    };
+    let is_own = |name: &OsStr| VARIABLES.iter().any(|own| name == *own);
     let ours = std::env::vars_os().filter(|(name, _)| !is_own(name));
     let all = ours.chain(own.map(|(name, value)| (OsString::from(name), value.clone())));
     all.map(|(name, value)| Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)).collect()

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::fdstore::{Inherited, identity};
 use super::unix::ShortPath;
@@ -35,13 +35,15 @@ const SHORT: usize = 100;
 struct Given {
     address: Option<OsString>,
     watchdog: Option<Duration>,
+    /// How many sockets it keeps at most; not every manager says.
+    room: Option<usize>,
     /// The names of the sockets that were handed to us, from descriptor 3 on.
     sockets: Vec<String>,
 }
 
 /// The variables of both protocols. They are meant for this process and for none that it starts.
-const VARIABLES: [&str; 6] =
-    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
+pub(super) const VARIABLES: [&str; 7] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "FDSTORE"];
 
 impl Given {
     /// Reads the variables for the process `pid`. What is meant for another one, or makes no sense, is left out.
@@ -60,6 +62,7 @@ impl Given {
         Self {
             address: variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
             watchdog: watchdog.filter(|span| !span.is_zero() && is_ours("WATCHDOG_PID", true)),
+            room: text("FDSTORE").and_then(|text| text.parse().ok()),
             sockets,
         }
     }
@@ -70,6 +73,7 @@ impl Given {
 pub struct Manager {
     address: Option<OsString>,
     watchdog: Option<Duration>,
+    room: Option<usize>,
     inner: Mutex<Inner>,
 }
 
@@ -114,7 +118,7 @@ impl Manager {
         let given = Given::read(std::process::id(), |name| std::env::var_os(name));
         forget_variables();
         let inherited = Inherited::from_descriptors(given.sockets);
-        (Self::new(given.address, given.watchdog), inherited)
+        (Self { room: given.room, ..Self::new(given.address, given.watchdog) }, inherited)
     }
 
     /// A manager that listens at `address`.
@@ -126,7 +130,7 @@ impl Manager {
     fn new(address: Option<OsString>, watchdog: Option<Duration>) -> Self {
         // If there is none now, it is made for the first message that there is one for.
         let way = address.as_deref().and_then(|address| Way::to(address).ok());
-        Self { address, watchdog, inner: Mutex::new(Inner { way, ..Inner::default() }) }
+        Self { address, watchdog, room: None, inner: Mutex::new(Inner { way, ..Inner::default() }) }
     }
 
     /// Whether somebody looks after this process, and starts it anew when it ends badly.
@@ -188,9 +192,19 @@ impl Manager {
         }
         let sockets: Vec<OwnedFd> =
             sockets.into_iter().map(|socket| socket.as_fd().try_clone_to_owned()).collect::<io::Result<_>>()?;
+        let mut count = 0;
         self.change(|inner| {
             inner.kept.extend(sockets.into_iter().map(|socket| Kept { name: name.to_owned(), socket }));
+            count = inner.kept.len();
         });
+        if let Some(room) = self.room.filter(|room| *room < count) {
+            warn!(
+                room,
+                sockets = count,
+                "the service manager does not keep all sockets, and who connects during a restart may be refused; raise \
+                 FileDescriptorStoreMax of the unit"
+            );
+        }
         self.store(name);
         Ok(())
     }
@@ -480,10 +494,11 @@ mod tests {
             ("LISTEN_PID", "7"),
             ("LISTEN_FDS", "3"),
             ("LISTEN_FDNAMES", "https:https"),
+            ("FDSTORE", "512"),
         ];
         let taken = given(&all);
         assert_eq!(taken.address.as_deref(), Some(OsStr::new("/run/notify")));
-        assert_eq!(taken.watchdog, Some(Duration::from_secs(10)));
+        assert_eq!((taken.watchdog, taken.room), (Some(Duration::from_secs(10)), Some(512)));
         assert_eq!(taken.sockets, ["https", "https", "unknown"]);
         let others = all.map(|(name, value)| (name, if value == "7" { "8" } else { value }));
         let taken = given(&others);

@@ -217,6 +217,11 @@ impl Machine {
         Err(format!("{} did not come up", self.by.paths[0]))
     }
 
+    /// The number of its process 1 on this host.
+    pub(crate) fn process(&self) -> u32 {
+        self.init
+    }
+
     /// Runs a command in it.
     pub(crate) fn run(&self, line: &[&str]) -> Output {
         #[expect(clippy::disallowed_methods, reason = "tests start programs")]
