@@ -6,8 +6,14 @@
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/service.rs"]
 mod service;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/socket_io.rs"]
+mod socket_io;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/stream_client.rs"]
+mod stream_client;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,10 +21,14 @@ use assert_cmd::cargo::cargo_bin_cmd;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use service::Service;
+use socket_io::Socket;
+use stream_client::connect_tls;
 
 const NOBODYS: &str = "https://hooks.example.invalid/in/HOOKTOKENinPATH?auth=HOOKTOKENinQUERY";
 
 const ACCOUNT_KEY: &str = "TUlHSEFnRUFNQk1HQnlxR1NNNDlBZ0VHQ0NxR1NNNDlBd0VIQkcwd2F3SUJBUVFn";
+/// What a page keeps its place in a room by.
+const PLACE: &str = "5f0c9a52-PLACEinTHEroom-77aa";
 const PENDING_KEY: &str = "UEVORElOR0tFWXBlbmRpbmdrZXlQRU5ESU5HS0VZ";
 
 /// A running service with every kind of secret that a home can have.
@@ -50,6 +60,27 @@ fn service() -> Service {
     service
 }
 
+fn secret(service: &Service, key: &str) -> String {
+    let text = std::fs::read_to_string(service.home().join("secrets.yaml")).unwrap();
+    let (_, rest) = text.split_once(key).unwrap();
+    rest.trim_start_matches(['\n', '-', ' ', '"', '[']).split(['\n', '"', ']']).next().unwrap().to_owned()
+}
+
+fn access_key(service: &Service) -> String {
+    secret(service, "\naccess_key:")
+}
+
+/// What a browser's cookie has, in exchange for the key.
+fn session(service: &Service, key: &str) -> String {
+    let mut stream = connect_tls(service.web_port, &["http/1.1"]);
+    let head = format!("POST /api/session HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n");
+    stream.write_all(format!("{head}Content-Length: 0\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    cookie.split_once('=').unwrap().1.split(';').next().unwrap().to_owned()
+}
+
 /// Every secret of the home, found by other means than those of the program.
 fn secrets(service: &Service) -> Vec<String> {
     let home = service.home();
@@ -59,16 +90,11 @@ fn secrets(service: &Service) -> Vec<String> {
         .chain([ACCOUNT_KEY, PENDING_KEY])
         .map(str::to_owned)
         .collect();
-    let text = std::fs::read_to_string(home.join("secrets.yaml")).unwrap();
-    let value = |key: &str| {
-        let (_, rest) = text.split_once(key).unwrap();
-        rest.trim_start_matches(['\n', '-', ' ', '"', '[']).split(['\n', '"', ']']).next().unwrap().to_owned()
-    };
-    let key = value("\naccess_key:");
+    let key = access_key(service);
     assert_eq!(key.len(), 26, "{key}");
-    let turn = value("\nturn_secrets:");
+    let turn = secret(service, "\nturn_secrets:");
     assert_eq!(turn.len(), 64, "{turn}");
-    found.extend([key, turn]);
+    found.extend([session(service, &key), key, turn]);
     for file in ["ca.key", "leaf.key"] {
         let pem = std::fs::read_to_string(home.join("certs").join(file)).unwrap();
         found.extend(pem.lines().filter(|line| !line.starts_with("-----")).map(str::to_owned));
@@ -109,15 +135,20 @@ fn a_bundle_tells_everything_but_secrets() {
     for secret in &secrets {
         text.push_str(&format!("2026-11-30T13:00:00Z WARN web: oops {secret} and url=https://x/?key={secret}\n"));
     }
+    // This one has no form of its own, but a name.
+    text.push_str(&format!("2026-11-30T13:00:00Z WARN web: oops 40{{\"session\":\"{PLACE}\"}}, session={PLACE}\n"));
     std::fs::write(&log, text).unwrap();
+    let auth = serde_json::json!({ "session": PLACE, "key": access_key(&service) });
+    let mut socket = Socket::connect_with(service.web_port, &auth.to_string()).unwrap();
+    socket.join("bundled");
     let file = service.home().join("out.tar.gz");
     let path = file.to_str().unwrap();
     service.run(&["bundle", "--offline", "-o", path]);
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let members = members(&file);
     for (name, text) in &members {
-        for secret in &secrets {
-            assert!(!text.contains(secret.as_str()), "{name} has {secret}");
+        for secret in secrets.iter().map(String::as_str).chain([PLACE]) {
+            assert!(!text.contains(secret), "{name} has {secret}");
         }
         assert!(!text.contains("BEGIN PRIVATE KEY-----\nM"), "{name}");
     }

@@ -7,10 +7,22 @@ const REDACTED: &str = "[redacted]";
 /// Characters of the shortest secret that is looked for: what is shorter would be found by chance.
 const MIN_SECRET: usize = 6;
 /// Names whose values are left out, wherever they are written as `name=value`, `name: value` or `"name": "value"`.
-const NAMES: [&str; 9] =
-    ["access_key", "authorization", "cookie", "credential", "key", "password", "secret", "token", "turn_secrets"];
+const NAMES: [&str; 10] = [
+    "access_key",
+    "authorization",
+    "cookie",
+    "credential",
+    "key",
+    "password",
+    "secret",
+    "session",
+    "token",
+    "turn_secrets",
+];
 /// Characters of a TURN password: an HMAC-SHA1 in Base64.
 const TURN_PASSWORD: usize = 28;
+/// Characters of a session's parts, as a cookie has them: when it ends, at least; its id; its signature.
+const SESSION: [usize; 3] = [10, 16, 22];
 
 /// Leaves out what nobody else is to read.
 #[derive(Clone, Default)]
@@ -43,7 +55,7 @@ impl Redactor {
                 text = text.replace(secret.as_str(), REDACTED);
             }
         }
-        without_keys(&text).split_inclusive('\n').map(line).collect()
+        without_sessions(&without_keys(&text)).split_inclusive('\n').map(line).collect()
     }
 
     /// Whether a text has a known secret in it.
@@ -67,6 +79,32 @@ fn without_keys(text: &str) -> String {
         if let Some(end) = rest.find("PRIVATE KEY-----") {
             out.push_str(&rest[..end + "PRIVATE KEY-----".len()]);
             rest = &rest[end + "PRIVATE KEY-----".len()..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Leaves out the sessions of browsers, which no file of the home has.
+fn without_sessions(text: &str) -> String {
+    let [end, id, tag] = SESSION;
+    let is_tag = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '-' | '_');
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(dot) = rest.find('.') {
+        let (before, behind) = (&rest[..dot], &rest[dot + 1..]);
+        let digits = before.len() - before.trim_end_matches(|symbol: char| symbol.is_ascii_digit()).len();
+        let signature = behind.get(id..).and_then(|signature| signature.strip_prefix('.'));
+        let is_session = digits >= end
+            && behind.get(..id).is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            && signature.and_then(|signature| signature.get(..tag)).is_some_and(|tag| tag.chars().all(is_tag));
+        if is_session {
+            out.push_str(&before[..before.len() - digits]);
+            out.push_str(REDACTED);
+            rest = &behind[id + 1 + tag..];
+        } else {
+            out.push_str(&rest[..=dot]);
+            rest = behind;
         }
     }
     out.push_str(rest);
@@ -179,6 +217,12 @@ mod tests {
             ("access_key: k3v5qz6o2mhd4xw7", "access_key: [redacted]"),
             ("set-cookie: rtcctl=abcdefghi; Path=/", "set-cookie: [redacted]; Path=/"),
             (
+                "a=b; __Host-rtcctl-443=1798135739.00c0ffee00c0ffee.AbCd-fGh_jKlMnOpQrStUv; x",
+                "a=b; __Host-rtcctl-443=[redacted]; x",
+            ),
+            ("oops 1798135739.00c0ffee00c0ffee.AbCd-fGh_jKlMnOpQrStUv\n", "oops [redacted]\n"),
+            ("40{\"session\":\"8a1f-secret-of-a-page\"}", "40{\"session\":\"[redacted]\"}"),
+            (
                 "-----BEGIN PRIVATE KEY-----\nMIIabc\n-----END PRIVATE KEY-----\nnext\n",
                 "-----BEGIN PRIVATE KEY-----[redacted]-----END PRIVATE KEY-----\nnext\n",
             ),
@@ -198,6 +242,7 @@ mod tests {
             "the key file `/srv/x.key` is missing\n",
             "keys=hosts reloaded turn_secrets applied\n",
             "rtcctl_turn_allocations_total{outcome=\"granted\"} 5\n",
+            "1798135739.5 1798135739.00c0ffee00c0ffee.short 10.0.0.1 ende.\n",
         ] {
             assert_eq!(redactor.redact(text), text);
         }
