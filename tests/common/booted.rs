@@ -88,8 +88,13 @@ pub(crate) struct Machine {
 impl Machine {
     /// A machine with the files of this host, and rtcctl in its place. `None` where none can be booted, with the reason.
     pub(crate) fn boot() -> Result<Self, String> {
+        Self::boot_with(&[(Path::new(env!("CARGO_BIN_EXE_rtcctl")), "/usr/local/bin/rtcctl")])
+    }
+
+    /// A machine with the files of this host, and copies of these in the places beside them.
+    pub(crate) fn boot_with(files: &[(&Path, &str)]) -> Result<Self, String> {
         let machine = Self::prepared(Path::new("/"), &SYSTEMD)?;
-        machine.install(Path::new(env!("CARGO_BIN_EXE_rtcctl")));
+        files.iter().for_each(|(file, place)| machine.put(file, place));
         // What this host would start is none of this machine's business.
         for folder in ["etc/systemd/system", "usr/lib/systemd/system"] {
             for entry in std::fs::read_dir(Path::new("/").join(folder)).into_iter().flatten().flatten() {
@@ -109,7 +114,7 @@ impl Machine {
     /// A machine with these files, and rtcctl in its place.
     pub(crate) fn boot_of(lower: &Path, by: &'static Init) -> Result<Self, String> {
         let machine = Self::prepared(lower, by)?;
-        machine.install(Path::new(env!("CARGO_BIN_EXE_rtcctl")));
+        machine.put(Path::new(env!("CARGO_BIN_EXE_rtcctl")), "/usr/local/bin/rtcctl");
         machine.on()
     }
 
@@ -151,10 +156,10 @@ impl Machine {
         self.folder.path().join("upper").join(path.trim_start_matches('/'))
     }
 
-    fn install(&self, program: &Path) {
-        let path = self.upper("/usr/local/bin/rtcctl");
+    fn put(&self, file: &Path, place: &str) {
+        let path = self.upper(place);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::copy(program, &path).unwrap();
+        std::fs::copy(file, &path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
