@@ -351,6 +351,67 @@ fn a_program_that_hangs_never_takes_over() {
 }
 
 #[test]
+fn an_upgrade_that_is_killed_is_ended_by_the_next_one() {
+    let host = Host::start(&[]);
+    let newer = host.other("newer", &[(VERSION, NEWER)]);
+    let knocker = Knocker::at(&host.ports);
+    let output = host.command(&["upgrade", &newer]).env(FAULT, "upgrade-swapped").output().unwrap();
+    assert_eq!(output.status.code(), None, "{}", said(&output));
+    // It is in place, and what runs is the one from before.
+    assert_eq!(std::fs::read(host.program()).unwrap(), std::fs::read(&newer).unwrap());
+    assert_eq!(host.status()["version"], VERSION);
+    let told: Value = serde_json::from_str(&host.run(&["upgrade", &newer, "--watch", "1s", "--json"])).unwrap();
+    assert_eq!(told["result"], "upgraded", "{told}");
+    assert_eq!(host.status()["version"], NEWER);
+    let previous = host.program().with_file_name("rtcctl.previous");
+    assert_eq!(std::fs::read(&previous).unwrap(), std::fs::read(host.original()).unwrap(), "it can be gone back to");
+    let told: Value = serde_json::from_str(&host.run(&["upgrade", &newer, "--json"])).unwrap();
+    assert_eq!(told["result"], "unchanged", "{told}");
+    assert!(knocker.end() > 0);
+}
+
+#[test]
+fn a_file_that_is_no_program_or_does_not_fit_leaves_everything_as_it_was() {
+    let host = Host::start(&[]);
+    let file = |name: &str| host.dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(file("folder")).unwrap();
+    host.refuses(&file("folder"), &[], 1, "is no file");
+    std::fs::write(file("empty"), "").unwrap();
+    host.refuses(&file("empty"), &[], 1, "no ELF header");
+    assert!(Command::new("mkfifo").arg(file("pipe")).status().unwrap().success());
+    host.refuses(&file("pipe"), &[], 1, "is no file");
+    // Nobody has to make it executable before.
+    let newer = host.other("newer", &[(VERSION, NEWER)]);
+    std::fs::set_permissions(&newer, std::fs::Permissions::from_mode(0o400)).unwrap();
+    // Two at once: one goes through, the other is told.
+    let both = [(); 2].map(|()| {
+        let mut command = host.command(&["upgrade", &newer, "--watch", "1s"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    let mut codes = both.map(|child| {
+        let output = child.wait_with_output().unwrap();
+        (output.status.code().unwrap(), said(&output))
+    });
+    codes.sort_unstable();
+    assert_eq!((codes[0].0, codes[1].0), (0, 14), "{codes:?}");
+    assert!(codes[1].1.contains("another upgrade of"), "{codes:?}");
+    assert_eq!(host.status()["version"], NEWER);
+    if !nix::unistd::geteuid().is_root() {
+        return common::skip("only root can make a disk that is full");
+    }
+    // A disk on which there is no room for another program.
+    let script = "mkdir \"$1/small\" && mount -t tmpfs -o size=$(($(stat -c %s \"$1/original\") * 3 / 2)) tmpfs \"$1/small\"\n\
+                  cp \"$1/original\" \"$1/small/rtcctl\"\n\
+                  \"$1/small/rtcctl\" --home \"$1/other\" upgrade \"$1/newer\" || echo \"code $?\"\n\
+                  cmp \"$1/original\" \"$1/small/rtcctl\" && ls -A \"$1/small\"";
+    let mut command = Command::new("unshare");
+    let output = command.args(["--mount", "sh", "-ec", script, "sh"]).arg(host.dir.path()).output().unwrap();
+    let told = said(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("code 1\nrtcctl\n") && told.contains("o space left on device"), "{told}");
+}
+
+#[test]
 fn a_program_that_serves_its_rehearsal_and_not_this_home_is_taken_back_by_itself() {
     // Only a changed program reads this variable, and dies of it where it is set: not at its rehearsal.
     let host = Host::start(&[(OTHER_FAULT, "daemon-prepared")]);

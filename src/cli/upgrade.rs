@@ -14,9 +14,10 @@ use crate::control::protocol::SCHEMA_VERSION;
 use crate::daemon::STOPPED_WITHIN;
 use crate::error::{Failure, Kind, Result};
 use crate::guardian;
+use crate::home::Home;
 use crate::supervisor::board::State;
 use crate::sys::process::{self, Watched, runs};
-use crate::sys::{clock, interrupt};
+use crate::sys::{clock, fault, interrupt};
 use crate::upgrade::{Candidate, Place, Program, Seen, Verdict, digest_of, judge, rehearse};
 
 /// How long a daemon may take to be ready; what it gives up after is below that.
@@ -82,11 +83,12 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     interrupt::catch();
     let candidate = Candidate::read(&args.file, args.sha256.as_deref())?;
     let place = Place::take(program(frame))?;
-    let old = digest_of(place.path()).ok();
-    if old.as_ref() == Some(&candidate.sha256) && !args.force {
+    let is_in_place = !args.force && digest_of(place.path()).ok().as_ref() == Some(&candidate.sha256);
+    if is_in_place && is_what_runs(&frame.home, place.path()) {
         return tell(frame, &place, "unchanged", None, "the program is the same already; nothing was changed");
     }
-    let staged = place.stage(&candidate)?;
+    // One that an upgrade has put in place that was killed is taken over by now.
+    let staged = if is_in_place { place.path().to_path_buf() } else { place.stage(&candidate)? };
     let to = match rehearse(&Program(staged.clone()), &frame.home) {
         Ok(version) => version,
         Err(failure) => {
@@ -100,7 +102,10 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     frame.say(&format!("rtcctl {to} has served a home of its own, and takes the configuration of this one"));
     let running = running(frame, &place);
-    place.swap(&staged).inspect_err(|_| place.unstage())?;
+    if !is_in_place {
+        place.swap(&staged).inspect_err(|_| place.unstage())?;
+        fault::point("upgrade-swapped");
+    }
     let (keeper, before) = match running {
         Running::Guarded(seen) => (Keeper::Guardian, seen),
         Running::Unit(seen) => (Keeper::Systemd, seen),
@@ -135,6 +140,11 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         }
         Err(why) => fall_back(frame, &place, keeper, &to, &why),
     }
+}
+
+/// Whether whatever runs of this home is the program that lies at `path` now.
+fn is_what_runs(home: &Home, path: &Path) -> bool {
+    [guardian::holder(home), daemon_pid(home)].into_iter().flatten().all(|pid| runs(pid, path))
 }
 
 /// The program that the service runs, or that would be started.
