@@ -8,9 +8,15 @@ mod common;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/service.rs"]
 mod service;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/socket_io.rs"]
+mod socket_io;
+#[allow(dead_code, reason = "not every test uses every helper")]
+#[path = "common/stream_client.rs"]
+mod stream_client;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +25,8 @@ use common::has_program;
 use common::ports::free_port;
 use serde_json::Value;
 use service::Service;
+use socket_io::Socket;
+use stream_client::{StreamClient, connect, connect_tls};
 
 /// How long Prometheus may take to have asked.
 const ASKED_WITHIN: Duration = Duration::from_secs(40);
@@ -73,6 +81,44 @@ fn a_page_is_given_in_the_form_that_is_asked_for_and_promtool_finds_no_fault() {
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What somebody says or asks for must not become a series: anybody could fill the memory of whoever collects them.
+#[test]
+fn nothing_that_strangers_say_becomes_a_label() {
+    let service = Service::start(&[]);
+    let page = || curl(&[&format!("{}/metrics", service.url())]);
+    let series = |text: &str| -> BTreeSet<String> {
+        // A probe has series from its first time on.
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("rtcctl_probe_"));
+        lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+    };
+    let before = series(&page());
+    let hostile = ["\"} 1\nrtcctl_evil{x=\"y", "\\", "{}", "'; --", "\u{202e}evil", "a=b,c=d"];
+    let sockets: Vec<Socket> = (0..48)
+        .map(|number| {
+            let mut socket = Socket::connect(service.web_port);
+            let room = serde_json::json!(format!("evil{}{number}", hostile[number % hostile.len()])).to_string();
+            socket.join(room.strip_prefix('"').unwrap().strip_suffix('"').unwrap());
+            socket
+        })
+        .collect();
+    for number in 0..20 {
+        let asked = format!("/evil{number}?x=evil");
+        let head = format!("GET {asked} HTTP/1.1\r\nHost: evil{number}\r\nUser-Agent: evil{number}\r\nX: evil\r\n");
+        let mut stream = connect_tls(service.web_port, &["http/1.1"]);
+        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        let credential = (format!("1999999999:evil{number}"), "evil".to_owned());
+        let mut client = StreamClient::new(connect(service.turn_port), credential);
+        assert!(client.try_allocate().unwrap().is_none());
+    }
+    let text = page();
+    assert!(text.contains("\nrtcctl_signaling_rooms 48\n"), "{text}");
+    assert!(!text.contains("evil"), "{text}");
+    let new: Vec<String> = series(&text).difference(&before).cloned().collect();
+    assert_eq!(new, Vec::<String>::new());
+    drop(sockets);
 }
 
 /// A real Prometheus, which ends when this does.
