@@ -12,11 +12,13 @@ mod polls;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/socket_io.rs"]
 mod socket_io;
+#[path = "common/storm.rs"]
+mod storm;
 #[allow(dead_code, reason = "not every test uses every helper")]
 #[path = "common/stream_client.rs"]
 mod stream_client;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -27,6 +29,10 @@ use knocker::Knocker;
 use polls::Polls;
 use serde_json::Value;
 use socket_io::Socket;
+use storm::Storm;
+use stream_client::{connect, connect_tls};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// How long something may take that happens within seconds.
 const SOON: Duration = Duration::from_secs(30);
@@ -181,7 +187,8 @@ fn upgrades_in_a_row_refuse_nobody() {
     let pid = host.status()["pid"].clone();
     let told: Value = serde_json::from_str(&host.run(&["upgrade", &same, "--json"])).unwrap();
     assert_eq!((told["result"].as_str(), &host.status()["pid"]), (Some("unchanged"), &pid));
-    let (knocker, polls) = (Knocker::at(&host.ports), Polls::of(host.ports[0]));
+    let knocker = Knocker::at(&host.ports);
+    let storm = Storm::of(12, host.ports[0], Duration::from_millis(5));
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
         let file = if round % 2 == 0 { &newer } else { &same };
@@ -199,13 +206,51 @@ fn upgrades_in_a_row_refuse_nobody() {
         drop(socket.rest());
         page(host.ports[0]).unwrap();
     }
-    let (knocks, polls) = (knocker.end(), polls.end());
-    println!("{rounds} upgrades, the longest {longest:?}; {knocks} knocks, none refused; {polls}");
-    assert!(knocks > 0);
+    let (knocks, visits) = (knocker.end(), storm.end());
+    println!(
+        "{rounds} upgrades, the longest {longest:?}; {knocks} knocks and {visits} visits, none refused or cut off"
+    );
+    assert!(knocks > 0 && visits > 0);
     assert!(host.program().with_file_name("rtcctl.previous").exists());
     let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
     let own = format!("rtcctl-rehearsal-{}-", std::process::id());
     assert!(!left.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with(&own)));
+}
+
+/// When the daemon last went from one state to the other.
+fn went(host: &Host, from: &str, to: &str) -> Option<OffsetDateTime> {
+    let events = host.run(&["events", "--json"]);
+    let mut events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let last = events.rfind(|event| event["kind"] == "daemon" && event["from"] == from && event["to"] == to)?;
+    Some(OffsetDateTime::parse(last["at"].as_str()?, &Rfc3339).unwrap())
+}
+
+#[test]
+fn at_the_end_those_who_have_come_are_answered_and_nobody_slow_is_waited_for() {
+    let host = Host::start(&[]);
+    let port = host.ports[0];
+    // One that has connected and said nothing yet, and four who do not come to an end.
+    let late = connect(port);
+    let mut half_a_hello = connect(port);
+    half_a_hello.write_all(&[22, 3, 1, 2, 0, 1]).unwrap();
+    let silent = connect_tls(port, &["http/1.1"]);
+    let mut half_a_head = connect_tls(port, &["http/1.1"]);
+    half_a_head.write_all(b"GET / HTTP/1.1\r\nHost: local").unwrap();
+    let mut half_a_body = connect_tls(port, &["http/1.1"]);
+    half_a_body.write_all(b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{").unwrap();
+    let restarting = std::thread::spawn({
+        let mut restart = host.command(&["restart"]);
+        move || restart.output().unwrap()
+    });
+    common::until("the end begins", SOON, || went(&host, "running", "stopping").is_some());
+    storm::ask(late).unwrap();
+    let output = restarting.join().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let took = went(&host, "stopping", "stopped").unwrap() - went(&host, "running", "stopping").unwrap();
+    // A handshake alone may take ten seconds otherwise.
+    assert!(took < Duration::from_secs(4), "{took}");
+    println!("the end took {took}");
+    drop((half_a_hello, silent, half_a_head, half_a_body));
 }
 
 /// Two browsers in a call, by `watch.mjs`; when both saw new pictures of each other is kept.

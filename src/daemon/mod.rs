@@ -9,6 +9,7 @@ mod checks;
 mod edited;
 mod guarded;
 mod heartbeat;
+mod logging;
 mod metrics;
 mod phone;
 mod probe_metrics;
@@ -42,11 +43,10 @@ use self::watching::{GoesBy, Sights, Watch};
 use crate::access::Gate;
 use crate::certs::renewal;
 use crate::certs::{CertHandle, Certs};
-use crate::config::{LogConfig, LogFormat, LogLevel};
 use crate::control::protocol::{Outcome, Request, Response};
 use crate::control::server;
 use crate::control::socket::Socket;
-use crate::edge::{Doors, Edge, Listeners};
+use crate::edge::{self, Doors, Edge, Listeners};
 use crate::error::{Failure, Kind, Result};
 use crate::guardian::{self, Manner};
 use crate::home::Home;
@@ -72,7 +72,6 @@ use crate::web::{Metrics, Web};
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long one task may take to do what it was ordered to.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// What a command waits for an answer: longer than any order takes.
@@ -162,7 +161,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         Mode::Foreground => log::Target::Stderr,
         Mode::Service | Mode::Guarded => log::Target::File(&path),
     };
-    let log = log::init(target, &log_settings(&config.log), manner.verbose)
+    let log = log::init(target, &logging::settings(&config.log), manner.verbose)
         .map_err(|error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error))?;
     let journal = Journal::open(&home.events_file());
     panics::watch(journal.clone());
@@ -326,7 +325,8 @@ impl Prepared {
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
         let (edge_closing, edge_closed) = (closing.clone(), closed.clone());
-        let edge = spawn("edge", move || edge.run(edge_closing, &edge_closed))?;
+        let (asking, asked) = mpsc::channel();
+        let edge = spawn("edge", move || edge.run(edge_closing, asking, &edge_closed))?;
         let tasks = spawn("supervisor", move || supervisor.run())?;
         handle.wait_until_settled(SETTLED_WITHIN);
         // Ready is what was seen to answer, not what says so.
@@ -385,6 +385,8 @@ impl Prepared {
             }
         });
         closing.cancel();
+        // Whoever was let in already is answered, for which the tasks have to be there.
+        let _ = asked.recv_timeout(edge::ASKED_WITHIN);
         handle.halt();
         let tasks = tasks.join();
         closed.cancel();
@@ -549,28 +551,6 @@ fn reload(log: &log::Control, reloader: &Reloader, manager: &Arc<Manager>) {
     // A task that takes its time to restart must not keep the next wish waiting.
     if let Err(failure) = spawn("reload", run) {
         warn!(%failure, "cannot reload");
-    }
-}
-
-/// What the configuration wants of the log.
-fn log_settings(config: &LogConfig) -> log::Settings {
-    log::Settings {
-        level: match config.level {
-            LogLevel::Error => log::Level::Error,
-            LogLevel::Warn => log::Level::Warn,
-            LogLevel::Info => log::Level::Info,
-            LogLevel::Debug => log::Level::Debug,
-            LogLevel::Trace => log::Level::Trace,
-        },
-        format: match config.format {
-            LogFormat::Text => log::Format::Text,
-            LogFormat::Json => log::Format::Json,
-        },
-        limits: log::Limits {
-            max_size: config.max_size,
-            max_age: config.max_age.map(|days| DAY * days),
-            keep: config.keep,
-        },
     }
 }
 

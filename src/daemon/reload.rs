@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::changes::{Change, How, changes};
 use super::status::Sources;
-use super::{accepted, edited};
+use super::{accepted, edited, logging};
 use crate::access::Gate;
 use crate::certs::files::load_files;
 use crate::config::{self, CertSource, Config, Secrets, Texts};
@@ -309,7 +309,7 @@ impl Reloader {
             self.sources.ice.replace(IceIssuer::new(config, secrets));
             controls.web.apply(ready.root, secrets.metrics_token.clone());
             controls.signaling.apply(&config.signaling);
-            controls.log.apply(&super::log_settings(&config.log));
+            controls.log.apply(&logging::settings(&config.log));
         }
         let new = Arc::new(new);
         self.in_force.current.store(Arc::clone(&new));

@@ -150,7 +150,7 @@ pub(super) async fn accept(
         };
         take(stream, client);
     }
-    if connections.closing.is_cancelled() {
+    if connections.ending.has_come() {
         return;
     }
     // The listener moves elsewhere, and these have been waiting already. A flood must not keep it from ending.

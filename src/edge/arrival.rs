@@ -58,9 +58,10 @@ impl Connections {
             debug!(%client, %error, "the kernel keeps as much for a slow client as it likes");
         }
         let cutter = stream.line.cutter();
+        let visit = self.ending.visit();
         let arrived = tokio::select! {
             arrived = self.find_out(port, stream, client) => arrived,
-            () = self.closing.cancelled() => return,
+            () = visit.over() => return,
         };
         let class = match &arrived {
             Ok(Arrived::Web(_) | Arrived::LateWeb(_)) => Class::Web,
@@ -73,9 +74,9 @@ impl Connections {
             self.counters.count(class);
         }
         match arrived {
-            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
-            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client, is_own, cutter).await,
-            Ok(Arrived::PlainWeb(stream)) => self.serve_http(stream, client).await,
+            Ok(Arrived::Web(stream)) => self.serve_https(*stream, client, visit, is_own, cutter).await,
+            Ok(Arrived::LateWeb(stream)) => self.serve_https(*stream, client, visit, is_own, cutter).await,
+            Ok(Arrived::PlainWeb(stream)) => self.serve_http(stream, client, visit).await,
             Ok(Arrived::Turn(stream)) => match self.doors.turn.hand(stream, TAKEN_WITHIN).await {
                 Ok(handed) => drop(tokio::spawn(cutter.cut_when_fenced(handed))),
                 Err(_) => debug!(%client, "no turn task took its stream in time"),

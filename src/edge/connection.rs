@@ -13,14 +13,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Doors;
 use super::counters::Counters;
 use super::cut::Cutter;
+use super::ending::{Begun, Ending, Visit};
 use super::held::{Held, Rewound};
 use super::live::Live;
 use super::redirect::Way;
@@ -57,42 +57,54 @@ pub(super) struct Connections {
     pub(super) counters: Arc<Counters>,
     /// Connections of this process to itself.
     pub(super) marks: Marks,
-    pub(super) closing: CancellationToken,
+    pub(super) ending: Ending,
 }
 
 impl Connections {
     /// Serves HTTP inside TLS. `is_own`: to a probe of this process.
-    pub(super) async fn serve_https<S>(self: Arc<Self>, stream: S, client: SocketAddr, is_own: bool, cutter: Cutter)
-    where
+    pub(super) async fn serve_https<S>(
+        self: Arc<Self>,
+        stream: S,
+        client: SocketAddr,
+        visit: Visit,
+        is_own: bool,
+        cutter: Cutter,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Arc::clone(&self);
         let line = cutter.clone();
         let hangup = Hangup::new(move || line.cut());
-        let answer = move |mut request: Request<Incoming>| {
+        let answer = move |mut request: Request<Incoming>, begun| {
             request.extensions_mut().insert(hangup.clone());
             if is_own {
                 request.extensions_mut().insert(OwnRequest);
             }
             let (service, cutter) = (Arc::clone(&service), cutter.clone());
-            async move { Ok::<_, Infallible>(service.answer(request, client, Some(cutter)).await) }
+            async move { Ok::<_, Infallible>(service.answer(request, client, begun, Some(cutter)).await) }
         };
-        serve_requests(stream, client, &self.closing, HEAD_WITHIN, answer).await;
+        serve_requests(stream, client, visit, HEAD_WITHIN, answer).await;
     }
 
     /// Serves a connection without TLS: everything is sent to HTTPS.
-    pub(super) async fn serve_http(self: Arc<Self>, stream: Rewound<Held>, client: SocketAddr) {
+    pub(super) async fn serve_http(self: Arc<Self>, stream: Rewound<Held>, client: SocketAddr, visit: Visit) {
         let Ok(local) = stream.stream().stream.get().and_then(|stream| stream.local_addr()) else { return };
         let service = Arc::clone(&self);
-        let answer = move |request| {
+        let answer = move |request, begun| {
             let service = Arc::clone(&service);
-            async move { Ok::<_, Infallible>(service.redirect(request, client, local.ip()).await) }
+            async move { Ok::<_, Infallible>(service.redirect(request, client, begun, local.ip()).await) }
         };
-        serve_requests(stream, client, &self.closing, HEAD_WITHIN, answer).await;
+        serve_requests(stream, client, visit, HEAD_WITHIN, answer).await;
     }
 
     /// Has a request answered by its task. A connection that becomes the task's own is cut if the task is given up.
-    async fn answer(&self, request: Request<Incoming>, client: SocketAddr, cutter: Option<Cutter>) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: SocketAddr,
+        begun: Begun,
+        cutter: Option<Cutter>,
+    ) -> Response<Body> {
         let path = request.uri().path();
         let is_script = path == "/socket.io/socket.io.js";
         let is_signaling = path.strip_prefix(SIGNALING).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -102,7 +114,7 @@ impl Connections {
         let Ok(mut handed) = door.hand(job, TAKEN_WITHIN).await else { return unavailable() };
         let answer = tokio::select! {
             biased;
-            answer = timeout(ANSWERED_WITHIN, answer) => answer,
+            answer = timeout(ANSWERED_WITHIN, begun.soon(answer)) => answer,
             () = handed.fenced() => return unavailable(),
         };
         // The task ended with the request in its hands, or does not come to an end with it.
@@ -113,12 +125,18 @@ impl Connections {
         response
     }
 
-    async fn redirect(&self, request: Request<Incoming>, client: SocketAddr, local: IpAddr) -> Response<Body> {
+    async fn redirect(
+        &self,
+        request: Request<Incoming>,
+        client: SocketAddr,
+        begun: Begun,
+        local: IpAddr,
+    ) -> Response<Body> {
         let authority = request.uri().authority().map(ToString::to_string);
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let host = host.or(authority);
         let mut response = match self.live.names().way(request.uri().path_and_query(), host.as_deref(), local) {
-            Way::Web => return self.answer(request, client, None).await,
+            Way::Web => return self.answer(request, client, begun, None).await,
             Way::Challenge(token) => match self.challenges.http(&token) {
                 Some(answer) => {
                     let mut response = Response::new(Body::from(answer));
@@ -143,17 +161,12 @@ impl Connections {
     }
 }
 
-/// Serves requests until the client leaves or the service closes. It is dropped if it does not come to its first
+/// Serves requests until the client leaves or the service ends. It is dropped if it does not come to its first
 /// request in time: no timer of HTTP's own covers finding out its version, nor the first frames of HTTP/2.
-async fn serve_requests<S, F, A>(
-    stream: S,
-    client: SocketAddr,
-    closing: &CancellationToken,
-    first_within: Duration,
-    answer: F,
-) where
+async fn serve_requests<S, F, A>(stream: S, client: SocketAddr, visit: Visit, first_within: Duration, answer: F)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
+    F: Fn(Request<Incoming>, Begun) -> A + Send + Sync + 'static,
     A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
@@ -170,14 +183,11 @@ async fn serve_requests<S, F, A>(
         .max_header_list_size(u32::try_from(MAX_HEAD).expect("a head is short"))
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN);
-    let begun = Arc::new(Notify::new());
-    let begins = Arc::clone(&begun);
-    let service = service_fn(move |request| {
-        begins.notify_one();
-        answer(request)
-    });
+    let visit = Arc::new(visit);
+    let asking = Arc::clone(&visit);
+    let service = service_fn(move |request| answer(request, asking.asks()));
     let overdue = async {
-        if timeout(first_within, begun.notified()).await.is_ok() {
+        if timeout(first_within, visit.asked()).await.is_ok() {
             std::future::pending::<()>().await;
         }
     };
@@ -189,9 +199,10 @@ async fn serve_requests<S, F, A>(
             debug!(%client, "a connection came to no request in time");
             return;
         }
-        () = closing.cancelled() => {
+        () = visit.over() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // By HTTP/2, a client may ask until it has heard of it.
+            visit.leaves(connection).await
         }
     };
     if let Err(error) = ended {
@@ -217,6 +228,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
 
     use super::*;
 
@@ -242,9 +254,8 @@ mod tests {
             block_on(async {
                 let (mut client, server) = tokio::io::duplex(4096);
                 client.write_all(beginning).await.unwrap();
-                let answer = |_| async { Ok(unavailable()) };
-                let closing = CancellationToken::new();
-                let serving = serve_requests(server, CLIENT, &closing, SOON, answer);
+                let answer = |_, _| async { Ok(unavailable()) };
+                let serving = serve_requests(server, CLIENT, Ending::default().visit(), SOON, answer);
                 let text = String::from_utf8_lossy(beginning);
                 assert!(timeout(LATE, serving).await.is_ok(), "{text:?} holds its place");
             });
@@ -258,15 +269,14 @@ mod tests {
             client.write_all(b"GET / HTTP/1.1\r\nHost: a.b\r\nConnection: close\r\n\r\n").await.unwrap();
             let answered = Arc::new(Notify::new());
             let waits = Arc::clone(&answered);
-            let answer = move |_| {
+            let answer = move |_, _| {
                 let waits = Arc::clone(&waits);
                 async move {
                     waits.notified().await;
                     Ok(unavailable())
                 }
             };
-            let closing = CancellationToken::new();
-            let serving = serve_requests(server, CLIENT, &closing, SOON, answer);
+            let serving = serve_requests(server, CLIENT, Ending::default().visit(), SOON, answer);
             tokio::pin!(serving);
             assert!(timeout(3 * SOON, serving.as_mut()).await.is_err());
             answered.notify_one();

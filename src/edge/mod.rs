@@ -10,6 +10,7 @@ mod connection;
 mod counters;
 mod cut;
 pub mod demux;
+mod ending;
 mod held;
 mod listeners;
 mod live;
@@ -18,6 +19,7 @@ mod redirect;
 mod tls;
 
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -27,6 +29,7 @@ use tracing::{debug, error};
 
 use self::accept::{Caps, accept};
 use self::connection::Connections;
+use self::ending::{Ending, FINISHED_WITHIN};
 use self::live::Live;
 use self::tls::Tls;
 use crate::certs::CertHandle;
@@ -42,8 +45,10 @@ pub use live::{Control, Moving};
 
 /// Threads for TLS and HTTP. What they hand on is computed elsewhere.
 const THREADS: usize = 2;
-/// How long connections may finish what they are at when the service stops.
-const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+/// How long connections may take to be written what they are answered when the service stops.
+const DRAINED_WITHIN: Duration = Duration::from_millis(1500);
+/// How long the tasks should be there for those who are connected when the service stops, if nothing hangs.
+pub const ASKED_WITHIN: Duration = FINISHED_WITHIN.saturating_add(Duration::from_secs(1));
 
 /// Where requests and streams go.
 #[derive(Clone, Default)]
@@ -98,27 +103,29 @@ impl Edge {
         Arc::clone(&self.counters)
     }
 
-    /// Serves until `closing` is cancelled, then lets connections finish for a moment.
+    /// Serves until `closing` is cancelled, then lets connections finish for a moment. `asking` is dropped once nobody
+    /// needs a task any more to be answered.
     ///
     /// Upgraded connections live until `closed` is cancelled: their task has said goodbye by then.
     ///
     /// # Errors
     /// If there is no runtime to be had.
-    pub fn run(self, closing: CancellationToken, closed: &CancellationToken) -> Result<()> {
+    pub fn run(self, closing: CancellationToken, asking: Sender<()>, closed: &CancellationToken) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("edge")
             .enable_all()
             .build()
             .map_err(|error| Failure::operator("cannot start a runtime for edge").caused_by(error))?;
-        let result = runtime.block_on(self.serve(closing, closed));
+        let result = runtime.block_on(self.serve(closing, asking, closed));
         // Whoever has not finished by now is cut off.
         runtime.shutdown_background();
         result
     }
 
-    async fn serve(self, closing: CancellationToken, closed: &CancellationToken) -> Result<()> {
+    async fn serve(self, closing: CancellationToken, asking: Sender<()>, closed: &CancellationToken) -> Result<()> {
         let caps = Arc::new(Caps::new(open_files_limit()));
+        let ending = Ending::at(closing.clone());
         let connections = Arc::new(Connections {
             challenges: self.certificate.challenges().clone(),
             tls: Tls::new(self.certificate)?,
@@ -126,7 +133,7 @@ impl Edge {
             live: Arc::clone(&self.live),
             counters: self.counters,
             marks: self.marks,
-            closing: closing.clone(),
+            ending: ending.clone(),
         });
         let tracker = TaskTracker::new();
         let mut accepting = JoinSet::new();
@@ -158,7 +165,12 @@ impl Edge {
         // They end by the same token.
         while accepting.join_next().await.is_some() {}
         tracker.close();
-        if tokio::time::timeout(DRAINED_WITHIN, tracker.wait()).await.is_err() {
+        let drained = tokio::time::timeout(DRAINED_WITHIN, tracker.wait());
+        let finished = async {
+            ending.finished().await;
+            drop(asking);
+        };
+        if tokio::join!(drained, finished).0.is_err() {
             debug!(left = tracker.len(), "connections did not finish in time");
         }
         closed.cancelled().await;

@@ -41,7 +41,7 @@ const MAX_HEARD_OUT: usize = 1024 * 1024;
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long requests in flight may take when the task stops.
-const DRAINED_WITHIN: Duration = Duration::from_secs(2);
+const DRAINED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the handlers work with.
 pub(super) struct Shared {
