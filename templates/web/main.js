@@ -22,7 +22,7 @@ import { Transfers } from "./transfer.js";
 /** Milliseconds between two readings of the figures. */
 const MEASURED_EVERY = 1000;
 /** What ends a call, and what can be done about it on this page. */
-const ENDS = { full: "tryAgain", kicked: "joinAgain", tooMany: "tryAgain", roomRefused: null };
+const ENDS = { full: "tryAgain", kicked: "joinAgain", tooMany: "tryAgain", roomTooLong: null, roomRefused: null };
 /** What only another key mends. */
 const KEY_PROBLEMS = ["keyMissing", "keyEnded", "keyWrong", "keyLimited"];
 /** Problems that pass by themselves. */

@@ -60,5 +60,8 @@ export function joinProblem(answer) {
   if (words === "full") {
     return "full";
   }
+  if (/more than \d+ bytes/.test(words)) {
+    return "roomTooLong";
+  }
   return /too many/i.test(words) ? "tooMany" : "roomRefused";
 }

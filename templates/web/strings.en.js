@@ -114,6 +114,7 @@ export const en = {
   serverFull: "The server has no place left right now. The page tries again by itself.",
   serverSays: "The server says: ",
   tooMany: "The server takes no more rooms or joins right now. Try again in a minute.",
+  roomTooLong: "The room's name is too long. Choose a shorter one.",
   roomRefused: "The server does not take this room. Choose another name. It said: ",
   unavailable: "The server does not answer. Check your network; the page tries again by itself.",
   serverRestarting: "The server restarts and is back in a moment. Your call goes on.",

@@ -114,6 +114,7 @@ export const zh = {
   serverFull: "服务器暂时没有空位，页面会自动重试。",
   serverSays: "服务器说：",
   tooMany: "服务器暂时不能再接受新的房间或加入，请一分钟后再试。",
+  roomTooLong: "房间名太长，请换一个短一些的。",
   roomRefused: "服务器不接受这个房间，请换一个名字。它说：",
   unavailable: "服务器没有响应。请检查网络，页面会自动重试。",
   serverRestarting: "服务器正在重启，马上回来。通话不受影响。",

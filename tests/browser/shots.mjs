@@ -144,8 +144,8 @@ async function beRefused(anna, bo, room, look) {
   await anna.page.click("#leave");
   await anna.becomes("lobby");
   await anna.join("x".repeat(500));
-  await anna.notices("roomRefused");
-  await look("room-refused");
+  await anna.notices("roomTooLong");
+  await look("room-too-long");
   // What the server says to one more than it takes.
   await anna.page.routeWebSocket(/socket\.io/, (socket) => {
     socket.send(`0${JSON.stringify({ sid: "s", upgrades: [], pingInterval: 30000, pingTimeout: 15000 })}`);

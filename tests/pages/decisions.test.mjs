@@ -55,6 +55,7 @@ test("a join that is refused says why", () => {
   assert.equal(joinProblem({ ok: false, error: "full" }), "full");
   assert.equal(joinProblem({ ok: false, error: "too many rooms" }), "tooMany");
   assert.equal(joinProblem({ ok: false, error: "the room is empty" }), "roomRefused");
+  assert.equal(joinProblem({ ok: false, error: "the room's name has more than 256 bytes" }), "roomTooLong");
 });
 
 test("a candidate line is read into its parts", () => {
