@@ -89,6 +89,10 @@ fn a_program_is_verified_put_into_its_place_and_taken_away_by_any_shell() {
         assert!(told.contains("unchanged: ") && code == 0, "{told}");
         assert_eq!(tree(place.dir.path()), installed);
 
+        // What an upgrade has kept goes as well.
+        for kept in ["rtcctl.previous", "rtcctl.new"] {
+            std::fs::copy(&placed, placed.with_file_name(kept)).unwrap();
+        }
         let (told, code) = place.install(&["--uninstall"]);
         assert_eq!(code, 0, "{told}");
         assert_eq!(tree(place.dir.path()), before, "{shell:?}");
