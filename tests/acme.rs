@@ -263,6 +263,26 @@ fn a_restart_serves_what_was_issued_and_orders_nothing() {
     assert_eq!(record["attempts"].as_array().unwrap().len(), 1, "{record:#}");
 }
 
+/// As an upgrade does it.
+#[test]
+fn a_restart_in_the_middle_of_an_order_ends_at_once_and_the_next_daemon_gets_the_certificate() {
+    // The authority takes its time to look at the challenge.
+    let slow = [("PEBBLE_VA_SLEEPTIME", "3"), ("PEBBLE_WFE_NONCEREJECT", "0")];
+    let Some(scene) = Scene::new(&Manners { env: &slow, ..Manners::default() }) else { return };
+    scene.init(&["call.rtc.test"], &[]);
+    scene.start();
+    let pending = || {
+        let log = scene.pebble.log();
+        log.contains("Pulled a task from the Tasks queue") && !log.contains("Issued certificate serial")
+    };
+    common::until("the order is under way", ISSUED_WITHIN, pending);
+    let begun = Instant::now();
+    let output = scene.run(&["restart"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    scene.wait_for("no certificate was issued", is_issued);
+}
+
 #[test]
 fn a_damaged_certificate_is_ordered_anew_while_the_local_one_is_served() {
     let Some(scene) = Scene::new(&Manners { env: &SMOOTH, ..Manners::default() }) else { return };
