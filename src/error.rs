@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+use crate::text;
+use crate::words::Text;
+
 /// Whose move it is after a failure. In the order of the exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
@@ -63,34 +66,39 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     kind: Kind,
-    message: String,
-    causes: Vec<String>,
-    hints: Vec<String>,
+    message: Text,
+    causes: Vec<Text>,
+    hints: Vec<Text>,
 }
 
 impl Failure {
     /// A failure of the given kind.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: Kind, message: impl Into<Text>) -> Self {
         Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new() }
     }
 
     /// A failure the operator can fix: exit code 1.
-    pub fn operator(message: impl Into<String>) -> Self {
+    pub fn operator(message: impl Into<Text>) -> Self {
         Self::new(Kind::Operator, message)
     }
 
     /// A broken invariant of ours: exit code 70.
-    pub fn bug(message: impl Into<String>) -> Self {
+    pub fn bug(message: impl Into<Text>) -> Self {
         Self::new(Kind::Bug, message)
     }
 
     /// Adds the reason, and the reasons behind it.
     #[must_use]
-    pub fn caused_by(mut self, error: impl std::error::Error) -> Self {
-        self.causes.push(error.to_string());
+    pub fn caused_by(mut self, error: impl std::error::Error + 'static) -> Self {
+        if let Some(failure) = (&error as &dyn std::error::Error).downcast_ref::<Self>() {
+            self.causes.push(failure.message.clone());
+            self.causes.extend(failure.causes.iter().cloned());
+            return self;
+        }
+        self.causes.push(Text::of_error(&error));
         let mut deeper = error.source();
         while let Some(source) = deeper {
-            self.causes.push(source.to_string());
+            self.causes.push(Text::of_error(source));
             deeper = source.source();
         }
         self
@@ -98,14 +106,14 @@ impl Failure {
 
     /// Adds a reason in words.
     #[must_use]
-    pub fn because(mut self, reason: impl Into<String>) -> Self {
+    pub fn because(mut self, reason: impl Into<Text>) -> Self {
         self.causes.push(reason.into());
         self
     }
 
     /// Adds a next step.
     #[must_use]
-    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+    pub fn hinted(mut self, hint: impl Into<Text>) -> Self {
         self.hints.push(hint.into());
         self
     }
@@ -118,28 +126,34 @@ impl Failure {
 
     /// What failed, in one line.
     #[must_use]
-    pub fn message(&self) -> &str {
+    pub fn message(&self) -> &Text {
         &self.message
     }
 
     /// The reasons, outermost first.
     #[must_use]
-    pub fn causes(&self) -> &[String] {
+    pub fn causes(&self) -> &[Text] {
         &self.causes
+    }
+
+    /// What failed and why, in one text.
+    #[must_use]
+    pub fn told(&self) -> Text {
+        self.causes.iter().fold(self.message.clone(), |told, cause| text!("{}: {}", told, cause))
     }
 
     /// What to do next.
     #[must_use]
-    pub fn hints(&self) -> &[String] {
+    pub fn hints(&self) -> &[Text] {
         &self.hints
     }
 }
 
-/// The message and its causes on one line, for logs. `cli` prints the long form.
+/// The message and its causes on one line, in English, for logs. `cli` prints the long form.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+        f.write_str(self.message.english())?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {}", cause.english()))
     }
 }
 

@@ -315,7 +315,7 @@ fn a_page_in_place_of_a_directory_is_the_operators_to_correct() {
         let trouble = Session::open(&page, &scene.file("other.json")).await.err().unwrap();
         assert_eq!((trouble.class, trouble.code.as_str()), (Class::Ours, "no-directory"), "{trouble}");
         assert!(trouble.to_string().contains("status 200, and with no directory of ACME"), "{trouble}");
-        assert!(trouble.hint().unwrap().contains("certificate.acme_directory"));
+        assert!(trouble.hint().unwrap().english().contains("certificate.acme_directory"));
     });
 }
 

@@ -93,7 +93,7 @@ fn a_webhook_is_posted_to_and_tried_again_until_it_takes_the_event() {
     assert_eq!(first, wanted);
     wait_for("the failure is told", || hooks.error().is_some());
     let error = hooks.error().unwrap();
-    assert!(error.contains("503") && !error.contains("token"), "{error}");
+    assert!(error.english().contains("503") && !error.english().contains("token"), "{error:?}");
     assert_eq!(heard.recv_timeout(LONG).unwrap(), wanted, "the same once more");
     wait_for("the failure is over", || hooks.error().is_none());
     hooks.tell(event("task-held web", false));
@@ -176,5 +176,7 @@ fn a_command_that_fails_is_told_and_nobody_waits_for_it() {
         hooks.tell(event(&number.to_string(), true));
     }
     assert!(clock::now().mono - before < Duration::from_secs(5), "events are handed in without waiting");
-    wait_for("the failure is told", || hooks.error().is_some_and(|error| error.contains("`/bin/false` ended by")));
+    wait_for("the failure is told", || {
+        hooks.error().is_some_and(|error| error.english().contains("`/bin/false` ended by"))
+    });
 }

@@ -91,7 +91,7 @@ fn a_panic_in_each_task_is_one_restarted_task_whose_capsule_is_kept() {
         scene.until_restarted(name, 1);
         assert_eq!(scene.page(), OK);
         let task = scene.task(name);
-        assert_eq!(task.last_error.as_deref(), Some("panicked: a planted panic"));
+        assert_eq!(task.last_error.as_ref().map(|why| why.english()), Some("panicked: a planted panic"));
         let panic = task.last_panic.unwrap();
         assert_eq!(panic.message, "a planted panic");
         assert!(panic.place.unwrap().contains("faults.rs:"));
@@ -489,7 +489,7 @@ fn without_any_certificate_pages_wait_for_one_and_the_relay_serves_by_udp() {
     assert!(scene.relays_by_udp());
     let turn = scene.task(TaskName::Turn);
     assert_eq!(turn.state, State::Degraded);
-    assert!(turn.last_error.unwrap().contains("TURN over TLS"));
+    assert!(turn.last_error.unwrap().english().contains("TURN over TLS"));
     std::fs::remove_file(&certs).unwrap();
     std::fs::rename(&aside, &certs).unwrap();
     scene.service.run(&["start", "certs"]);

@@ -13,6 +13,7 @@ use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::setup::by_product::{ByProduct, by_product};
 use crate::sys::clock::rfc3339_seconds;
+use crate::text;
 
 /// The name of what says what else is in an archive.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -56,14 +57,14 @@ pub struct Backup {
 pub fn back_up(home: &Home, now: SystemTime) -> Result<Backup> {
     let mut members = Vec::new();
     for (name, path) in targets(home)? {
-        let failed = |error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error);
+        let failed = |error| Failure::operator(text!("cannot read `{}`", path.display())).caused_by(error);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             // It was replaced or removed just now.
             Err(error) if error.kind() == ErrorKind::NotFound && name.starts_with("certs/") => continue,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Failure::operator(format!("there is no `{}` to back up", path.display()))
-                    .hinted(format!("run `rtcctl{} init`", home.flag())));
+                return Err(Failure::operator(text!("there is no `{}` to back up", path.display()))
+                    .hinted(text!("run `rtcctl{} init`", home.flag())));
             }
             Err(error) => return Err(failed(error)),
         };
@@ -72,8 +73,11 @@ pub fn back_up(home: &Home, now: SystemTime) -> Result<Backup> {
     }
     let size: u64 = members.iter().map(|member| member.bytes.len() as u64).sum();
     if size > MAX_BYTES {
-        return Err(Failure::operator("the home is too large to back up")
-            .because(format!("its files have {size} bytes together; at most {MAX_BYTES} are taken")));
+        return Err(Failure::operator(text!("the home is too large to back up")).because(text!(
+            "its files have {} bytes together; at most {} are taken",
+            size,
+            MAX_BYTES
+        )));
     }
     let files: Vec<Kept> = members.iter().map(Kept::of).collect();
     let manifest = Manifest {
@@ -110,7 +114,7 @@ fn targets(home: &Home) -> Result<Vec<(String, PathBuf)>> {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => {
-                return Err(Failure::operator(format!("cannot read `{}`", folder.display())).caused_by(error));
+                return Err(Failure::operator(text!("cannot read `{}`", folder.display())).caused_by(error));
             }
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

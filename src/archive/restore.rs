@@ -10,6 +10,8 @@ use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::clock::rfc3339_seconds;
 use crate::sys::fs::{create_private_dir, read_to_string, write_atomic};
+use crate::text;
+use crate::words::Text;
 
 /// Modes that files of a home may have; no archive makes one that others can write.
 const MODES: u32 = 0o644;
@@ -42,16 +44,16 @@ pub fn restore(home: &Home, archive: &[u8], force: bool, now: SystemTime) -> Res
     let there = present(home)?;
     if !there.is_empty() && !force {
         let shown: Vec<String> = there.iter().take(3).map(|path| format!("`{}`", path.display())).collect();
-        return Err(Failure::operator("there is a home already, and nothing of it was changed")
-            .because(format!("it has {} files, such as {}", there.len(), shown.join(", ")))
-            .hinted("give another `--home`, or `--force` to put this one aside first"));
+        return Err(Failure::operator(text!("there is a home already, and nothing of it was changed"))
+            .because(text!("it has {} files, such as {}", there.len(), shown.join(", ")))
+            .hinted(text!("give another `--home`, or `--force` to put this one aside first")));
     }
     let before = if there.is_empty() { None } else { Some(put_aside(home, now)?) };
     let kept: Vec<(PathBuf, Vec<u8>, u32)> = there.iter().map(|path| remembered(path)).collect::<Result<_>>()?;
     if let Err(failure) = write(home, &files, &there) {
         take_back(&files, &kept);
         let failure = failure.causes().iter().fold(
-            Failure::new(Kind::RolledBack, format!("the home is as it was: {}", failure.message())),
+            Failure::new(Kind::RolledBack, text!("the home is as it was: {}", failure.message())),
             |told, cause| told.because(cause.clone()),
         );
         return Err(failure);
@@ -61,42 +63,42 @@ pub fn restore(home: &Home, archive: &[u8], force: bool, now: SystemTime) -> Res
 
 /// Reads an archive and compares everything in it with what it says of itself.
 fn read(archive: &[u8]) -> Result<(Manifest, Vec<Member>)> {
-    let bad = |why: String| Failure::operator("this is no backup that can be used").because(why);
+    let bad = |why: Text| Failure::operator(text!("this is no backup that can be used")).because(why);
     let mut members = unpack(archive, MAX_BYTES).map_err(bad)?;
     let first = members.first().filter(|member| member.name == MANIFEST);
-    let document = first.ok_or_else(|| bad(format!("`{MANIFEST}` is not the first file in it")))?;
+    let document = first.ok_or_else(|| bad(text!("`{}` is not the first file in it", MANIFEST)))?;
     let format: serde_json::Value = serde_json::from_slice(&document.bytes)
-        .map_err(|error| bad(format!("its manifest cannot be read: {error}")))?;
+        .map_err(|error| bad(text!("its manifest cannot be read: {}", error)))?;
     match format["rtcctl_backup"].as_u64() {
         Some(format) if format == u64::from(FORMAT) => {}
         Some(format) => {
-            return Err(bad(format!("it is of format {format}; this version knows {FORMAT}"))
-                .hinted("use the version of rtcctl that made it, or a later one"));
+            return Err(bad(text!("it is of format {}; this version knows {}", format, FORMAT))
+                .hinted(text!("use the version of rtcctl that made it, or a later one")));
         }
-        None => return Err(bad("it was not made by `rtcctl backup`".to_owned())),
+        None => return Err(bad(text!("it was not made by `rtcctl backup`"))),
     }
     let manifest: Manifest = serde_json::from_slice(&document.bytes)
-        .map_err(|error| bad(format!("its manifest cannot be read: {error}")))?;
+        .map_err(|error| bad(text!("its manifest cannot be read: {}", error)))?;
     members.remove(0);
     let found: Vec<Kept> = members.iter().map(Kept::of).collect();
     for kept in &manifest.files {
         match found.iter().find(|other| other.name == kept.name) {
-            None => return Err(bad(format!("`{}` is missing in it", kept.name))),
+            None => return Err(bad(text!("`{}` is missing in it", kept.name))),
             Some(other) if other != kept => {
-                return Err(bad(format!("`{}` in it is not what was put there", kept.name)));
+                return Err(bad(text!("`{}` in it is not what was put there", kept.name)));
             }
             Some(_) => {}
         }
     }
     match found.iter().find(|other| manifest.files.iter().all(|kept| kept.name != other.name)) {
-        Some(other) => Err(bad(format!("`{}` is in it, and its manifest does not say so", other.name.escape_debug()))),
+        Some(other) => Err(bad(text!("`{}` is in it, and its manifest does not say so", other.name.escape_debug()))),
         None => Ok((manifest, members)),
     }
 }
 
 fn stranger(name: &str) -> Failure {
-    Failure::operator("this is no backup that can be used")
-        .because(format!("`{}` belongs nowhere in a home", name.escape_debug()))
+    Failure::operator(text!("this is no backup that can be used"))
+        .because(text!("`{}` belongs nowhere in a home", name.escape_debug()))
 }
 
 /// Reads the configuration as the service would, from a folder of its own.
@@ -108,15 +110,16 @@ fn rehearse(home: &Home, members: &[Member]) -> Result<()> {
         for name in ["config/config.yaml", "config/secrets.yaml"] {
             let member = members.iter().find(|member| member.name == name);
             let member = member.ok_or_else(|| {
-                Failure::operator("this is no backup that can be used").because(format!("`{name}` is missing in it"))
+                Failure::operator(text!("this is no backup that can be used"))
+                    .because(text!("`{}` is missing in it", name))
             })?;
             let path = target(&scratch, name).ok_or_else(|| stranger(name))?;
             write_atomic(&path, &member.bytes, 0o600)?;
         }
         check(&scratch).map_err(|causes| {
-            let told = Failure::new(Kind::Config, "the configuration in this backup cannot be used");
+            let told = Failure::new(Kind::Config, text!("the configuration in this backup cannot be used"));
             let told = causes.into_iter().fold(told, Failure::because);
-            told.hinted(format!("a later version may have written it; see `rtcctl{} version`", home.flag()))
+            told.hinted(text!("a later version may have written it; see `rtcctl{} version`", home.flag()))
         })
     };
     let outcome = tried();
@@ -126,13 +129,17 @@ fn rehearse(home: &Home, members: &[Member]) -> Result<()> {
 }
 
 /// What the service would say of it, but for what another host may lack, such as the folder of a page.
-fn check(scratch: &Home) -> Result<(), Vec<String>> {
-    let text = read_to_string(&scratch.config_file()).map_err(|failure| vec![failure.to_string()])?;
+fn check(scratch: &Home) -> Result<(), Vec<Text>> {
+    let text = read_to_string(&scratch.config_file()).map_err(|failure| vec![failure.told()])?;
     let resolved = config::resolve(&text, &config::host_facts());
-    let resolved = resolved.map_err(|complaints| complaints.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let resolved = resolved.map_err(|complaints| complaints.iter().map(config::Complaint::told).collect::<Vec<_>>())?;
     let secrets = config::load_secrets(scratch).map_err(|failure| failure.causes().to_vec())?;
     if resolved.config.access == config::Access::Key && secrets.access_key.is_none() {
-        return Err(vec!["secrets.yaml, access_key: is missing; callers need one where `access` is key".to_owned()]);
+        return Err(vec![text!(
+            "{}, {}",
+            "secrets.yaml",
+            text!("{}: {}", "access_key", text!("is missing; callers need one where `access` is key"))
+        )]);
     }
     Ok(())
 }
@@ -146,14 +153,14 @@ fn put_aside(home: &Home, now: SystemTime) -> Result<PathBuf> {
     match back_up(home, now) {
         Ok(backup) => write_atomic(&path, &backup.archive, 0o600).map(|()| path),
         Err(failure) if home.config_file().exists() && home.secrets_file().exists() => Err(failure),
-        Err(_) => Err(Failure::operator("what is there of a home is not whole, so it cannot be put aside")
-            .hinted(format!("move the files in `{}` away first", home.config_dir().display()))),
+        Err(_) => Err(Failure::operator(text!("what is there of a home is not whole, so it cannot be put aside"))
+            .hinted(text!("move the files in `{}` away first", home.config_dir().display()))),
     }
 }
 
 fn remembered(path: &Path) -> Result<(PathBuf, Vec<u8>, u32)> {
     use std::os::unix::fs::PermissionsExt as _;
-    let failed = |error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error);
+    let failed = |error| Failure::operator(text!("cannot read `{}`", path.display())).caused_by(error);
     let bytes = std::fs::read(path).map_err(failed)?;
     let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
     Ok((path.to_path_buf(), bytes, mode))
@@ -173,7 +180,7 @@ fn write(home: &Home, files: &[(PathBuf, &Member)], there: &[PathBuf]) -> Result
     // A key or an account of the home before must not be mixed with those of this one.
     for path in there.iter().filter(|path| files.iter().all(|(other, _)| other != *path)) {
         std::fs::remove_file(path)
-            .map_err(|error| Failure::operator(format!("cannot remove `{}`", path.display())).caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot remove `{}`", path.display())).caused_by(error))?;
     }
     Ok(())
 }

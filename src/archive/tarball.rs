@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::time::SystemTime;
 
+use crate::text;
+use crate::words::Text;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -49,38 +51,37 @@ pub fn pack(members: &[Member], at: SystemTime) -> Vec<u8> {
 ///
 /// # Errors
 /// Why it is none of ours: it is cut off or damaged, is too large, or has something in it that is no plain file.
-pub(super) fn unpack(bytes: &[u8], max_bytes: u64) -> Result<Vec<Member>, String> {
+pub(super) fn unpack(bytes: &[u8], max_bytes: u64) -> Result<Vec<Member>, Text> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err("it is no compressed tar file".to_owned());
+        return Err(text!("it is no compressed tar file"));
     }
-    let damaged = |error: std::io::Error| format!("it is cut off or damaged: {error}");
+    let damaged = |error: std::io::Error| text!("it is cut off or damaged: {}", error);
     // A little more than allowed, so that it is noticed when there is more.
     let mut plain = Vec::new();
     let read = GzDecoder::new(bytes).take(2 * max_bytes + 1).read_to_end(&mut plain).map_err(damaged)?;
     if read as u64 > 2 * max_bytes {
-        return Err(format!("it has more than {max_bytes} bytes in it"));
+        return Err(text!("it has more than {} bytes in it", max_bytes));
     }
     let mut archive = Archive::new(&plain[..]);
     let mut members: Vec<Member> = Vec::new();
     let mut room = max_bytes;
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
-        let name = std::str::from_utf8(&entry.path_bytes())
-            .map_err(|_| "it has a name that is no text".to_owned())?
-            .to_owned();
+        let name =
+            std::str::from_utf8(&entry.path_bytes()).map_err(|_| text!("it has a name that is no text"))?.to_owned();
         if entry.header().entry_type() != EntryType::Regular {
-            return Err(format!("`{}` in it is no plain file", name.escape_debug()));
+            return Err(text!("`{}` in it is no plain file", name.escape_debug()));
         }
         if members.iter().any(|member| member.name == name) {
-            return Err(format!("`{}` is in it twice", name.escape_debug()));
+            return Err(text!("`{}` is in it twice", name.escape_debug()));
         }
         let mode = entry.header().mode().map_err(damaged)?;
         let size = entry.size();
-        room = room.checked_sub(size).ok_or_else(|| format!("it has more than {max_bytes} bytes in it"))?;
+        room = room.checked_sub(size).ok_or_else(|| text!("it has more than {} bytes in it", max_bytes))?;
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(damaged)?;
         if bytes.len() as u64 != size {
-            return Err(format!("`{}` in it is cut off", name.escape_debug()));
+            return Err(text!("`{}` in it is cut off", name.escape_debug()));
         }
         members.push(Member { name, bytes, mode });
     }

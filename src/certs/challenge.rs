@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::Host;
 use crate::error::{Failure, Result};
+use crate::text;
 
 /// A way to prove that a name or an address is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,7 +151,8 @@ pub fn indicated_name(host: &Host) -> String {
 
 /// RFC 8737, section 3: one subject alternative name, and the digest in a critical extension.
 fn answer_certificate(host: &Host, digest: &[u8; 32]) -> Result<CertifiedKey> {
-    let failed = |error: rcgen::Error| Failure::operator("cannot make a certificate for a challenge").caused_by(error);
+    let failed =
+        |error: rcgen::Error| Failure::operator(text!("cannot make a certificate for a challenge")).caused_by(error);
     let key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -162,7 +164,7 @@ fn answer_certificate(host: &Host, digest: &[u8; 32]) -> Result<CertifiedKey> {
     let certificate = params.self_signed(&key).map_err(failed)?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let key = aws_lc_rs::sign::any_supported_type(&key)
-        .map_err(|error| Failure::bug("a key that was just made cannot be used").caused_by(error))?;
+        .map_err(|error| Failure::bug(text!("a key that was just made cannot be used")).caused_by(error))?;
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 

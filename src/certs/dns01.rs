@@ -15,6 +15,8 @@ use super::dns::{DNS_PORT, Sight, final_name, name_servers, resolvers, sight};
 use super::trouble::{Class, Trouble};
 use crate::sys::fs::{create_private_dir, write_atomic};
 use crate::sys::{clock, exec, fault};
+use crate::text;
+use crate::words::Text;
 
 /// How long the command may take for one record.
 const DONE_WITHIN: Duration = Duration::from_secs(120);
@@ -140,7 +142,7 @@ impl<'a> Presented<'a> {
                     }
                     Sight::MissingAt(servers) if passed >= SEEN_WITHIN => {
                         let servers: Vec<String> = servers.iter().map(|server| server.ip().to_string()).collect();
-                        let detail = format!(
+                        let detail = text!(
                             "after {} s the TXT record of {} is not at {}",
                             SEEN_WITHIN.as_secs(),
                             record.name(),
@@ -189,13 +191,17 @@ pub async fn rehearse(hook: &Hook, domain: &str, value: String) -> Result<(), Tr
 
 /// What is wrong with the command by the look of it, before it is needed.
 #[must_use]
-pub fn objection(command: &[String]) -> Option<String> {
+pub fn objection(command: &[String]) -> Option<Text> {
     use std::os::unix::fs::PermissionsExt as _;
     let program = Path::new(command.first()?);
     match program.metadata() {
-        Err(error) => Some(format!("the command `{}` of `certificate.acme_dns_command`: {error}", program.display())),
+        Err(error) => Some(text!(
+            "the command `{}` of `certificate.acme_dns_command`: {}",
+            program.display(),
+            Text::of_error(&error)
+        )),
         Ok(metadata) if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 => {
-            Some(format!("`{}` of `certificate.acme_dns_command` is no program that can be run", program.display()))
+            Some(text!("`{}` of `certificate.acme_dns_command` is no program that can be run", program.display()))
         }
         Ok(_) => None,
     }
@@ -203,8 +209,8 @@ pub fn objection(command: &[String]) -> Option<String> {
 
 async fn run(hook: &Hook, action: Action, record: &Record) -> Result<(), Trouble> {
     let program = hook.command.first().cloned().unwrap_or_default();
-    let failed = |how: String| {
-        let detail = format!("`{program}` asked to {action} the TXT record of {}: {how}", record.name());
+    let failed = |how: Text| {
+        let detail = text!("`{}` asked to {} the TXT record of {}: {}", program, action, record.name(), how);
         Trouble::new(Class::Ours, "dns-hook", detail)
     };
     let variables = [
@@ -217,30 +223,30 @@ async fn run(hook: &Hook, action: Action, record: &Record) -> Result<(), Trouble
     let ended = blocking(move || exec::run_with(&command, &variables, b"", DONE_WITHIN, MAX_OUTPUT)).await?;
     match ended {
         Ok(ended) if ended.status.success() => Ok(()),
-        Ok(ended) => Err(failed(format!("{}{}", ended.status, said(&ended.output)))),
+        Ok(ended) => Err(failed(said(ended.status, &ended.output))),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            Err(failed(format!("it did not end within {} s, and was ended", DONE_WITHIN.as_secs())))
+            Err(failed(text!("it did not end within {} s, and was ended", DONE_WITHIN.as_secs())))
         }
-        Err(error) => Err(failed(error.to_string())),
+        Err(error) => Err(failed(Text::of_error(&error))),
     }
 }
 
 /// The end of what a command said, in one line.
-fn said(output: &str) -> String {
+fn said(status: std::process::ExitStatus, output: &str) -> Text {
     let words: Vec<&str> = output.split_whitespace().collect();
     let line = words.join(" ");
     let begin = line.len().saturating_sub(SHOWN_OUTPUT);
     let begin = (begin..=line.len()).find(|at| line.is_char_boundary(*at)).unwrap_or(line.len());
     match &line[begin..] {
-        "" => ", and it said nothing".to_owned(),
-        end if begin > 0 => format!(", it said: …{end}"),
-        end => format!(", it said: {end}"),
+        "" => text!("{}, and it said nothing", status),
+        end if begin > 0 => text!("{}, it said: …{}", status, end),
+        end => text!("{}, it said: {}", status, end),
     }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Trouble::new(Class::Theirs, "interrupted", error.to_string()))
+    done.map_err(|error| Trouble::new(Class::Theirs, "interrupted", Text::verbatim(error.to_string())))
 }
 
 fn read(file: &Path) -> Vec<Record> {
@@ -250,18 +256,18 @@ fn read(file: &Path) -> Vec<Record> {
 }
 
 fn write(file: &Path, records: &[Record]) -> Result<(), Trouble> {
-    let disk = |why: String| Trouble::new(Class::Ours, "disk", why);
+    let disk = |why: Text| Trouble::new(Class::Ours, "disk", why);
     if records.is_empty() {
         return match std::fs::remove_file(file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk(error.to_string())),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk(Text::verbatim(error.to_string()))),
             Ok(()) | Err(_) => Ok(()),
         };
     }
-    let text = serde_json::to_vec(records).map_err(|error| disk(error.to_string()))?;
+    let text = serde_json::to_vec(records).map_err(|error| disk(Text::verbatim(error.to_string())))?;
     if let Some(folder) = file.parent() {
-        create_private_dir(folder).map_err(|failure| disk(failure.to_string()))?;
+        create_private_dir(folder).map_err(|failure| disk(failure.told()))?;
     }
-    write_atomic(file, &text, 0o600).map_err(|failure| disk(failure.to_string()))
+    write_atomic(file, &text, 0o600).map_err(|failure| disk(failure.told()))
 }
 
 #[cfg(test)]
@@ -350,7 +356,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_output_makes_it_panic(output in ".{0,600}") {
-            proptest::prop_assert!(said(&output).len() < SHOWN_OUTPUT + 40);
+            proptest::prop_assert!(said(std::process::ExitStatus::default(), &output).len() < SHOWN_OUTPUT + 60);
         }
     }
 }

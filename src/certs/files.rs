@@ -10,6 +10,8 @@ use super::{Served, Source};
 use crate::config::{Config, Host};
 use crate::error::{Failure, Kind, Result};
 use crate::sys::fs::read_at_most;
+use crate::text;
+use crate::words::Text;
 
 /// Bytes of one file.
 const MAX_FILE: u64 = 1 << 20;
@@ -62,12 +64,12 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
 ///
 /// # Errors
 /// In words, if it cannot be read or is no text.
-pub fn read_pem(path: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
+pub fn read_pem(path: &Path) -> Result<String, Text> {
+    let failed = |error: std::io::Error| text!("cannot read `{}`: {}", path.display(), Text::of_error(&error));
     let bytes = read_at_most(path, MAX_FILE).map_err(failed)?.ok_or_else(|| {
-        format!("`{}` is larger than {MAX_FILE} bytes; chains and keys are a few thousand", path.display())
+        text!("`{}` is larger than {} bytes; chains and keys are a few thousand", path.display(), MAX_FILE)
     })?;
-    pem_text(bytes).map_err(|what| format!("`{}` {what}", path.display()))
+    pem_text(bytes).map_err(|what| text!("`{}` {}", path.display(), what))
 }
 
 /// Reads and checks the pair that the configuration names.
@@ -78,7 +80,9 @@ pub fn read_pem(path: &Path) -> Result<String, String> {
 pub fn load_files(config: &Config, now: SystemTime) -> Result<Served> {
     let certificate = &config.certificate;
     let (Some(chain), Some(key)) = (&certificate.cert_file, &certificate.key_file) else {
-        return Err(Failure::bug("`certificate.source: files` without files passed the check of the configuration"));
+        return Err(Failure::bug(text!(
+            "`certificate.source: files` without files passed the check of the configuration"
+        )));
     };
     check_files(chain, key, &config.hosts, now)
 }
@@ -88,9 +92,9 @@ pub fn load_files(config: &Config, now: SystemTime) -> Result<Served> {
 /// # Errors
 /// As [`load_files`].
 pub fn check_files(chain: &Path, key: &Path, hosts: &[Host], now: SystemTime) -> Result<Served> {
-    let bad = |why: String| {
-        Failure::new(Kind::Config, format!("cannot serve the certificate `{}`", chain.display())).because(why).hinted(
-            "correct the file or `certificate.cert_file` and `certificate.key_file`; a pair that fits is taken by itself",
+    let bad = |why: Text| {
+        Failure::new(Kind::Config, text!("cannot serve the certificate `{}`", chain.display())).because(why).hinted(
+            text!("correct the file or `certificate.cert_file` and `certificate.key_file`; a pair that fits is taken by itself"),
         )
     };
     let [chain_pem, key_pem] = [chain, key].map(|path| read_pem(path).map_err(bad));
@@ -99,10 +103,10 @@ pub fn check_files(chain: &Path, key: &Path, hosts: &[Host], now: SystemTime) ->
     let mut faults = faults(&facts, hosts, now);
     faults.extend(issuer_fault(&served, now));
     if !faults.is_empty() {
-        return Err(bad(faults.join("; ")));
+        return Err(bad(Text::clauses(faults)));
     }
     if let Some(what) = loose_end(&served) {
-        warn!(chain = %chain.display(), what, "some devices may not trust this");
+        warn!(chain = %chain.display(), what = what.english(), "some devices may not trust this");
     }
     Ok(served)
 }

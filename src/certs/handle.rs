@@ -12,6 +12,8 @@ use super::challenge::Challenges;
 use super::renewal::{Alarm, Wish};
 use super::trouble::Class;
 use crate::error::{Failure, Result};
+use crate::text;
+use crate::words::Text;
 
 /// The certificate all listeners serve at this moment. Swapping it touches no connection.
 #[derive(Debug, Clone, Default)]
@@ -111,7 +113,7 @@ pub struct LastAttempt {
     pub authority: String,
     pub rehearsal: bool,
     /// What went wrong, whose move it is, and what to do; `None`: it succeeded, or is under way.
-    pub failure: Option<(Class, String, Option<&'static str>)>,
+    pub failure: Option<(Class, Text, Option<Text>)>,
 }
 
 impl CertHandle {
@@ -152,10 +154,10 @@ impl CertHandle {
         self.wish.1.notify_one();
         answered.recv_timeout(patience).unwrap_or_else(|error| {
             Err(match error {
-                mpsc::RecvTimeoutError::Timeout => Failure::operator("the renewal has not come to an end yet")
-                    .hinted("it goes on by itself; see `rtcctl status`"),
-                mpsc::RecvTimeoutError::Disconnected => Failure::operator("the renewal was interrupted")
-                    .hinted("another was asked for, or the task `certs` was restarted; see `rtcctl status`"),
+                mpsc::RecvTimeoutError::Timeout => Failure::operator(text!("the renewal has not come to an end yet"))
+                    .hinted(text!("it goes on by itself; see `rtcctl status`")),
+                mpsc::RecvTimeoutError::Disconnected => Failure::operator(text!("the renewal was interrupted"))
+                    .hinted(text!("another was asked for, or the task `certs` was restarted; see `rtcctl status`")),
             })
         })
     }

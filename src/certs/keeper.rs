@@ -29,6 +29,8 @@ use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::fault;
 use crate::sys::fs::{create_private_dir, write_atomic};
+use crate::text;
+use crate::words::Text;
 
 /// Where the certificate of an authority and what belongs to it are kept.
 #[derive(Debug, Clone)]
@@ -164,7 +166,7 @@ impl Keeper {
         let served = match load_bundle(&self.files.bundle()) {
             Ok(served) => served?,
             Err(why) => {
-                warn!(why, "the certificate of an authority cannot be used; a new one is ordered");
+                warn!(why = why.english(), "the certificate of an authority cannot be used; a new one is ordered");
                 return None;
             }
         };
@@ -301,10 +303,10 @@ impl Keeper {
             return None;
         };
         let minutes = until.since(now).as_secs().div_ceil(60);
-        let failure = Failure::operator("the authority must not be asked yet");
+        let failure = Failure::operator(text!("the authority must not be asked yet"));
         let failure =
-            failure.because(format!("its limit, or ours below it, allows the next order in {minutes} minutes"));
-        Some(failure.hinted("wait; the renewal goes on by itself then"))
+            failure.because(text!("its limit, or ours below it, allows the next order in {} minutes", minutes));
+        Some(failure.hinted(text!("wait; the renewal goes on by itself then")))
     }
 
     /// Takes in what came of some work; gives the certificate to serve from now on, if there is a new one. `chance` is
@@ -388,7 +390,7 @@ impl Keeper {
 
     fn fail(&mut self, trouble: Trouble, now: Moment, chance: f64) {
         let hint = trouble.hint();
-        warn!(%trouble, class = trouble.class.as_str(), hint, "no certificate; what is served stays");
+        warn!(%trouble, class = trouble.class.as_str(), hint = hint.as_ref().map(Text::english), "no certificate; what is served stays");
         let left = self.state.held.as_ref().map(|held| held.left(now));
         self.state.record.fail(trouble, left, now, chance);
     }
@@ -399,13 +401,17 @@ impl Keeper {
         let served = read_bundle(&text).map_err(|why| Trouble::new(Class::Theirs, "certificate", why))?;
         let names: BTreeSet<String> = served.names.iter().cloned().collect();
         if !self.state.wanted.is_subset(&names) {
-            return Err(Trouble::new(Class::Theirs, "certificate", "the certificate lacks names that were ordered"));
+            return Err(Trouble::new(
+                Class::Theirs,
+                "certificate",
+                text!("the certificate lacks names that were ordered"),
+            ));
         }
         if Moment::from(served.not_after) <= now {
-            let detail = "the new certificate is over already by this host's clock";
+            let detail = text!("the new certificate is over already by this host's clock");
             return Err(Trouble::new(Class::Ours, "clock", detail));
         }
-        let disk = |failure: Failure| Trouble::new(Class::Ours, "disk", failure.to_string());
+        let disk = |failure: Failure| Trouble::new(Class::Ours, "disk", failure.told());
         create_private_dir(&self.files.dir).map_err(disk)?;
         let bundle = self.files.bundle();
         if let Ok(old) = std::fs::read(&bundle) {
@@ -420,22 +426,25 @@ impl Keeper {
     fn save(&self) -> Result<()> {
         create_private_dir(&self.files.dir)?;
         let text = serde_json::to_vec_pretty(&self.state.record)
-            .map_err(|error| Failure::bug("a record cannot be written").caused_by(error))?;
+            .map_err(|error| Failure::bug(text!("a record cannot be written")).caused_by(error))?;
         write_atomic(&self.files.record(), &text, 0o600)
     }
 
     /// Why the service is not what it should be, if an operator must hear of it now.
-    pub(super) fn complaint(&self, now: Moment) -> Option<String> {
+    pub(super) fn complaint(&self, now: Moment) -> Option<Text> {
         let view = self.view(now);
         let (_, why, hint) = view.last.as_ref()?.failure.clone()?;
         let is_certified = self.state.held.as_ref().is_some_and(|held| held.not_after > now);
         let has_fallen_back = !is_certified && view.failures > 0;
         let is_late = view.alarm >= Some(Alarm::Error);
-        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        let why = match hint {
+            Some(hint) => text!("{}; {}", why, hint),
+            None => why,
+        };
         if has_fallen_back {
-            Some(format!("no authority has issued a certificate yet, so the local CA's is served: {why}{hint}"))
+            Some(text!("no authority has issued a certificate yet, so the local CA's is served: {}", why))
         } else if is_late {
-            Some(format!("the certificate cannot be renewed: {why}{hint}"))
+            Some(text!("the certificate cannot be renewed: {}", why))
         } else {
             None
         }
@@ -445,7 +454,7 @@ impl Keeper {
     pub(super) fn view(&self, now: Moment) -> RenewalView {
         let last = self.state.record.attempts.last();
         let failure = last.and_then(|attempt| match &attempt.outcome {
-            Outcome::Failed(trouble) => Some((trouble.class, trouble.to_string(), trouble.hint())),
+            Outcome::Failed(trouble) => Some((trouble.class, trouble.told(), trouble.hint())),
             Outcome::Begun | Outcome::Succeeded => None,
         });
         let failures =
@@ -509,16 +518,16 @@ fn kinds(config: &Config, hosts: &BTreeSet<Host>, last: Option<&str>) -> Vec<Kin
 ///
 /// # Errors
 /// In words, if it is damaged.
-pub fn load_bundle(path: &Path) -> std::result::Result<Option<Served>, String> {
+pub fn load_bundle(path: &Path) -> std::result::Result<Option<Served>, Text> {
     match std::fs::read_to_string(path) {
         Ok(text) => read_bundle(&text).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot read `{}`: {error}", path.display())),
+        Err(error) => Err(text!("cannot read `{}`: {}", path.display(), error)),
     }
 }
 
 /// A bundle is both: the key and the chain.
-fn read_bundle(text: &str) -> std::result::Result<Served, String> {
+fn read_bundle(text: &str) -> std::result::Result<Served, Text> {
     let labels = Labels { chain: "the certificate of the authority", key: "its key" };
     assemble(text, text, Source::Acme, labels).map(|(_, served)| served)
 }

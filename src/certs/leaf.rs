@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use crate::config::Host;
+use crate::text;
+use crate::words::Text;
 
 /// How long a leaf is valid. Apple's systems refuse more than 398 days, even below a CA that the user trusts.
 pub const LEAF_LIFETIME: Duration = Duration::from_secs(397 * 24 * 3600);
@@ -19,7 +21,7 @@ pub enum Pair {
     /// Neither file is there.
     Absent,
     /// One is missing, unreadable as what it should be, or does not belong to the other or to the CA.
-    Damaged(String),
+    Damaged(Text),
     /// A whole pair, issued by the CA that is there.
     Whole(LeafFacts),
 }
@@ -44,7 +46,7 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     Absent,
-    Damaged(String),
+    Damaged(Text),
     Expired,
     /// Two thirds of its life are over.
     Aged,
@@ -55,17 +57,25 @@ pub enum Reason {
     Wished,
 }
 
+impl Reason {
+    /// As people are told of it.
+    #[must_use]
+    pub fn told(&self) -> Text {
+        match self {
+            Self::Absent => text!("there is none yet"),
+            Self::Damaged(why) => why.clone(),
+            Self::Expired => text!("the old one has expired"),
+            Self::Aged => text!("two thirds of its life are over"),
+            Self::NotYetValid => text!("the old one is not valid yet by this host's clock"),
+            Self::Wished => text!("the operator wants a new one"),
+            Self::MissingNames(names) => text!("the old one lacks {}", names.join(", ")),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("there is none yet"),
-            Self::Damaged(why) => f.write_str(why),
-            Self::Expired => f.write_str("the old one has expired"),
-            Self::Aged => f.write_str("two thirds of its life are over"),
-            Self::NotYetValid => f.write_str("the old one is not valid yet by this host's clock"),
-            Self::Wished => f.write_str("the operator wants a new one"),
-            Self::MissingNames(names) => write!(f, "the old one lacks {}", names.join(", ")),
-        }
+        f.write_str(self.told().english())
     }
 }
 

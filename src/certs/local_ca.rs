@@ -14,6 +14,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::leaf::LEAF_LIFETIME;
 use crate::error::{Failure, Result};
+use crate::text;
+use crate::words::Text;
 
 /// Ten years: trusting a CA on a phone is a chore that should not come back.
 const CA_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -66,23 +68,23 @@ impl LocalCa {
     ///
     /// # Errors
     /// In words, if it is not a CA, the key is not its key, or it ends soon.
-    pub fn read(certificate_pem: &str, key_pem: &str, now: SystemTime) -> std::result::Result<Self, String> {
+    pub fn read(certificate_pem: &str, key_pem: &str, now: SystemTime) -> std::result::Result<Self, Text> {
         let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .map_err(|_| "`ca.pem` holds no certificate".to_owned())?;
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| "`ca.pem` is damaged".to_owned())?;
-        let key = KeyPair::from_pem(key_pem).map_err(|_| "`ca.key` is damaged".to_owned())?;
+            .map_err(|_| text!("`ca.pem` holds no certificate"))?;
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| text!("`ca.pem` is damaged"))?;
+        let key = KeyPair::from_pem(key_pem).map_err(|_| text!("`ca.key` is damaged"))?;
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-            return Err("`ca.key` is not the key of `ca.pem`".to_owned());
+            return Err(text!("`ca.key` is not the key of `ca.pem`"));
         }
         if !parsed.is_ca() {
-            return Err("`ca.pem` is not the certificate of an authority".to_owned());
+            return Err(text!("`ca.pem` is not the certificate of an authority"));
         }
         let not_after = system_time(parsed.validity().not_after.timestamp());
         if not_after < now + CA_MARGIN {
-            return Err("the local CA's time is over".to_owned());
+            return Err(text!("the local CA's time is over"));
         }
         let issuer =
-            Issuer::from_ca_cert_der(&certificate, key).map_err(|_| "`ca.pem` cannot be used to sign".to_owned())?;
+            Issuer::from_ca_cert_der(&certificate, key).map_err(|_| text!("`ca.pem` cannot be used to sign"))?;
         Ok(Self { certificate, certificate_pem: certificate_pem.to_owned(), issuer, not_after })
     }
 
@@ -120,7 +122,7 @@ fn backdated(now: SystemTime) -> SystemTime {
 }
 
 fn cannot_make(error: rcgen::Error) -> Failure {
-    Failure::operator("cannot make a certificate").caused_by(error)
+    Failure::operator(text!("cannot make a certificate")).caused_by(error)
 }
 
 pub(super) fn system_time(unix_seconds: i64) -> SystemTime {

@@ -15,6 +15,8 @@ use super::leaf::LeafFacts;
 use super::local_ca::{sha256_hex, system_time};
 use super::{Served, Source};
 use crate::config::Host;
+use crate::text;
+use crate::words::Text;
 
 /// What every certificate and key in DER begins with.
 const SEQUENCE: u8 = 0x30;
@@ -32,22 +34,23 @@ pub struct Labels<'a> {
 ///
 /// # Errors
 /// Completes the sentence "`file` ...".
-pub fn pem_text(bytes: Vec<u8>) -> Result<String, String> {
+pub fn pem_text(bytes: Vec<u8>) -> Result<String, Text> {
     let is_der = bytes.first() == Some(&SEQUENCE);
     match String::from_utf8(bytes) {
         // What Windows puts before a text is none of it.
         Ok(text) if !text.contains('\0') => Ok(text.trim_start_matches('\u{feff}').to_owned()),
-        Ok(_) | Err(_) if is_der => Err("is DER, not PEM; turn it into PEM by `openssl x509 -inform DER`, a key by \
+        Ok(_) | Err(_) if is_der => Err(text!(
+            "is DER, not PEM; turn it into PEM by `openssl x509 -inform DER`, a key by \
                                           `openssl pkey -inform DER`, a bundle of both (.pfx, .p12) by `openssl pkcs12 -nodes`"
-            .to_owned()),
-        Ok(_) | Err(_) => Err("is no text in UTF-8; save it as PEM".to_owned()),
+        )),
+        Ok(_) | Err(_) => Err(text!("is no text in UTF-8; save it as PEM")),
     }
 }
 
 /// Whether devices may lack a certificate between this chain and what they trust; says in words which. A leaf alone that
 /// names where its issuer's certificate is to be had was hardly issued by a root.
 #[must_use]
-pub fn loose_end(served: &Served) -> Option<String> {
+pub fn loose_end(served: &Served) -> Option<Text> {
     let [only] = &served.key.cert[..] else { return None };
     let (_, parsed) = X509Certificate::from_der(only).ok()?;
     let tells = parsed.extensions().iter().any(|extension| {
@@ -56,21 +59,21 @@ pub fn loose_end(served: &Served) -> Option<String> {
     });
     let issuer = &served.issuer;
     tells.then(|| {
-        format!("the chain holds the server's certificate alone; devices that lack that of `{issuer}` refuse it")
+        text!("the chain holds the server's certificate alone; devices that lack that of `{}` refuse it", issuer)
     })
 }
 
 /// Why nobody trusts what the next certificate of the chain vouches for, in words; those behind it may be for old devices
 /// alone.
 #[must_use]
-pub fn issuer_fault(served: &Served, now: SystemTime) -> Option<String> {
+pub fn issuer_fault(served: &Served, now: SystemTime) -> Option<Text> {
     let (_, issuer) = X509Certificate::from_der(served.key.cert.get(1)?).ok()?;
     let validity = issuer.validity();
     let subject = issuer.subject();
     if now >= system_time(validity.not_after.timestamp()) {
-        Some(format!("the certificate of `{subject}`, which vouches for it, has expired"))
+        Some(text!("the certificate of `{}`, which vouches for it, has expired", subject))
     } else if now < system_time(validity.not_before.timestamp()) {
-        Some(format!("the certificate of `{subject}`, which vouches for it, is not valid yet by this host's clock"))
+        Some(text!("the certificate of `{}`, which vouches for it, is not valid yet by this host's clock", subject))
     } else {
         None
     }
@@ -85,27 +88,28 @@ pub fn assemble(
     key_pem: &str,
     source: Source,
     labels: Labels<'_>,
-) -> Result<(LeafFacts, Served), String> {
+) -> Result<(LeafFacts, Served), Text> {
     let Labels { chain: chain_label, key: key_label } = labels;
-    let damaged = |_| format!("{chain_label} is damaged");
+    let damaged = |_| text!("{} is damaged", chain_label);
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<_, _>>().map_err(damaged)?;
-    let leaf = chain.first().cloned().ok_or_else(|| format!("{chain_label} holds no certificate"))?;
+    let leaf = chain.first().cloned().ok_or_else(|| text!("{} holds no certificate", chain_label))?;
     let parsed: Vec<X509Certificate<'_>> = chain
         .iter()
         .map(|der| X509Certificate::from_der(der).map(|(_, certificate)| certificate))
         .collect::<Result<_, _>>()
-        .map_err(|_| format!("{chain_label} is damaged"))?;
+        .map_err(|_| text!("{} is damaged", chain_label))?;
     if parsed[0].is_ca() {
-        return Err(format!("{chain_label} begins with the certificate of an authority; the server's own comes first"));
+        return Err(text!("{} begins with the certificate of an authority; the server's own comes first", chain_label));
     }
     for (at, two) in parsed.windows(2).enumerate() {
         if two[0].issuer() != two[1].subject() {
-            return Err(format!(
-                "{chain_label} is out of order: certificate {} was issued by `{}`, but `{}` follows",
+            return Err(text!(
+                "{} is out of order: certificate {} was issued by `{}`, but `{}` follows",
+                chain_label,
                 at + 1,
                 two[0].issuer(),
-                two[1].subject(),
+                two[1].subject()
             ));
         }
     }
@@ -116,18 +120,19 @@ pub fn assemble(
     };
     let issuer = parsed[0].issuer().to_string();
     if key_pem.contains("ENCRYPTED") {
-        return Err(format!(
-            "{key_label} is encrypted, and nobody is there to type its passphrase; write it in the clear by \
-             `openssl pkey -in OLD -out NEW`, readable by this service alone"
+        return Err(text!(
+            "{} is encrypted, and nobody is there to type its passphrase; write it in the clear by \
+             `openssl pkey -in OLD -out NEW`, readable by this service alone",
+            key_label
         ));
     }
     if !key_pem.contains("PRIVATE KEY-----") {
-        return Err(format!("{key_label} holds no private key"));
+        return Err(text!("{} holds no private key", key_label));
     }
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| format!("{key_label} is damaged"))?;
-    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| format!("{key_label} is damaged"))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| text!("{} is damaged", key_label))?;
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|_| text!("{} is damaged", key_label))?;
     let certified = CertifiedKey::new(chain.clone(), key);
-    certified.keys_match().map_err(|_| format!("{key_label} is not the key of {chain_label}"))?;
+    certified.keys_match().map_err(|_| text!("{} is not the key of {}", key_label, chain_label))?;
     let served = Served {
         key: Arc::new(certified),
         source,
@@ -142,18 +147,18 @@ pub fn assemble(
 
 /// What a certificate is not good for now, in words; empty if nothing is wrong.
 #[must_use]
-pub fn faults(facts: &LeafFacts, hosts: &[Host], now: SystemTime) -> Vec<String> {
+pub fn faults(facts: &LeafFacts, hosts: &[Host], now: SystemTime) -> Vec<Text> {
     let mut faults = Vec::new();
     if now >= facts.not_after {
-        faults.push("it has expired".to_owned());
+        faults.push(text!("it has expired"));
     }
     if now < facts.not_before {
-        faults.push("it is not valid yet by this host's clock".to_owned());
+        faults.push(text!("it is not valid yet by this host's clock"));
     }
     let missing: Vec<String> =
         hosts.iter().filter(|host| !covers(&facts.names, host)).map(|host| format!("`{host}`")).collect();
     if !missing.is_empty() {
-        faults.push(format!("it is not for {}", missing.join(", ")));
+        faults.push(text!("it is not for {}", missing.join(", ")));
     }
     faults
 }

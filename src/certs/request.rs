@@ -13,6 +13,8 @@ use crate::config::Host;
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::fs::{create_private_dir, read_to_string, write_atomic};
+use crate::text;
+use crate::words::Text;
 
 /// Where a request and its answer are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +39,14 @@ impl RequestFiles {
 /// If the folder cannot be written, or the key that is there is damaged.
 pub fn write_request(hosts: &[Host], home: &Home) -> Result<String> {
     let files = RequestFiles::of(home);
-    let failed = |error: rcgen::Error| Failure::operator("cannot make a signing request").caused_by(error);
+    let failed = |error: rcgen::Error| Failure::operator(text!("cannot make a signing request")).caused_by(error);
     create_private_dir(&home.certs_dir())?;
     let key = if files.key.exists() {
         let text = read_to_string(&files.key)?;
         KeyPair::from_pem(&text).map_err(|error| {
-            Failure::operator(format!("cannot use the key `{}`", files.key.display()))
+            Failure::operator(text!("cannot use the key `{}`", files.key.display()))
                 .caused_by(error)
-                .hinted("move it away, and a new one is made")
+                .hinted(text!("move it away, and a new one is made"))
         })?
     } else {
         let key = KeyPair::generate().map_err(failed)?;
@@ -78,14 +80,14 @@ pub fn write_request(hosts: &[Host], home: &Home) -> Result<String> {
 pub fn import(chain_pem: &str, label: &str, hosts: &[Host], home: &Home, now: SystemTime) -> Result<RequestFiles> {
     let files = RequestFiles::of(home);
     if !files.key.exists() {
-        return Err(Failure::operator("there is no request that this could be the answer to")
-            .hinted(format!("make one by `rtcctl{} cert csr`", home.flag())));
+        return Err(Failure::operator(text!("there is no request that this could be the answer to"))
+            .hinted(text!("make one by `rtcctl{} cert csr`", home.flag())));
     }
     let key_pem = read_to_string(&files.key)?;
-    let bad = |why: String| {
-        Failure::operator(format!("cannot take the certificate {label}"))
+    let bad = |why: Text| {
+        Failure::operator(text!("cannot take the certificate {}", label))
             .because(why)
-            .hinted("give the server's certificate and those that vouch for it, in this order, in one PEM file")
+            .hinted(text!("give the server's certificate and those that vouch for it, in this order, in one PEM file"))
     };
     let key_label = format!("`{}`", files.key.display());
     let labels = Labels { chain: label, key: &key_label };
@@ -93,7 +95,7 @@ pub fn import(chain_pem: &str, label: &str, hosts: &[Host], home: &Home, now: Sy
     let mut faults = faults(&facts, hosts, now);
     faults.extend(issuer_fault(&served, now));
     if !faults.is_empty() {
-        return Err(bad(faults.join("; ")));
+        return Err(bad(Text::clauses(faults)));
     }
     write_atomic(&files.chain, chain_pem.as_bytes(), 0o644)?;
     Ok(files)

@@ -25,6 +25,8 @@ use crate::home::Home;
 use crate::sys::clock::Now;
 use crate::sys::fs::{create_private_dir, write_atomic};
 use crate::sys::net::local_addresses;
+use crate::text;
+use crate::words::Text;
 
 /// The files of the local CA and its leaf.
 #[derive(Debug, Clone)]
@@ -52,7 +54,7 @@ impl Files {
 /// What is on disk, before anything is changed.
 pub struct Inspection {
     /// The CA; or why there is none that can be used, `None` if there never was one.
-    pub ca: Result<LocalCa, Option<String>>,
+    pub ca: Result<LocalCa, Option<Text>>,
     pub step: Step,
     /// The names a new leaf would have.
     pub wanted: BTreeSet<String>,
@@ -69,14 +71,14 @@ pub fn inspect(hosts: &[Host], home: &Home, now: Now) -> Result<Inspection> {
     let wanted = wanted_names(hosts, &local_addresses());
     let ca = match (read(&files.ca)?, read(&files.ca_key)?) {
         (None, None) => Err(None),
-        (None, Some(_)) => Err(Some("`ca.pem` is missing".to_owned())),
-        (Some(_), None) => Err(Some("`ca.key` is missing".to_owned())),
+        (None, Some(_)) => Err(Some(text!("`ca.pem` is missing"))),
+        (Some(_), None) => Err(Some(text!("`ca.key` is missing"))),
         (Some(certificate), Some(key)) => LocalCa::read(&certificate, &key, now.wall).map_err(Some),
     };
     let (pair, served) = match (read(&files.leaf)?, read(&files.leaf_key)?) {
         (None, None) => (Pair::Absent, None),
-        (None, Some(_)) => (Pair::Damaged("`leaf.pem` is missing".to_owned()), None),
-        (Some(_), None) => (Pair::Damaged("`leaf.key` is missing".to_owned()), None),
+        (None, Some(_)) => (Pair::Damaged(text!("`leaf.pem` is missing")), None),
+        (Some(_), None) => (Pair::Damaged(text!("`leaf.key` is missing")), None),
         (Some(certificate), Some(key)) => match read_pair(&certificate, &key, ca.as_ref().ok()) {
             Ok((facts, served)) => (Pair::Whole(facts), Some(served)),
             Err(why) => (Pair::Damaged(why), None),
@@ -97,7 +99,7 @@ pub fn load_or_issue(config: &Config, home: &Home, now: Now) -> Result<Served> {
     let inspection = inspect(&config.hosts, home, now)?;
     match (&inspection.step, inspection.served) {
         (Step::Keep, Some(served)) => Ok(served),
-        (Step::Keep, None) => Err(Failure::bug("a leaf that is kept can be served")),
+        (Step::Keep, None) => Err(Failure::bug(text!("a leaf that is kept can be served"))),
         (Step::Renew(reason), _) => issue(inspection.ca, &inspection.wanted, reason, home, now),
     }
 }
@@ -153,7 +155,7 @@ struct Made {
 }
 
 fn make(
-    ca: std::result::Result<LocalCa, Option<String>>,
+    ca: std::result::Result<LocalCa, Option<Text>>,
     wanted: &BTreeSet<String>,
     home: &Home,
     now: Now,
@@ -165,7 +167,10 @@ fn make(
         Ok(ca) => ca,
         Err(why) => {
             if let Some(why) = why {
-                warn!(%why, "making a new local CA; devices that trusted the old one must trust the new one");
+                warn!(
+                    why = why.english(),
+                    "making a new local CA; devices that trusted the old one must trust the new one"
+                );
             }
             let (ca, key) = LocalCa::create(now.wall)?;
             // The key first: a CA without its key is noticed, a key without its CA is as well.
@@ -183,7 +188,7 @@ fn make(
 }
 
 fn issue(
-    ca: std::result::Result<LocalCa, Option<String>>,
+    ca: std::result::Result<LocalCa, Option<Text>>,
     wanted: &BTreeSet<String>,
     reason: &Reason,
     home: &Home,
@@ -215,13 +220,13 @@ fn tighten(files: &Files) {
 /// If they are missing or damaged.
 pub fn load(home: &Home, now: Now) -> Result<Served> {
     let files = Files::of(home);
-    let failed = |why: String| {
-        Failure::operator(format!("cannot use the certificate in `{}`", home.certs_dir().display()))
+    let failed = |why: Text| {
+        Failure::operator(text!("cannot use the certificate in `{}`", home.certs_dir().display()))
             .because(why)
-            .hinted(format!("run `rtcctl{} init` or `rtcctl{} start`; either makes it anew", home.flag(), home.flag()))
+            .hinted(text!("run `rtcctl{0} init` or `rtcctl{0} start`; either makes it anew", home.flag()))
     };
     let (Some(certificate), Some(key)) = (read(&files.leaf)?, read(&files.leaf_key)?) else {
-        return Err(failed("there is none yet".to_owned()));
+        return Err(failed(text!("there is none yet")));
     };
     let ca = match (read(&files.ca)?, read(&files.ca_key)?) {
         (Some(certificate), Some(key)) => LocalCa::read(&certificate, &key, now.wall).ok(),
@@ -235,31 +240,31 @@ fn read(path: &Path) -> Result<Option<String>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8(bytes).unwrap_or_default())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error)),
+        Err(error) => Err(Failure::operator(text!("cannot read `{}`", path.display())).caused_by(error)),
     }
 }
 
 /// Reads a leaf and its key, and verifies them as a client would. The error says in words what is wrong.
-fn read_pair(chain_pem: &str, key_pem: &str, ca: Option<&LocalCa>) -> std::result::Result<(LeafFacts, Served), String> {
+fn read_pair(chain_pem: &str, key_pem: &str, ca: Option<&LocalCa>) -> std::result::Result<(LeafFacts, Served), Text> {
     let labels = Labels { chain: "`leaf.pem`", key: "`leaf.key`" };
     let (facts, served) = assemble(chain_pem, key_pem, Source::SelfSigned, labels)?;
-    let leaf = served.key.cert.first().ok_or("`leaf.pem` holds no certificate")?;
-    verify(leaf, &facts, ca.ok_or("its local CA is gone")?)?;
+    let leaf = served.key.cert.first().ok_or(text!("`leaf.pem` holds no certificate"))?;
+    verify(leaf, &facts, ca.ok_or(text!("its local CA is gone"))?)?;
     Ok((facts, served))
 }
 
 /// Checks the CA's signature over the leaf, at a time when the leaf is valid: its age is another question.
-fn verify(leaf: &CertificateDer<'_>, facts: &LeafFacts, ca: &LocalCa) -> std::result::Result<(), String> {
-    let foreign = |_| "`leaf.pem` is damaged or not signed by the local CA".to_owned();
+fn verify(leaf: &CertificateDer<'_>, facts: &LeafFacts, ca: &LocalCa) -> std::result::Result<(), Text> {
+    let foreign = |_| text!("`leaf.pem` is damaged or not signed by the local CA");
     let mut roots = RootCertStore::empty();
     roots.add(ca.certificate.clone()).map_err(foreign)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Text::of_error(&error))?;
     let within = facts.not_before + Duration::from_secs(1);
     let since_epoch = within.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+    let name = ServerName::try_from("localhost").map_err(|error| Text::of_error(&error))?;
     verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::since_unix_epoch(since_epoch)).map_err(foreign)?;
     Ok(())
 }

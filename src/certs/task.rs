@@ -21,6 +21,8 @@ use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::supervisor::service::{Context, Service, TaskName};
 use crate::sys::{clock, turns};
+use crate::text;
+use crate::words::Text;
 
 /// How often the local leaf and the host's addresses are looked at.
 const CHECKED_EVERY: Duration = Duration::from_secs(3600);
@@ -152,7 +154,7 @@ struct Instance<'a> {
     /// Who waits for a renewal.
     asked: Option<mpsc::Sender<Result<bool>>>,
     /// What keeps the certificate from being what it should be.
-    complaint: Option<String>,
+    complaint: Option<Text>,
 }
 
 impl<'a> Instance<'a> {
@@ -165,7 +167,7 @@ impl<'a> Instance<'a> {
                 (keeper, None)
             }
             // What was served before a restart of the task is better than nothing.
-            Err(failure) if live.handle.current().is_some() => (None, Some(failure.to_string())),
+            Err(failure) if live.handle.current().is_some() => (None, Some(failure.told())),
             Err(failure) => return Err(failure),
         };
         let now = clock::now().wall;
@@ -191,7 +193,7 @@ impl<'a> Instance<'a> {
             self.checked_at = now.wall;
             let before = self.fingerprint();
             let refreshed = self.refresh(wish);
-            self.complaint = refreshed.as_ref().err().map(ToString::to_string);
+            self.complaint = refreshed.as_ref().err().map(Failure::told);
             let has_changed = before != self.fingerprint();
             self.answer(refreshed.map(|()| has_changed));
         }
@@ -234,17 +236,17 @@ impl<'a> Instance<'a> {
                 self.complaint = None;
                 self.live.serve(served);
             }
-            Some(Err(failure)) => self.complaint = Some(failure.to_string()),
+            Some(Err(failure)) => self.complaint = Some(failure.told()),
             None => {
                 let ends = self.live.handle.current().map(|served| served.not_after);
                 if ends.is_some_and(|ends| ends <= now) {
-                    self.complaint = Some("the certificate of the files that are served has expired".to_owned());
+                    self.complaint = Some(text!("the certificate of the files that are served has expired"));
                 }
             }
         }
         let has_changed = before != self.fingerprint();
         self.answer(match &self.complaint {
-            Some(why) => Err(Failure::operator("the files cannot be served").because(why.clone())),
+            Some(why) => Err(Failure::operator(text!("the files cannot be served")).because(why.clone())),
             None => Ok(has_changed),
         });
     }
@@ -275,7 +277,7 @@ impl<'a> Instance<'a> {
             }
             Ok(None) if self.work.is_some() => (None, None),
             Ok(None) => (Some(keeper.waits(now.into()).map_or(Ok(false), Err)), None),
-            Err(failure) => (Some(Err(failure.clone())), Some(failure.to_string())),
+            Err(failure) => (Some(Err(failure.clone())), Some(failure.told())),
         };
         self.complaint = obstacle.or_else(|| keeper.complaint(now.into()));
         self.live.handle.publish(Some(keeper.view(now.into())));
@@ -298,8 +300,8 @@ impl<'a> Instance<'a> {
             }
             Ok(None) => {}
             Err(trouble) => {
-                let failure = Failure::operator("no certificate was issued").because(trouble.to_string());
-                let hint = trouble.hint().map(str::to_owned);
+                let failure = Failure::operator(text!("no certificate was issued")).because(trouble.told());
+                let hint = trouble.hint();
                 self.answer(Err(hint.into_iter().fold(failure, Failure::hinted)));
             }
         }
@@ -338,7 +340,7 @@ impl Service for Certs {
             .enable_all()
             .on_thread_start(context.adopter())
             .build()
-            .map_err(|error| Failure::operator("cannot start a runtime for certs").caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot start a runtime for certs")).caused_by(error))?;
         let mut instance = Instance::begin(&self.live)?;
         context.ready();
         let mut told = None;
@@ -354,7 +356,7 @@ impl Service for Certs {
             runtime.block_on(async { instance.turn() });
             if instance.complaint != told {
                 if let Some(why) = &instance.complaint {
-                    warn!(why, "the certificate is not what it should be");
+                    warn!(why = why.english(), "the certificate is not what it should be");
                 }
                 context.degraded(instance.complaint.clone());
                 told.clone_from(&instance.complaint);

@@ -9,6 +9,8 @@ use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::moment::Moment;
+use crate::text;
+use crate::words::Text;
 
 /// What every error of ACME starts with. RFC 8555, section 6.7.
 const PREFIX: &str = "urn:ietf:params:acme:error:";
@@ -46,7 +48,7 @@ pub struct Trouble {
     pub class: Class,
     /// The last part of ACME's error, or a word of ours like `unreachable`.
     pub code: String,
-    pub detail: String,
+    pub detail: Text,
     /// What the authority said about when to come again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Moment>,
@@ -54,22 +56,14 @@ pub struct Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.detail, self.code)
+        f.write_str(self.told().english())
     }
 }
 
 impl Trouble {
     #[must_use]
-    pub fn new(class: Class, code: &str, detail: impl Into<String>) -> Self {
-        let mut detail: String = detail.into();
-        // What an authority writes is shown in terminals.
-        detail.retain(|symbol| !symbol.is_control());
-        if detail.len() > MAX_DETAIL {
-            let end = (0..=MAX_DETAIL).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
-            detail.truncate(end);
-            detail.push('…');
-        }
-        Self { class, code: code.to_owned(), detail, retry_at: None }
+    pub fn new(class: Class, code: &str, detail: impl Into<Text>) -> Self {
+        Self { class, code: code.to_owned(), detail: bounded(detail.into()), retry_at: None }
     }
 
     /// Reads an error of ACME: its type, its text, the status of HTTP and what `Retry-After` said.
@@ -85,7 +79,13 @@ impl Trouble {
         };
         let code = if code.is_empty() { "unknown" } else { code };
         let retry_at = retry_at.or_else(|| limit_ends(detail));
-        Self { retry_at, ..Self::new(class, code, detail) }
+        Self { retry_at, ..Self::new(class, code, Text::verbatim(detail)) }
+    }
+
+    /// What is wrong, with its code.
+    #[must_use]
+    pub fn told(&self) -> Text {
+        text!("{} ({})", self.detail, self.code)
     }
 
     /// Whether another kind of challenge may do: the authority looked and did not find what it should.
@@ -98,43 +98,68 @@ impl Trouble {
 
     /// What the operator can do, if anything.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<Text> {
         Some(match self.code.as_str() {
             "connection" | "tls" => {
-                "open TCP ports 80 and 443 towards this host, in the cloud's security group and the router, too"
+                text!("open TCP ports 80 and 443 towards this host, in the cloud's security group and the router, too")
             }
             "port-taken" => {
-                "`rtcctl status` names who has the port; stop it, or allow TLS-ALPN-01 by `certificate.acme_challenge: auto`"
+                text!(
+                    "`rtcctl status` names who has the port; stop it, or allow TLS-ALPN-01 by `certificate.acme_challenge: auto`"
+                )
             }
             "dns-hook" => {
-                "mend the command of `certificate.acme_dns_command`; `rtcctl cert preflight --try-hook` tries it without an authority"
+                text!(
+                    "mend the command of `certificate.acme_dns_command`; `rtcctl cert preflight --try-hook` tries it without an authority"
+                )
             }
-            "unauthorized" | "incorrectResponse" | "dns" if self.detail.contains("TXT") => {
-                "the authority did not find the record: look whether every name server of the zone has it, and whether the command leaves records that are there already"
+            "unauthorized" | "incorrectResponse" | "dns" if self.detail.english().contains("TXT") => {
+                text!(
+                    "the authority did not find the record: look whether every name server of the zone has it, and whether the command leaves records that are there already"
+                )
             }
             "dns-record" => {
-                "look at the zone: the command has ended well, and its record is not there, or in another zone"
+                text!("look at the zone: the command has ended well, and its record is not there, or in another zone")
             }
             "unauthorized" | "incorrectResponse" => {
-                "something else answers on this name: check that it leads to this host, and only to it"
+                text!("something else answers on this name: check that it leads to this host, and only to it")
             }
-            "dns" => "make the name lead to this host in the DNS (A and AAAA records), or correct `hosts`",
-            "caa" => "add this authority to the name's CAA records in the DNS, or remove them",
+            "dns" => text!("make the name lead to this host in the DNS (A and AAAA records), or correct `hosts`"),
+            "caa" => text!("add this authority to the name's CAA records in the DNS, or remove them"),
             "rejectedIdentifier" | "unsupportedIdentifier" => {
-                "this authority does not certify such a name or address; change `hosts`, or use `certificate.source: self-signed`"
+                text!(
+                    "this authority does not certify such a name or address; change `hosts`, or use `certificate.source: self-signed`"
+                )
             }
-            "externalAccountRequired" => "write the authority's key id and key into `acme_eab` of secrets.yaml",
-            "binding" => "correct the authority's key id and key in `acme_eab` of secrets.yaml",
-            "invalidContact" | "unsupportedContact" => "correct `certificate.acme_contact`, or leave it out",
-            "clock" => "set this host's clock, best by NTP",
-            "disk" => "free some space on the disk that holds the home",
-            "unreachable" => "let this host reach the authority: check its DNS, its route and outgoing TCP port 443",
-            "roots" => "install the package ca-certificates, or name the root by `certificate.acme_ca_root`",
-            "no-directory" => "correct `certificate.acme_directory`: the address of the authority's directory",
-            "userActionRequired" => "read what the authority says, and agree to it there",
+            "externalAccountRequired" => text!("write the authority's key id and key into `acme_eab` of secrets.yaml"),
+            "binding" => text!("correct the authority's key id and key in `acme_eab` of secrets.yaml"),
+            "invalidContact" | "unsupportedContact" => text!("correct `certificate.acme_contact`, or leave it out"),
+            "clock" => text!("set this host's clock, best by NTP"),
+            "disk" => text!("free some space on the disk that holds the home"),
+            "unreachable" => {
+                text!("let this host reach the authority: check its DNS, its route and outgoing TCP port 443")
+            }
+            "roots" => text!("install the package ca-certificates, or name the root by `certificate.acme_ca_root`"),
+            "no-directory" => text!("correct `certificate.acme_directory`: the address of the authority's directory"),
+            "userActionRequired" => text!("read what the authority says, and agree to it there"),
             _ => return None,
         })
     }
+}
+
+/// What an authority writes is shown in terminals.
+fn bounded(detail: Text) -> Text {
+    let said = detail.english();
+    if said.len() <= MAX_DETAIL && !said.chars().any(char::is_control) {
+        return detail;
+    }
+    let mut said: String = said.chars().filter(|symbol| !symbol.is_control()).collect();
+    if said.len() > MAX_DETAIL {
+        let end = (0..=MAX_DETAIL).rev().find(|at| said.is_char_boundary(*at)).unwrap_or(0);
+        said.truncate(end);
+        said.push('…');
+    }
+    Text::verbatim(said)
 }
 
 /// The end of a limit as Let's Encrypt states it: `retry after 2026-11-26 01:02:03 UTC`.

@@ -19,6 +19,8 @@ use crate::home::Home;
 use crate::sys::exec;
 use crate::sys::exec::shell::word;
 use crate::sys::fs::{create_private_dir, draft_of, read_to_string, write_atomic_by};
+use crate::text;
+use crate::words::Text;
 
 /// How long one program may take; `update-ca-certificates` reads some hundred files.
 const DONE_WITHIN: Duration = Duration::from_secs(60);
@@ -136,7 +138,7 @@ impl fmt::Display for Store {
 pub struct Outcome {
     pub store: Store,
     /// Whether it was changed, or why it could not be.
-    pub changed: std::result::Result<bool, String>,
+    pub changed: std::result::Result<bool, Text>,
 }
 
 /// The local CA as stores know it.
@@ -157,8 +159,8 @@ pub fn trust(home: &Home, user_home: Option<&Path>) -> Result<Vec<Outcome>> {
     let ca = local_ca(home)?;
     let stores = stores(&ca.name, user_home);
     if stores.is_empty() {
-        return Err(Failure::operator("this host has no store of trusted authorities that is known")
-            .hinted(format!("let each program trust `{}` by itself", ca.file.display())));
+        return Err(Failure::operator(text!("this host has no store of trusted authorities that is known"))
+            .hinted(text!("let each program trust `{}` by itself", ca.file.display())));
     }
     let add = |store: &Store| {
         if store.trusts(&ca.name, &ca.pem) {
@@ -202,14 +204,14 @@ pub fn untrust_but(home: &Home, user_home: Option<&Path>, others: &[&Store]) -> 
 
 fn local_ca(home: &Home) -> Result<Ca> {
     let file = Files::of(home).ca;
-    let failed = |why: String| {
-        Failure::operator("there is no local CA to be trusted")
+    let failed = |why: Text| {
+        Failure::operator(text!("there is no local CA to be trusted"))
             .because(why)
-            .hinted(format!("`rtcctl{} init` makes one; a start of the service does so, too", home.flag()))
+            .hinted(text!("`rtcctl{} init` makes one; a start of the service does so, too", home.flag()))
     };
-    let pem = read_to_string(&file).map_err(|failure| failed(failure.to_string()))?;
+    let pem = read_to_string(&file).map_err(|failure| failed(failure.told()))?;
     let der = CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|_| failed(format!("`{}` holds no certificate", file.display())))?;
+        .map_err(|_| failed(text!("`{}` holds no certificate", file.display())))?;
     let former = format!("rtcctl-{}", &sha256_hex(&der)[..12]);
     Ok(Ca { file, pem, name: home.tag(), former })
 }
@@ -246,7 +248,7 @@ fn written_by(refresh: &[String]) -> Option<&'static Path> {
 ///
 /// # Errors
 /// In words.
-pub fn add(store: &Store, name: &str, ca: &Path, pem: &str) -> std::result::Result<(), String> {
+pub fn add(store: &Store, name: &str, ca: &Path, pem: &str) -> std::result::Result<(), Text> {
     if store.known(name).is_some_and(|known| known != pem) {
         // What was made of the one before goes with it.
         remove(store, name)?;
@@ -254,13 +256,13 @@ pub fn add(store: &Store, name: &str, ca: &Path, pem: &str) -> std::result::Resu
     match store {
         Store::System { file, refresh } => {
             // Everybody may know whom this host trusts.
-            write_atomic_by(&draft_of(file), file, pem.as_bytes(), 0o644).map_err(|failure| failure.to_string())?;
+            write_atomic_by(&draft_of(file), file, pem.as_bytes(), 0o644).map_err(|failure| failure.told())?;
             run(refresh.iter().map(String::as_str))
         }
         Store::Nss(folder) => {
             let database = database(folder);
             if !has_database(folder) {
-                create_private_dir(folder).map_err(|failure| failure.to_string())?;
+                create_private_dir(folder).map_err(|failure| failure.told())?;
                 run(["certutil", "-N", "-d", &database, "--empty-password"])?;
             }
             run(["certutil", "-A", "-d", &database, "-t", "C,,", "-n", name, "-i", &ca.to_string_lossy()])
@@ -272,13 +274,13 @@ pub fn add(store: &Store, name: &str, ca: &Path, pem: &str) -> std::result::Resu
 ///
 /// # Errors
 /// In words.
-pub fn remove(store: &Store, name: &str) -> std::result::Result<(), String> {
+pub fn remove(store: &Store, name: &str) -> std::result::Result<(), Text> {
     match store {
         Store::System { file, refresh } => {
             for path in [&draft_of(file), file] {
                 match std::fs::remove_file(path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(format!("cannot remove `{}`: {error}", path.display()));
+                        return Err(text!("cannot remove `{}`: {}", path.display(), error));
                     }
                     Ok(()) | Err(_) => {}
                 }
@@ -324,12 +326,12 @@ fn database(folder: &Path) -> String {
     format!("sql:{}", folder.display())
 }
 
-fn run<'a>(program: impl IntoIterator<Item = &'a str>) -> std::result::Result<(), String> {
+fn run<'a>(program: impl IntoIterator<Item = &'a str>) -> std::result::Result<(), Text> {
     let program: Vec<String> = program.into_iter().map(str::to_owned).collect();
     let name = program.first().cloned().unwrap_or_default();
-    let ended = exec::run(&program, b"", DONE_WITHIN, MAX_OUTPUT).map_err(|error| format!("`{name}`: {error}"))?;
+    let ended = exec::run(&program, b"", DONE_WITHIN, MAX_OUTPUT).map_err(|error| text!("`{}`: {}", name, error))?;
     if ended.status.success() {
         return Ok(());
     }
-    Err(format!("`{name}` failed: {}", ended.output.lines().next_back().unwrap_or("it does not say why")))
+    Err(text!("`{}` failed: {}", name, ended.output.lines().next_back().unwrap_or("it does not say why")))
 }

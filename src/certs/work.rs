@@ -14,6 +14,7 @@ use super::preflight;
 use super::renewal::Purpose;
 use super::trouble::{Class, Trouble};
 use crate::config::Host;
+use crate::text;
 
 /// How often an order is gone on with that stopped at nothing but a nonce.
 const MAX_ROUNDS: usize = 8;
@@ -98,10 +99,14 @@ impl OrderWork {
         let looking = tokio::task::spawn_blocking(move || preflight::look(&hosts, &own, issuer, is_by_dns));
         for objection in looking.await.unwrap_or_default() {
             if objection.is_certain {
-                let detail = format!("{}: {}", objection.what, objection.hint);
+                let detail = text!("{}: {}", objection.what, objection.hint);
                 return Err(Trouble::new(Class::Ours, objection.code, detail));
             }
-            warn!(what = objection.what, hint = objection.hint, "this may keep the authority from issuing");
+            warn!(
+                what = objection.what.english(),
+                hint = objection.hint.english(),
+                "this may keep the authority from issuing"
+            );
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use clap::Args as ClapArgs;
 
 use crate::error::{Failure, Kind, Result};
 use crate::setup::facts::outside::{STUN_SERVERS, Sources};
+use crate::text;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Asked {
@@ -35,8 +36,8 @@ pub(super) fn servers(given: &[String], usual: &[&str], flag: &str) -> Result<Ve
         let is_good =
             server.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         if !is_good {
-            return Err(Failure::new(Kind::Usage, format!("`{}` is no server", server.escape_debug()))
-                .hinted(format!("write `{flag} HOST:PORT`")));
+            return Err(Failure::new(Kind::Usage, text!("`{}` is no server", server.escape_debug()))
+                .hinted(text!("write `{} HOST:PORT`", flag)));
         }
     }
     Ok(if given.is_empty() { usual.iter().map(|one| (*one).to_owned()).collect() } else { given })

@@ -16,6 +16,7 @@ use crate::error::{Failure, Kind, Result};
 use crate::guardian;
 use crate::sys::clock;
 use crate::sys::fs::{read_at_most, write_atomic};
+use crate::text;
 
 /// Bytes of the largest file that is read as a backup.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -55,18 +56,18 @@ pub(super) fn back_up(frame: &Frame, args: &BackupArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let files = count(backup.files.len() as u64, "file", "files");
-    frame.say(&format!("`{}` has {files} of `{}`", args.file.display(), frame.home.config_dir().display()));
-    frame.say("The keys are in it: keep it as you keep a password.");
+    frame.say(text!("`{}` has {} of `{}`", args.file.display(), files, frame.home.config_dir().display()));
+    frame.say(text!("The keys are in it: keep it as you keep a password."));
     for path in outside {
-        frame.say(&format!("Not in it, for it lies outside of the home: `{}`", path.display()));
+        frame.say(text!("Not in it, for it lies outside of the home: `{}`", path.display()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn restore(frame: &Frame, args: &RestoreArgs) -> Result<ExitCode> {
     if let Some(pid) = guardian::holder(&frame.home).or_else(|| daemon_pid(&frame.home)) {
-        return Err(Failure::new(Kind::Locked, format!("rtcctl runs for this home (pid {pid})"))
-            .hinted(format!("stop it by `rtcctl{} stop`", frame.home.flag())));
+        return Err(Failure::new(Kind::Locked, text!("rtcctl runs for this home (pid {})", pid))
+            .hinted(text!("stop it by `rtcctl{} stop`", frame.home.flag())));
     }
     let archive = read(&args.file)?;
     let restored = archive::restore(&frame.home, &archive, args.force, clock::now().wall)?;
@@ -84,17 +85,15 @@ pub(super) fn restore(frame: &Frame, args: &RestoreArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let files = count(restored.files.len() as u64, "file", "files");
-    frame.say(&format!("restored {files} of {} (rtcctl {})", restored.made_at, restored.version));
+    frame.say(text!("restored {} of {} (rtcctl {})", files, restored.made_at, restored.version));
     if let Some(before) = &restored.before {
-        frame.say(&format!("The home that was there is in `{}`.", before.display()));
+        frame.say(text!("The home that was there is in `{}`.", before.display()));
     }
     for path in missing {
-        frame.say(&format!("The configuration names `{}`, which this host does not have.", path.display()));
+        frame.say(text!("The configuration names `{}`, which this host does not have.", path.display()));
     }
     let flag = frame.home.flag();
-    frame.say(&format!(
-        "Next: `rtcctl{flag} config show` (addresses may be those of another host), `rtcctl{flag} firewall open`, `rtcctl{flag} start`"
-    ));
+    frame.say(text!("Next: `rtcctl{0} config show` (addresses may be those of another host), `rtcctl{0} firewall open`, `rtcctl{0} start`", flag));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,16 +112,16 @@ fn outside(frame: &Frame) -> Vec<PathBuf> {
 pub(super) fn refuse_present(file: &Path, force: bool) -> Result<()> {
     match std::fs::symlink_metadata(file) {
         Ok(data) if force && data.is_file() => Ok(()),
-        Ok(data) if data.is_file() => Err(Failure::operator(format!("`{}` is there already", file.display()))
-            .hinted("give another name, or `--force` to replace it")),
-        Ok(_) => Err(Failure::operator(format!("`{}` is no file", file.display())).hinted("give another name")),
+        Ok(data) if data.is_file() => Err(Failure::operator(text!("`{}` is there already", file.display()))
+            .hinted(text!("give another name, or `--force` to replace it"))),
+        Ok(_) => Err(Failure::operator(text!("`{}` is no file", file.display())).hinted(text!("give another name"))),
         Err(_) => Ok(()),
     }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
-    let failed = |error| Failure::operator(format!("cannot read `{}`", file.display())).caused_by(error);
+    let failed = |error| Failure::operator(text!("cannot read `{}`", file.display())).caused_by(error);
     read_at_most(file, MAX_FILE)
         .map_err(failed)?
-        .ok_or_else(|| Failure::operator(format!("`{}` is too large to be a backup", file.display())))
+        .ok_or_else(|| Failure::operator(text!("`{}` is too large to be a backup", file.display())))
 }

@@ -14,7 +14,9 @@ use crate::setup::bootstrap::{Emit, Node, render};
 use crate::setup::ports::{PortUse, port_uses};
 use crate::setup::suggest::Surroundings;
 use crate::sys::process::own_program;
+use crate::text;
 use crate::upgrade::digest_of;
+use crate::words::Text;
 
 #[derive(Debug, ClapArgs)]
 #[command(
@@ -54,9 +56,9 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     let node = Node { urls: args.url.clone(), sha256, init, ports };
     let text = render(args.emit, &node).map_err(|unfit| {
-        Failure::new(Kind::Usage, "no machine can be told this")
+        Failure::new(Kind::Usage, text!("no machine can be told this"))
             .because(unfit.0)
-            .hinted("see `rtcctl bootstrap --help`")
+            .hinted(text!("see `rtcctl bootstrap --help`"))
     })?;
     if frame.json {
         frame.print_json(&json!({
@@ -67,26 +69,26 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         }));
     } else {
         frame.print(text.trim_end());
-        frame.say(
-            "There is no secret in it. Who may log in on the machine gets the invite link there, by `rtcctl invite`.",
-        );
+        frame.say(text!(
+            "There is no secret in it. Who may log in on the machine gets the invite link there, by `rtcctl invite`."
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What callers must reach at a machine that is set up so, by root; and whether `init` takes the arguments at all.
 fn ports(arguments: &[String]) -> Result<Vec<PortUse>> {
-    let unfit = |why: String| {
-        Failure::new(Kind::Usage, "these are no arguments for `rtcctl init` on a fresh machine")
+    let unfit = |why: Text| {
+        Failure::new(Kind::Usage, text!("these are no arguments for `rtcctl init` on a fresh machine"))
             .because(why)
-            .hinted("see `rtcctl init --help`")
+            .hinted(text!("see `rtcctl init --help`"))
     };
     let line = ["rtcctl", "init", "--yes"].into_iter().map(str::to_owned).chain(arguments.iter().cloned());
     let line = Line::try_parse_from(line).map_err(|error| {
         let text = error.to_string();
-        unfit(text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
+        unfit(Text::verbatim(text.lines().next().unwrap_or_default().trim_start_matches("error: ")))
     })?;
-    let Command::Init(init) = line.command else { return Err(unfit("they name another command".to_owned())) };
+    let Command::Init(init) = line.command else { return Err(unfit(text!("they name another command"))) };
     let draft = init::for_another_machine(&init).map_err(unfit)?;
     let surroundings = Surroundings {
         is_root: true,
@@ -95,7 +97,7 @@ fn ports(arguments: &[String]) -> Result<Vec<PortUse>> {
         seen: vec![[203, 0, 113, 1].into()],
         ..Surroundings::default()
     };
-    let wanted = draft.settle(None, &surroundings).map_err(|_| unfit("an answer is missing".to_owned()))?.wanted;
+    let wanted = draft.settle(None, &surroundings).map_err(|_| unfit(text!("an answer is missing")))?.wanted;
     let http = wanted.http_port.map_or_else(|| "off".to_owned(), |port| port.to_string());
     let text = format!(
         "hosts: [a.example]\nweb: {{port: {}, http_port: {http}}}\nturn: {{port: {}, relay_ports: {}-{}}}\n",
@@ -106,7 +108,7 @@ fn ports(arguments: &[String]) -> Result<Vec<PortUse>> {
     );
     let facts = HostFacts { relay_ips: vec![[198, 51, 100, 1].into()], cores: 1 };
     let resolved = resolve(&text, &facts);
-    let resolved = resolved
-        .map_err(|complaints| unfit(complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+    let resolved =
+        resolved.map_err(|complaints| unfit(Text::clauses(complaints.iter().map(crate::config::Complaint::told))))?;
     Ok(port_uses(&resolved.config))
 }

@@ -19,6 +19,7 @@ use crate::setup::facts::host::host_kind;
 use crate::sys::clock::{self, rfc3339_seconds};
 use crate::sys::fs::write_atomic;
 use crate::sys::process;
+use crate::text;
 
 /// Bytes of the end of a log.
 const MAX_LOG: u64 = 2 * 1024 * 1024;
@@ -69,7 +70,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         let redacted = redactor.redact(&String::from_utf8_lossy(&member.bytes)).into_bytes();
         member.bytes = redacted;
         if redactor.finds_any_in(&member.bytes) {
-            return Err(Failure::bug(format!("`{}` would have a secret in it, so nothing is written", member.name)));
+            return Err(Failure::bug(text!("`{}` would have a secret in it, so nothing is written", member.name)));
         }
     }
     let names: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
@@ -81,9 +82,11 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "file": file, "members": names }));
     } else {
-        frame.print(&file.display().to_string());
-        frame.say("Secrets are left out of it. Names and addresses of this host are in it, and where `log.level` is");
-        frame.say("debug or trace, those of callers. Look at it before you send it: `tar tzf`, `tar xzOf`.");
+        frame.print(file.display().to_string());
+        frame.say(text!(
+            "Secrets are left out of it. Names and addresses of this host are in it, and where `log.level` is"
+        ));
+        frame.say(text!("debug or trace, those of callers. Look at it before you send it: `tar tzf`, `tar xzOf`."));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -168,7 +171,7 @@ fn what_runs(frame: &Frame) -> Value {
     let guardian = guardian::Known::of(&frame.home);
     match status::ask_for(&frame.home) {
         Ok(status) => guardian::with_report(&status, &guardian),
-        Err(failure) => json!({ "error": failure.to_string(), "guardian": guardian::line(&guardian) }),
+        Err(failure) => json!({ "error": failure.to_string(), "guardian": guardian::row(&guardian).1 }),
     }
 }
 

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Frame;
+use super::summary::labelled;
 use crate::certs::files::{check_files, load_files, read_pem};
 use crate::certs::keeper::{AcmeFiles, load_bundle};
 use crate::certs::local_ca::shown_fingerprint;
@@ -30,6 +31,8 @@ use crate::daemon::{ANSWERED_WITHIN, RENEWED_WITHIN};
 use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
 use crate::sys::fs::{read_to_string, write_atomic};
+use crate::text;
+use crate::words::Text;
 
 /// The code of an objection that is about the command, which is this host's.
 const HOOK: &str = "dns-hook";
@@ -101,8 +104,8 @@ fn play(frame: &Frame, only: Option<&str>, years: u64, seed: u64) -> Result<Exit
     let chosen: Vec<&Scenario> = known.iter().filter(|one| only.is_none_or(|only| only == one.name)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = known.iter().map(|one| one.name).collect();
-        return Err(Failure::new(Kind::Usage, format!("there is no scenario `{}`", only.unwrap_or_default()))
-            .hinted(format!("scenarios are {}", names.join(", "))));
+        return Err(Failure::new(Kind::Usage, text!("there is no scenario `{}`", only.unwrap_or_default()))
+            .hinted(text!("scenarios are {}", names.join(", "))));
     }
     let mut all_hold = true;
     let mut documents = Vec::new();
@@ -126,14 +129,14 @@ fn play(frame: &Frame, only: Option<&str>, years: u64, seed: u64) -> Result<Exit
             continue;
         }
         let word = if holds { "ok" } else { "FAILED" };
-        frame.print(&format!("{word:<6} {:<30} {story}", scenario.name));
+        frame.print(format!("{word:<6} {:<30} {story}", scenario.name));
         if only.is_some() {
-            frame.print(&format!("\n{}, for {years} years:", scenario.what));
+            frame.print(format!("\n{}, for {years} years:", scenario.what));
             for line in &story.lines {
-                frame.print(&format!("  {line}"));
+                frame.print(format!("  {line}"));
             }
             if story.left_out > 0 {
-                frame.print(&format!("  and {} more", story.left_out));
+                frame.print(format!("  and {} more", story.left_out));
             }
         }
     }
@@ -142,7 +145,7 @@ fn play(frame: &Frame, only: Option<&str>, years: u64, seed: u64) -> Result<Exit
             &json!({ "schema_version": SCHEMA_VERSION, "years": years, "seed": seed, "scenarios": documents }),
         );
     }
-    if all_hold { Ok(ExitCode::SUCCESS) } else { Err(Failure::bug("a certificate ended that should not have")) }
+    if all_hold { Ok(ExitCode::SUCCESS) } else { Err(Failure::bug(text!("a certificate ended that should not have"))) }
 }
 
 /// Fails with 12 if something outside this host is proven to be in the way, with 1 if
@@ -166,7 +169,7 @@ fn look_first(frame: &Frame, try_hook: bool) -> Result<ExitCode> {
     }
     objections.extend(look_here(&config, &hosts, &frame.home.certs_dir(), there));
     if let Some(fault) = dns01::objection(&wanted.dns_command) {
-        let hint = "correct the path, or make the file executable".to_owned();
+        let hint = text!("correct the path, or make the file executable");
         objections.push(Objection { code: HOOK, what: fault, hint, is_certain: true });
     } else if try_hook {
         objections.extend(try_dns_hook(frame, wanted, &hosts)?);
@@ -179,16 +182,18 @@ fn look_first(frame: &Frame, try_hook: bool) -> Result<ExitCode> {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "objections": documents }));
     } else if objections.is_empty() {
         if try_hook {
-            frame.say("the command has added a record, every name server had it, and the command has removed it");
+            frame
+                .say(text!("the command has added a record, every name server had it, and the command has removed it"));
         }
-        frame.say(&format!("nothing seems to keep {} from issuing", directory.text));
+        frame.say(text!("nothing seems to keep {} from issuing", directory.text));
     }
     let is_ours = objections.iter().any(|one| one.is_certain && OURS.contains(&one.code));
     let is_proven = objections.iter().any(|one| one.is_certain);
     if !frame.json {
         for objection in &objections {
-            let word = if objection.is_certain { "in the way" } else { "perhaps" };
-            frame.print(&format!("{word}: {}\n  hint: {}", objection.what, objection.hint));
+            let word = if objection.is_certain { text!("in the way") } else { text!("perhaps") };
+            frame.print(text!("{}: {}", word, objection.what));
+            frame.print(format!("  {}", text!("hint: {}", objection.hint).say(frame.lang)));
         }
     }
     Ok(match (is_ours, is_proven) {
@@ -201,28 +206,30 @@ fn look_first(frame: &Frame, try_hook: bool) -> Result<ExitCode> {
 /// Has the command add a record that no authority asks for.
 fn try_dns_hook(frame: &Frame, acme: &AcmeConfig, hosts: &BTreeSet<Host>) -> Result<Option<Objection>> {
     if acme.dns_command.is_empty() {
-        return Err(Failure::operator("there is no command to try")
-            .hinted("name one by `certificate.acme_dns_command` in config.yaml"));
+        return Err(Failure::operator(text!("there is no command to try"))
+            .hinted(text!("name one by `certificate.acme_dns_command` in config.yaml")));
     }
     let Some(Host::Name(name)) = hosts.iter().find(|host| matches!(host, Host::Name(_))) else {
-        return Err(Failure::operator("there is no name to try the command with").hinted("add one to `hosts`"));
+        return Err(
+            Failure::operator(text!("there is no name to try the command with")).hinted(text!("add one to `hosts`"))
+        );
     };
     let file = AcmeFiles::of(&frame.home).dns().with_extension("try");
     let hook = dns01::Hook { command: acme.dns_command.clone(), servers: acme.dns_servers.clone(), file };
-    frame.say(&format!("adding a record for {name} by `{}`", acme.dns_command[0]));
+    frame.say(text!("adding a record for {} by `{}`", name, acme.dns_command[0]));
     let value = format!("rtcctl-preflight-{:08x}", rand::random::<u32>());
     let tried = runtime()?.block_on(dns01::rehearse(&hook, name, value));
     Ok(tried.err().map(|trouble| of_trouble(HOOK, &trouble)))
 }
 
 fn of_trouble(code: &'static str, trouble: &Trouble) -> Objection {
-    let hint = trouble.hint().unwrap_or("try again later").to_owned();
-    Objection { code, what: trouble.to_string(), hint, is_certain: true }
+    let hint = trouble.hint().unwrap_or_else(|| text!("try again later"));
+    Objection { code, what: trouble.told(), hint, is_certain: true }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::operator("cannot start a runtime").caused_by(error))
+    runtime.map_err(|error| Failure::operator(text!("cannot start a runtime")).caused_by(error))
 }
 
 /// Says what became of each store. It has failed if one could not be changed.
@@ -239,12 +246,13 @@ fn tell_stores(frame: &Frame, outcomes: &[Outcome], verb: &str) -> Result<ExitCo
         match changed {
             Ok(changed) if !frame.json => {
                 let already = if *changed { "" } else { " already" };
-                frame.print(&format!("{store} {verb} the local CA{already}"));
+                frame.print(format!("{store} {verb} the local CA{already}"));
             }
             Ok(_) => {}
             Err(why) => {
-                let one = failure.take().unwrap_or_else(|| Failure::operator("not every store could be changed"));
-                failure = Some(one.because(format!("{store}: {why}")));
+                let one =
+                    failure.take().unwrap_or_else(|| Failure::operator(text!("not every store could be changed")));
+                failure = Some(one.because(text!("{}: {}", store, why)));
             }
         }
     }
@@ -252,7 +260,7 @@ fn tell_stores(frame: &Frame, outcomes: &[Outcome], verb: &str) -> Result<ExitCo
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "stores": documents }));
     }
     match failure {
-        Some(failure) => Err(failure.hinted("the system's store needs root; a browser's belongs to its user")),
+        Some(failure) => Err(failure.hinted(text!("the system's store needs root; a browser's belongs to its user"))),
         None => Ok(ExitCode::SUCCESS),
     }
 }
@@ -267,8 +275,12 @@ fn csr(frame: &Frame) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     frame.print(text.trim_end());
-    frame.say(&format!("\nit is in `{}`, too; its key stays in `{}`", files.request.display(), files.key.display()));
-    frame.say(&format!("when the authority has answered: `rtcctl{} cert import FILE`", frame.home.flag()));
+    frame.say(format!(
+        "\n{}",
+        text!("it is in `{}`, too; its key stays in `{}`", files.request.display(), files.key.display())
+            .say(frame.lang)
+    ));
+    frame.say(text!("when the authority has answered: `rtcctl{} cert import FILE`", frame.home.flag()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -277,14 +289,14 @@ fn take(frame: &Frame, file: &Path) -> Result<ExitCode> {
     let resolved = load_config(&frame.home)?;
     let label = format!("`{}`", file.display());
     let text = read_pem(file).map_err(|why| {
-        Failure::operator(format!("cannot take the certificate {label}"))
+        Failure::operator(text!("cannot take the certificate {}", label))
             .because(why)
-            .hinted("give the server's certificate and those that vouch for it, in this order, in one PEM file")
+            .hinted(text!("give the server's certificate and those that vouch for it, in this order, in one PEM file"))
     })?;
     let files = import(&text, &label, &resolved.config.hosts, &frame.home, clock::now().wall)?;
     let taken = check_files(&files.chain, &files.key, &resolved.config.hosts, clock::now().wall)?;
     if let Some(what) = loose_end(&taken) {
-        frame.say(&format!("warning: {what}; append it, and import the file again"));
+        frame.say(text!("warning: {}; append it, and import the file again", what));
     }
     let path = frame.home.config_file();
     let before = read_to_string(&path)?;
@@ -296,8 +308,12 @@ fn take(frame: &Frame, file: &Path) -> Result<ExitCode> {
     let text = wanted.iter().try_fold(before.clone(), |text, (key, value)| {
         let value = serde_json::Value::from(value.as_str()).to_string();
         set_value(&text, key, &value).ok_or_else(|| {
-            Failure::operator(format!("`{key}` cannot be changed in config.yaml as it is written"))
-                .hinted(format!("set `{key}` to {value} in `{}` by hand", path.display()))
+            Failure::operator(text!("`{}` cannot be changed in config.yaml as it is written", key)).hinted(text!(
+                "set `{}` to {} in `{}` by hand",
+                key,
+                value,
+                path.display()
+            ))
         })
     })?;
     if text != before {
@@ -308,9 +324,9 @@ fn take(frame: &Frame, file: &Path) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "cert_file": files.chain, "served": is_live }));
     } else if is_live {
-        frame.say("taken; the running service serves it in a moment");
+        frame.say(text!("taken; the running service serves it in a moment"));
     } else {
-        frame.say(&format!("taken, and `certificate.source` is `files` now; `rtcctl{flag} restart` serves it"));
+        frame.say(text!("taken, and `certificate.source` is `files` now; `rtcctl{} restart` serves it", flag));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -319,14 +335,14 @@ fn renew(frame: &Frame, force: bool) -> Result<ExitCode> {
     // The daemon has its own deadline; this one is beyond it.
     let patience = RENEWED_WITHIN + Duration::from_secs(10);
     let Response::Renewed { renewed } = ask(&frame.home, &Request::Renew { force }, patience)? else {
-        return Err(Failure::bug("the service answers something else than it was asked"));
+        return Err(Failure::bug(text!("the service answers something else than it was asked")));
     };
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "renewed": renewed }));
     } else if renewed {
-        frame.say("renewed; every new connection gets the new certificate");
+        frame.say(text!("renewed; every new connection gets the new certificate"));
     } else {
-        frame.say("nothing to do: it is not due yet (`--force` renews it all the same)");
+        frame.say(text!("nothing to do: it is not due yet (`--force` renews it all the same)"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -365,39 +381,45 @@ fn show(frame: &Frame) -> Result<ExitCode> {
         }));
         return Ok(ExitCode::SUCCESS);
     }
-    let source = match served.source {
-        Source::SelfSigned => "self-signed, by the local CA of this home",
-        Source::Acme => "acme, by an authority that devices trust",
-        Source::Files => "files, your own",
-    };
-    frame.print(&format!("source       {source}"));
-    frame.print(&format!("names        {}", served.names.join(", ")));
-    frame.print(&format!("issuer       {}", served.issuer));
-    frame.print(&format!("valid from   {}", date(served.not_before)));
-    frame.print(&format!("valid until  {} ({days_left} days)", date(served.not_after)));
-    frame.print(&format!("sha-256      {}", served.fingerprint));
-    frame.print(match is_served {
-        Some(true) => "served       yes, by the service that runs",
-        Some(false) => "served       no: the service serves another one; see `rtcctl status`",
-        None => "served       no: the service does not run",
-    });
+    let row = |label: Text, told: Text| frame.print(labelled(&(label, told), frame.lang));
+    row(
+        text!("source"),
+        match served.source {
+            Source::SelfSigned => text!("self-signed, by the local CA of this home"),
+            Source::Acme => text!("acme, by an authority that devices trust"),
+            Source::Files => text!("files, your own"),
+        },
+    );
+    row(text!("names"), Text::verbatim(served.names.join(", ")));
+    row(text!("issuer"), Text::verbatim(&*served.issuer));
+    row(text!("valid from"), Text::verbatim(date(served.not_before)));
+    row(text!("valid until"), text!("{} ({} days)", date(served.not_after), days_left));
+    row(Text::verbatim("sha-256"), Text::verbatim(&*served.fingerprint));
+    row(
+        text!("served"),
+        match is_served {
+            Some(true) => text!("yes, by the service that runs"),
+            Some(false) => text!("no: the service serves another one; see `rtcctl status`"),
+            None => text!("no: the service does not run"),
+        },
+    );
     if let Some(renewal) = &renewal {
         let next = renewal.next_at.as_deref().unwrap_or("-");
-        frame.print(&format!("renewal      {}, next {next} ({})", renewal.state, renewal.reason));
+        row(text!("renewal"), text!("{}, next {} ({})", renewal.state, next, renewal.reason));
         if let Some(last) = &renewal.last {
-            let what = if last.rehearsal { "rehearsal" } else { "order" };
-            let outcome = last.error.as_deref().unwrap_or("no failure");
-            frame.print(&format!("last {what:<8}{} at {}: {outcome}", last.at, last.authority));
+            let what = if last.rehearsal { text!("last rehearsal") } else { text!("last order") };
+            let outcome = last.error.clone().unwrap_or_else(|| text!("no failure"));
+            row(what, text!("{} at {}: {}", last.at, last.authority, outcome));
             if let Some(hint) = &last.hint {
-                frame.print(&format!("             hint: {hint}"));
+                row(Text::default(), text!("hint: {}", hint));
             }
         }
     }
     if served.source == Source::SelfSigned {
-        frame.print(&format!("local CA     {} (trust it once on each device)", ca.display()));
+        frame.print(format!("local CA     {} (trust it once on each device)", ca.display()));
         if let Some(print) = ca_print {
             // What `/trust` and the devices show.
-            frame.print(&format!("its sha-256  {print}"));
+            frame.print(format!("its sha-256  {print}"));
         }
     }
     Ok(ExitCode::SUCCESS)

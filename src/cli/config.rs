@@ -10,6 +10,7 @@ use crate::config::{self, Complaint, effective, load_config, load_resolved};
 use crate::error::{Failure, Kind, Result};
 use crate::setup::difference::difference;
 use crate::sys::fs::{read_to_string, write_atomic};
+use crate::text;
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -44,7 +45,7 @@ fn check(frame: &Frame) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": 1, "ok": true, "file": file, "keys_set": resolved.lines.len() }));
     } else {
-        frame.print(&format!("`{}` is fine", file.display()));
+        frame.print(text!("`{}` is fine", file.display()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -53,9 +54,9 @@ fn migrate(frame: &Frame, is_dry: bool) -> Result<ExitCode> {
     let file = frame.home.config_file();
     let before = read_to_string(&file)?;
     let bad = |complaints: Vec<Complaint>| {
-        let failure = Failure::new(Kind::Config, format!("`{}` cannot be brought into another form", file.display()));
-        let failure = complaints.iter().fold(failure, |failure, complaint| failure.because(complaint.to_string()));
-        failure.hinted(format!("nothing was changed; see `rtcctl{} config check`", frame.home.flag()))
+        let failure = Failure::new(Kind::Config, text!("`{}` cannot be brought into another form", file.display()));
+        let failure = complaints.iter().fold(failure, |failure, complaint| failure.because(complaint.told()));
+        failure.hinted(text!("nothing was changed; see `rtcctl{} config check`", frame.home.flag()))
     };
     let migration = config::migrate(&before).map_err(|complaint| bad(vec![complaint]))?;
     // What the service would refuse is not written.
@@ -80,11 +81,11 @@ fn migrate(frame: &Frame, is_dry: bool) -> Result<ExitCode> {
     for line in &lines {
         frame.print(line);
     }
-    frame.say(&match (migration.steps.is_empty(), is_dry) {
-        (true, _) => format!("0 changes: `{}` has the form of this version ({})", file.display(), migration.to),
-        (false, true) => format!("this is what would change, and nothing was: it {}", migration.steps.join(", then ")),
+    frame.say(match (migration.steps.is_empty(), is_dry) {
+        (true, _) => text!("0 changes: `{}` has the form of this version ({})", file.display(), migration.to),
+        (false, true) => text!("this is what would change, and nothing was: it {}", migration.steps.join(", then ")),
         (false, false) => {
-            format!("`{}` is of form {} now: it {}", file.display(), migration.to, migration.steps.join(", then "))
+            text!("`{}` is of form {} now: it {}", file.display(), migration.to, migration.steps.join(", then "))
         }
     });
     Ok(ExitCode::SUCCESS)
@@ -120,7 +121,7 @@ fn show(frame: &Frame) -> Result<ExitCode> {
     for (path, value) in &effective {
         let (section, key) = path.split_once('.').unwrap_or(("", path));
         if section != open && !section.is_empty() {
-            frame.print(&format!("{section}:"));
+            frame.print(format!("{section}:"));
         }
         open = section;
         let indent = if section.is_empty() { "" } else { "  " };

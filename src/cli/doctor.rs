@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::Frame;
 use super::asked::{Asked, servers};
-use super::findings::{more, title_of};
 use crate::control::protocol::{SCHEMA_VERSION, Severity};
 use crate::doctor::check::Check;
 use crate::doctor::gather::{Options, TIME_SERVERS, gather};
@@ -16,6 +15,7 @@ use crate::doctor::outcome::{Diagnosis, Report, conclude};
 use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
 use crate::words::Lang;
+use crate::words::Text;
 use crate::{text, word};
 
 /// How often `--fix` looks again: each look may find the next thing that can be fixed.
@@ -53,7 +53,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     let checks = chosen(args)?;
     let options = options(args)?;
-    let mut done: Vec<String> = Vec::new();
+    let mut done: Vec<Text> = Vec::new();
     let mut report = look(frame, &checks, &options);
     if args.fix {
         for _ in 0..MAX_ROUNDS {
@@ -61,7 +61,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
             remedy.carry_out()?;
             done.push(remedy.told());
             if !frame.json {
-                frame.say(&text!("fixed: {}", remedy.told()).say(frame.lang));
+                frame.say(text!("fixed: {}", remedy.told()));
             }
             report = look(frame, &checks, &options);
         }
@@ -98,13 +98,16 @@ fn chosen(args: &Args) -> Result<Vec<Check>> {
             .iter()
             .map(|word| {
                 Check::named(word).ok_or_else(|| {
-                    let failure = Failure::new(Kind::Usage, format!("there is no check `{}`", word.escape_debug()));
+                    let failure = Failure::new(Kind::Usage, text!("there is no check `{}`", word.escape_debug()));
                     let near = Check::all().map(Check::as_str).max_by(|one, other| {
                         strsim::jaro_winkler(one, word).total_cmp(&strsim::jaro_winkler(other, word))
                     });
                     let near = near.filter(|near| strsim::jaro_winkler(near, word) > 0.8);
-                    let meant = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-                    failure.hinted(format!("{meant}`rtcctl doctor --list` shows them all"))
+                    let failure = match near {
+                        Some(near) => failure.hinted(text!("did you mean `{}`?", near)),
+                        None => failure,
+                    };
+                    failure.hinted(text!("`rtcctl doctor --list` shows them all"))
                 })
             })
             .collect()
@@ -140,7 +143,7 @@ fn list(frame: &Frame) {
         return;
     }
     for check in Check::all() {
-        frame.print(&format!("{:<20}  {}", check.as_str(), frame.lang.say(check.looks_at())));
+        frame.print(format!("{:<20}  {}", check.as_str(), frame.lang.say(check.looks_at())));
     }
 }
 
@@ -158,41 +161,38 @@ fn exit_code(report: &Report) -> u8 {
 }
 
 fn print(frame: &Frame, report: &Report, tells_all: bool) {
-    let say = |words: &'static str| frame.lang.say(words);
+    let told = |word: &'static str, code: &str, check: &Check, text: &Text| {
+        let word = paint(frame.lang.say(word), code, frame.colour);
+        text!("{}: {}", format!("{word} {}", check.as_str()), text)
+    };
     for diagnosis in &report.diagnoses {
         for line in lines(diagnosis, frame.colour, frame.lang) {
-            frame.print(&line);
+            frame.print(line);
         }
         frame.print("");
     }
     let (explained, open): (Vec<_>, Vec<_>) = report.unknown.iter().partition(|(check, _)| report.explains(*check));
     for (check, why) in open {
-        frame.print(&format!("{} {}: {why}", paint(say(word!("unknown")), "2", frame.colour), check.as_str()));
+        frame.print(told(word!("unknown"), "2", check, why));
     }
     if tells_all {
-        for (check, told) in &report.fine {
-            frame.print(&format!("{} {}: {told}", paint(say(word!("ok")), "32", frame.colour), check.as_str()));
+        for (check, seen) in &report.fine {
+            frame.print(told(word!("ok"), "32", check, seen));
         }
         for (check, why) in &report.idle {
-            frame.print(&format!(
-                "{} {}: {why}",
-                paint(say(word!("nothing to do for")), "2", frame.colour),
-                check.as_str()
-            ));
+            frame.print(told(word!("nothing to do for"), "2", check, why));
         }
     }
     let found = report.diagnoses.len();
-    let mut parts =
-        vec![if found == 1 { say(word!("1 finding")).to_owned() } else { text!("{} findings", found).say(frame.lang) }];
-    parts.push(text!("{} ok", report.fine.len()).say(frame.lang));
-    if !report.unknown.is_empty() {
-        let because = match explained.len() {
-            0 => String::new(),
-            many => text!(", {} of them for what was found", many).say(frame.lang),
-        };
-        parts.push(text!("{} unknown{}", report.unknown.len(), because).say(frame.lang));
+    let mut parts = vec![if found == 1 { text!("1 finding") } else { text!("{} findings", found) }];
+    parts.push(text!("{} ok", report.fine.len()));
+    let unknown = report.unknown.len();
+    match explained.len() {
+        _ if unknown == 0 => {}
+        0 => parts.push(text!("{} unknown", unknown)),
+        some => parts.push(text!("{} unknown, {} of them for what was found", unknown, some)),
     }
-    frame.print(&parts.join(", "));
+    frame.print(Text::list(parts));
 }
 
 fn lines(diagnosis: &Diagnosis, colour: bool, lang: Lang) -> Vec<String> {
@@ -203,15 +203,14 @@ fn lines(diagnosis: &Diagnosis, colour: bool, lang: Lang) -> Vec<String> {
         Severity::Error => (word!("error"), "31"),
         Severity::Critical => (word!("critical"), "1;31"),
     };
-    let title = title_of(lang, &problem.code, "", &problem.title);
-    let mut lines = vec![format!("{}: {title} [{}]", paint(lang.say(word), code, colour), problem.code)];
-    lines.push(format!("  {}", problem.evidence));
+    let title = text!("{} [{}]", problem.title, problem.code);
+    let mut lines = vec![text!("{}: {}", paint(lang.say(word), code, colour), title).say(lang)];
+    lines.push(format!("  {}", problem.evidence.say(lang)));
     if !diagnosis.hides.is_empty() {
         let hides = diagnosis.hides.join(", ");
         lines.push(format!("  {}", text!("because of it, or not to be told from it: {}", hides).say(lang)));
     }
     lines.push(format!("  {}", text!("fix: {}", problem.fix).say(lang)));
-    lines.extend(more(lang, &problem.code));
     lines
 }
 
@@ -219,7 +218,7 @@ fn paint(word: &str, code: &str, colour: bool) -> String {
     if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
 }
 
-fn document(report: &Report, fixed: &[String], code: u8) -> Value {
+fn document(report: &Report, fixed: &[Text], code: u8) -> Value {
     let findings: Vec<Value> = report
         .diagnoses
         .iter()
@@ -230,7 +229,7 @@ fn document(report: &Report, fixed: &[String], code: u8) -> Value {
                     "hides": one.hides })
         })
         .collect();
-    let told = |list: &[(Check, String)], key: &str| -> Vec<Value> {
+    let told = |list: &[(Check, Text)], key: &str| -> Vec<Value> {
         list.iter().map(|(check, told)| json!({ "code": check.as_str(), key: told })).collect()
     };
     json!({
@@ -251,18 +250,26 @@ mod tests {
 
     #[test]
     fn a_finding_says_what_was_seen_what_follows_and_what_to_do() {
-        let problem = Problem::of(Check::PortTaken, Severity::Critical, "another program has port 443")
-            .seen("`nginx`")
-            .fix("stop it");
+        let problem = Problem::of(
+            Check::PortTaken,
+            Severity::Critical,
+            text!("another program has {}", text!("port {}/{} (`{}`)", 443, "tcp", "web.port")),
+        )
+        .seen("`nginx`")
+        .fix("stop it");
         let diagnosis = Diagnosis { problem, hides: vec!["running".to_owned()] };
         let wanted = "\
-critical: another program has port 443 [port-taken]
+critical: another program has port 443/tcp (`web.port`) [port-taken]
   `nginx`
   because of it, or not to be told from it: running
   fix: stop it";
         assert_eq!(lines(&diagnosis, false, Lang::En).join("\n"), wanted);
         let chinese = lines(&diagnosis, false, Lang::Zh).join("\n");
-        assert!(chinese.contains("被其他程序占用 [port-taken]") && !chinese.contains("another program"), "{chinese}");
+        assert!(
+            chinese.contains("另一个程序占用了端口 443/tcp（`web.port`） [port-taken]")
+                && !chinese.contains("another program"),
+            "{chinese}"
+        );
         assert!(lines(&diagnosis, true, Lang::En)[0].starts_with("\x1b[1;31mcritical\x1b[0m: "));
     }
 }

@@ -18,6 +18,7 @@ use crate::supervisor::events::{self, Event};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock;
 use crate::sys::log::record::moment;
+use crate::text;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -37,7 +38,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     let since = args.since.map(|since| since.moment(clock::now().wall));
     let read = || {
         events::read(&path)
-            .map_err(|error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error))
+            .map_err(|error| Failure::operator(text!("cannot read `{}`", path.display())).caused_by(error))
     };
     let is_wanted = |event: &&Event| {
         args.task.is_none_or(|task| event.task == Some(task))

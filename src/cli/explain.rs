@@ -9,6 +9,7 @@ use super::Frame;
 use super::words::alike;
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
+use crate::text;
 use crate::words::{page, pages};
 
 #[derive(Debug, ClapArgs)]
@@ -24,10 +25,10 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let Some(page) = page(frame.lang, code) else {
-        let failure = Failure::new(Kind::Usage, format!("there is no page on `{code}`"));
+        let failure = Failure::new(Kind::Usage, text!("there is no page on `{}`", code));
         return Err(match alike(pages(frame.lang).into_iter().map(|page| page.code), code) {
-            Some(code) => failure.hinted(format!("did you mean `rtcctl explain {code}`?")),
-            None => failure.hinted("`rtcctl explain` lists all pages"),
+            Some(code) => failure.hinted(text!("did you mean `rtcctl explain {}`?", code)),
+            None => failure.hinted(text!("`rtcctl explain` lists all pages")),
         });
     };
     if frame.json {
@@ -35,7 +36,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
             "schema_version": SCHEMA_VERSION, "code": page.code, "title": page.title, "body": page.body,
         }));
     } else {
-        frame.print(&format!("{}: {}\n\n{}", page.code, page.title, page.body));
+        frame.print(format!("{}: {}\n\n{}", page.code, page.title, page.body));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,6 +50,6 @@ fn list(frame: &Frame) {
     }
     let width = pages.iter().map(|page| page.code.len()).max().unwrap_or_default();
     for page in pages {
-        frame.print(&format!("{:<width$}  {}", page.code, page.title));
+        frame.print(format!("{:<width$}  {}", page.code, page.title));
     }
 }

@@ -12,6 +12,7 @@ use crate::control::protocol::Request;
 use crate::error::Result;
 use crate::supervisor::faults::{Kind, Place};
 use crate::supervisor::service::TaskName;
+use crate::text;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -52,7 +53,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         Word::Jump => Kind::Jump { seconds: args.seconds },
     };
     ask(&frame.home, &Request::Fault { place: args.place, kind }, PATIENCE)?;
-    frame.say("planted");
+    frame.say(text!("planted"));
     Ok(ExitCode::SUCCESS)
 }
 

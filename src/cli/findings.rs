@@ -1,8 +1,7 @@
 //! Findings as `status` prints them: what is wrong, what was seen, what to do.
 
-use super::words::count;
 use crate::control::protocol::{Finding, Severity};
-use crate::words::{Lang, page};
+use crate::words::Lang;
 use crate::{text, word};
 
 /// The lines for all of them, a blank one before each.
@@ -10,40 +9,21 @@ pub(super) fn lines(findings: &[Finding], colour: bool, lang: Lang) -> Vec<Strin
     let mut lines = Vec::new();
     for finding in findings {
         lines.push(String::new());
-        let Finding { code, subject, title, evidence, hint, since, hides, .. } = finding;
-        let title = title_of(lang, code, subject, title);
-        lines.push(format!("{}: {title} [{code}]", grade(finding.severity, colour, lang)));
+        let Finding { code, title, evidence, hint, since, hides, .. } = finding;
+        let title = text!("{} [{}]", title, code);
+        lines.push(text!("{}: {}", grade(finding.severity, colour, lang), title).say(lang));
         lines.push(format!("  {}", text!("{}, since {}", evidence, since).say(lang)));
-        if !hides.is_empty() {
-            let what = match lang {
-                Lang::En => count(hides.len() as u64, "more thing is", "more things are"),
-                Lang::Zh => hides.len().to_string(),
-            };
-            lines.push(format!("  {}", text!("{} wrong because of it: {}", what, hides.join(", ")).say(lang)));
+        let codes = hides.join(", ");
+        match hides.len() {
+            0 => {}
+            1 => lines.push(format!("  {}", text!("1 more thing is wrong because of it: {}", codes).say(lang))),
+            more => {
+                lines.push(format!("  {}", text!("{} more things are wrong because of it: {}", more, codes).say(lang)));
+            }
         }
         lines.push(format!("  {}", text!("hint: {}", hint).say(lang)));
-        lines.extend(more(lang, code));
     }
     lines
-}
-
-/// What is wrong, in the language of who reads it: the title's own words if the catalogue has them, else what the page
-/// on its code says.
-pub(super) fn title_of(lang: Lang, code: &str, subject: &str, english: &str) -> String {
-    let page = match lang {
-        Lang::En => None,
-        Lang::Zh => page(lang, code),
-    };
-    let Some(page) = page.filter(|_| lang.translate(english) == english) else {
-        return lang.translate(english).to_owned();
-    };
-    let title = page.title.trim_end_matches('。');
-    if subject.is_empty() { title.to_owned() } else { format!("{title}（{subject}）") }
-}
-
-/// Where evidence and hint are English, the page that is not.
-pub(super) fn more(lang: Lang, code: &str) -> Option<String> {
-    (lang != Lang::En).then(|| format!("  {}", text!("more: `rtcctl explain {}`", code).say(lang)))
 }
 
 /// Whether one of them makes a service degraded; what is only good to know does not.
@@ -74,9 +54,9 @@ mod tests {
             code: "task-held".to_owned(),
             subject: "web".to_owned(),
             severity,
-            title: "web is down after failing too often".to_owned(),
-            evidence: "it broke".to_owned(),
-            hint: "start it by `rtcctl start web`".to_owned(),
+            title: text!("{} is down after failing too often", "web"),
+            evidence: "it broke".into(),
+            hint: "start it by `rtcctl start web`".into(),
             since: "2026-01-02T03:04:05Z".to_owned(),
             hides: hides.iter().map(|code| (*code).to_owned()).collect(),
         }
@@ -94,8 +74,7 @@ critical: web is down after failing too often [task-held]
         assert!(lines(&found, true, Lang::En)[1].starts_with("\x1b[1;31mcritical\x1b[0m: "));
         assert_eq!(lines(&[finding(Severity::Info, &[])], false, Lang::En).len(), 4);
         let chinese = lines(&found, false, Lang::Zh).join("\n");
-        assert!(chinese.contains("（web） [task-held]") && !chinese.contains("is down"), "{chinese}");
-        assert!(chinese.contains("`rtcctl explain task-held`"), "{chinese}");
+        assert!(chinese.contains("web 多次失败后已停下 [task-held]") && !chinese.contains("is down"), "{chinese}");
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn plan(frame: &Frame) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&as_json(&plan, &needs, false));
     } else {
-        frame.print(&describe(&plan, &needs, frame.lang));
+        frame.print(describe(&plan, &needs, frame.lang));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,15 +97,11 @@ fn guess(frame: &Frame, uses: &[PortUse], needs: &Needs) -> ExitCode {
         }));
         return ExitCode::SUCCESS;
     }
-    frame.print(&text!("callers must reach {}", needs).say(frame.lang));
-    frame.say(
-        frame.lang.say(word!(
-            "what filters here can be seen by root only: run this again as root to have the right commands"
-        )),
-    );
+    frame.print(text!("callers must reach {}", needs));
+    frame.say(text!("what filters here can be seen by root only: run this again as root to have the right commands"));
     for tool in tools {
-        frame.print(&text!("if {} is what filters:", tool.program()).say(frame.lang));
-        tool.commands(uses).iter().for_each(|command| frame.print(&format!("  {command}")));
+        frame.print(text!("if {} is what filters:", tool.program()));
+        tool.commands(uses).iter().for_each(|command| frame.print(format!("  {command}")));
     }
     ExitCode::SUCCESS
 }
@@ -116,9 +112,8 @@ fn open(frame: &Frame, patience: Option<Duration>) -> Result<ExitCode> {
     let _lock = lock(&frame.home, "open")?;
     if let Some(pending) = Pending::load(&frame.home) {
         let left = pending.left(clock::now().wall).as_secs();
-        return Err(Failure::operator(format!("an earlier change waits to be confirmed for {left} s more")).hinted(
-            format!("run `rtcctl{} firewall confirm`, or take it back by `firewall close`", frame.home.flag()),
-        ));
+        return Err(Failure::operator(text!("an earlier change waits to be confirmed for {} s more", left))
+            .hinted(text!("run `rtcctl{} firewall confirm`, or take it back by `firewall close`", frame.home.flag())));
     }
     if let Some(patience) = patience {
         arm(frame, patience)?;
@@ -140,11 +135,11 @@ fn open(frame: &Frame, patience: Option<Duration>) -> Result<ExitCode> {
         frame.print_json(&as_json(&plan, &needs, true));
         return Ok(ExitCode::SUCCESS);
     }
-    frame.print(&count(frame.lang, changes));
+    frame.print(count(frame.lang, changes));
     talk(frame, &plan);
     if let Some(patience) = patience.filter(|_| changes > 0) {
         let text = text!("taken back in {} s, unless you run this from another connection:", patience.as_secs());
-        frame.print(&format!("{}\n  rtcctl{} firewall confirm", text.say(frame.lang), frame.home.flag()));
+        frame.print(format!("{}\n  rtcctl{} firewall confirm", text.say(frame.lang), frame.home.flag()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -157,11 +152,7 @@ fn catch_up(frame: &Frame) -> Result<()> {
     match confirm::resume(&frame.home)? {
         Left::Abandoned => start_keeper(&frame.home),
         Left::TakenBack => {
-            frame.say(
-                frame.lang.say(word!(
-                    "an earlier change of the firewall was not confirmed in time: it was taken back just now"
-                )),
-            );
+            frame.say(text!("an earlier change of the firewall was not confirmed in time: it was taken back just now"));
             Ok(())
         }
         Left::Nothing | Left::Waits => Ok(()),
@@ -171,7 +162,7 @@ fn catch_up(frame: &Frame) -> Result<()> {
 /// For the start of the service: a change that nobody confirmed must not outlive a restart of the machine.
 pub(super) fn catch_up_quietly(frame: &Frame) {
     if let Err(failure) = catch_up(frame) {
-        frame.say(&format!("a change of the firewall that was not confirmed could not be taken back: {failure}"));
+        frame.say(text!("a change of the firewall that was not confirmed could not be taken back: {}", failure));
     }
 }
 
@@ -188,7 +179,7 @@ fn arm(frame: &Frame, patience: Duration) -> Result<()> {
 }
 
 fn start_keeper(home: &Home) -> Result<()> {
-    let told = || Failure::operator("cannot start the process that takes the change back");
+    let told = || Failure::operator(text!("cannot start the process that takes the change back"));
     let single = home.single_dir().map(|dir| ["--home".into(), dir.as_os_str().to_owned()]);
     let arguments: Vec<_> = single.into_iter().flatten().chain(["firewall".into(), "keep".into()]).collect();
     let nothing = std::fs::File::options().write(true).open("/dev/null").map_err(|error| told().caused_by(error))?;
@@ -197,7 +188,7 @@ fn start_keeper(home: &Home) -> Result<()> {
     if let Some(output) = child.stdout.take() {
         wait_for_line(output, &mut line).map_err(|error| told().caused_by(error))?;
     }
-    if line.trim() == READY { Ok(()) } else { Err(told().because("it ended at once")) }
+    if line.trim() == READY { Ok(()) } else { Err(told().because(text!("it ended at once"))) }
 }
 
 const READY: &str = "ready";
@@ -216,7 +207,7 @@ fn wait_for_line(output: std::process::ChildStdout, line: &mut String) -> std::i
 fn keep(frame: &Frame) -> Result<ExitCode> {
     // A session of its own: the terminal that it was asked from may be what the change cuts off.
     process::leave_session()
-        .map_err(|error| Failure::operator("cannot leave the terminal's session").caused_by(error))?;
+        .map_err(|error| Failure::operator(text!("cannot leave the terminal's session")).caused_by(error))?;
     confirm::keep(&frame.home, &mut || frame.print(READY))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -224,19 +215,19 @@ fn keep(frame: &Frame) -> Result<ExitCode> {
 fn confirm_change(frame: &Frame, here: bool) -> Result<ExitCode> {
     let _lock = lock(&frame.home, "confirm")?;
     let Some(pending) = Pending::load(&frame.home) else {
-        return Err(Failure::operator("no change of the firewall waits to be confirmed")
-            .hinted(format!("see `rtcctl{} firewall status`: it may have been taken back", frame.home.flag())));
+        return Err(Failure::operator(text!("no change of the firewall waits to be confirmed"))
+            .hinted(text!("see `rtcctl{} firewall status`: it may have been taken back", frame.home.flag())));
     };
     if !here && pending.connection == confirm::connection() {
-        return Err(Failure::operator("this is the connection that the change was made from")
-            .because("that it still works does not show that a new one would")
-            .hinted("log in anew and confirm from there, or pass `--here`"));
+        return Err(Failure::operator(text!("this is the connection that the change was made from"))
+            .because(text!("that it still works does not show that a new one would"))
+            .hinted(text!("log in anew and confirm from there, or pass `--here`")));
     }
     Pending::forget(&frame.home)?;
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "confirmed": true }));
     } else {
-        frame.print(frame.lang.say(word!("confirmed: the change stays")));
+        frame.print(text!("confirmed: the change stays"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -248,7 +239,7 @@ fn close(frame: &Frame) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&as_json(&plan, &Needs::default(), true));
     } else {
-        frame.print(&count(frame.lang, plan.changes().count()));
+        frame.print(count(frame.lang, plan.changes().count()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -274,13 +265,14 @@ fn status(frame: &Frame) -> Result<ExitCode> {
         document["confirm_within_s"] = json!(left);
         frame.print_json(&document);
     } else {
-        frame.print(&summary(&plan, &needs, frame.lang));
-        drifts.iter().for_each(|drift| frame.print(&drift_line(drift, frame.lang)));
+        frame.print(summary(&plan, &needs, frame.lang));
+        drifts.iter().for_each(|drift| frame.print(drift_line(drift, frame.lang)));
         if let Some(left) = left {
-            frame.print(&format!("waits        for `rtcctl{} firewall confirm`, {left} s more", frame.home.flag()));
+            let told = text!("for `rtcctl{} firewall confirm`, {} s more", frame.home.flag(), left);
+            frame.print(format!("{}{}", label(frame.lang, word!("waits")), told.say(frame.lang)));
         }
         if !is_fine {
-            frame.say(&text!("hint: run `rtcctl{} firewall open`", frame.home.flag()).say(frame.lang));
+            frame.say(text!("hint: run `rtcctl{} firewall open`", frame.home.flag()));
         }
         talk(frame, &plan);
     }
@@ -289,18 +281,17 @@ fn status(frame: &Frame) -> Result<ExitCode> {
 
 fn tell(frame: &Frame, change: &Change) {
     if !frame.json {
-        frame.print(&change.to_string());
+        frame.print(change.to_string());
     }
 }
 
 fn talk(frame: &Frame, plan: &Plan) {
     let notes = plan.parts.iter().flat_map(|part| &part.notes).chain(&plan.notes);
-    notes.for_each(|note| frame.say(&text!("note: {}", note.say(frame.lang)).say(frame.lang)));
+    notes.for_each(|note| frame.say(text!("note: {}", note)));
     for part in &plan.parts {
         if let Some(why) = &part.not_kept {
-            let why = why.say(frame.lang);
             let text = text!("note: a restart of this machine loses what {} lets in: {}", part.layer.as_str(), why);
-            frame.say(&text.say(frame.lang));
+            frame.say(text);
         }
     }
 }
@@ -330,7 +321,7 @@ fn summary(plan: &Plan, needs: &Needs, lang: Lang) -> String {
 fn describe(plan: &Plan, needs: &Needs, lang: Lang) -> String {
     let mut lines = vec![summary(plan, needs, lang)];
     if let Some(refusal) = &plan.refusal {
-        lines.push(format!("\n{}", text!("`open` does nothing: {}", refusal.say(lang)).say(lang)));
+        lines.push(format!("\n{}", text!("`open` does nothing: {}", refusal).say(lang)));
     }
     for part in &plan.parts {
         lines.push(format!("\n{}", part.layer.as_str()));
@@ -338,12 +329,14 @@ fn describe(plan: &Plan, needs: &Needs, lang: Lang) -> String {
         if part.changes.is_empty() {
             lines.push(format!("  {}", lang.say(word!("nothing to do"))));
         }
-        lines.extend(part.notes.iter().map(|note| format!("  {}", text!("note: {}", note.say(lang)).say(lang))));
-        lines.extend(part.not_kept.iter().map(|why| {
-            format!("  {}", text!("note: a restart of this machine loses it: {}", why.say(lang)).say(lang))
-        }));
+        lines.extend(part.notes.iter().map(|note| format!("  {}", text!("note: {}", note).say(lang))));
+        lines.extend(
+            part.not_kept
+                .iter()
+                .map(|why| format!("  {}", text!("note: a restart of this machine loses it: {}", why).say(lang))),
+        );
     }
-    lines.extend(plan.notes.iter().map(|note| format!("\n{}", text!("note: {}", note.say(lang)).say(lang))));
+    lines.extend(plan.notes.iter().map(|note| format!("\n{}", text!("note: {}", note).say(lang))));
     lines.push(format!("\n{}", count(lang, plan.changes().count())));
     lines.join("\n")
 }

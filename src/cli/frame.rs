@@ -12,10 +12,11 @@ use clap::{Args, ValueEnum};
 
 use crate::error::{Failure, Kind, Result};
 use crate::home::{Home, Surroundings};
-use crate::words::Lang;
+use crate::text;
+use crate::words::{Lang, Text};
 
 /// Why some of what was printed could not be written.
-static LOST: OnceLock<String> = OnceLock::new();
+static LOST: OnceLock<Text> = OnceLock::new();
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
@@ -35,12 +36,26 @@ pub struct Global {
     /// Colour the output
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Colour,
-    /// The language of the wizard, the plan, `explain` and `phone`: en or zh (by the locale)
+    /// The language of what is said to people: en or zh (by the locale)
     #[arg(long, global = true, env = "RTCCTL_LANG", value_name = "LANG")]
     lang: Option<Language>,
     /// Tell more; twice for everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+impl Global {
+    /// The language that was asked for, or else that of the locale.
+    pub(super) fn lang(&self) -> Lang {
+        match self.lang {
+            Some(Language::En) => Lang::En,
+            Some(Language::Zh) => Lang::Zh,
+            None => {
+                let variables = ["LC_ALL", "LC_MESSAGES", "LANG"].map(|name| env::var(name).unwrap_or_default());
+                Lang::of_locale(variables.iter().map(String::as_str))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,13 +100,14 @@ impl Frame {
             // Absolute, because the daemon's working folder is another one.
             Some(dir) => {
                 let dir = std::path::absolute(checked(dir)?).map_err(|error| {
-                    Failure::new(Kind::Usage, format!("cannot use `{}` as home", dir.display())).caused_by(error)
+                    Failure::new(Kind::Usage, text!("cannot use `{}` as home", dir.display())).caused_by(error)
                 })?;
                 Home::under(checked(&dir)?)
             }
             None => {
                 let home = Home::default_for(&surroundings()).ok_or_else(|| {
-                    Failure::new(Kind::Usage, "no home folder is known").hinted("pass `--home DIR` or set `HOME`")
+                    Failure::new(Kind::Usage, text!("no home folder is known"))
+                        .hinted(text!("pass `--home DIR` or set `HOME`"))
                 })?;
                 checked(home.config_dir())?;
                 checked(home.state_dir())?;
@@ -105,25 +121,17 @@ impl Frame {
                 env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
             }
         };
-        let lang = match global.lang {
-            Some(Language::En) => Lang::En,
-            Some(Language::Zh) => Lang::Zh,
-            None => {
-                let variables = ["LC_ALL", "LC_MESSAGES", "LANG"].map(|name| env::var(name).unwrap_or_default());
-                Lang::of_locale(variables.iter().map(String::as_str))
-            }
-        };
-        Ok(Self { lang, home, json: global.json, quiet: global.quiet, verbose: global.verbose, colour })
+        Ok(Self { lang: global.lang(), home, json: global.json, quiet: global.quiet, verbose: global.verbose, colour })
     }
 
     /// Prints data, with a newline. A reader that has gone away is no failure; what cannot be written for another reason
     /// is told at the end, by [`what_was_lost`].
-    pub fn print(&self, text: &str) {
-        if let Err(error) = writeln!(std::io::stdout().lock(), "{text}")
+    pub fn print(&self, words: impl Spoken) {
+        if let Err(error) = writeln!(std::io::stdout().lock(), "{}", words.in_lang(self.lang))
             && error.kind() != ErrorKind::BrokenPipe
         {
             // The first one says why.
-            let _ = LOST.set(error.to_string());
+            let _ = LOST.set(Text::of_error(&error));
         }
     }
 
@@ -134,29 +142,66 @@ impl Frame {
     }
 
     /// Prints talk, unless `--quiet`.
-    pub fn say(&self, text: &str) {
+    pub fn say(&self, words: impl Spoken) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            let _ = writeln!(std::io::stderr().lock(), "{}", words.in_lang(self.lang));
         }
+    }
+}
+
+/// What can be printed: a text in the language of who reads it, anything else as it is.
+pub trait Spoken {
+    fn in_lang(&self, lang: Lang) -> String;
+}
+
+impl Spoken for Text {
+    fn in_lang(&self, lang: Lang) -> String {
+        self.say(lang)
+    }
+}
+
+impl Spoken for &Text {
+    fn in_lang(&self, lang: Lang) -> String {
+        self.say(lang)
+    }
+}
+
+impl Spoken for &str {
+    fn in_lang(&self, _lang: Lang) -> String {
+        (*self).to_owned()
+    }
+}
+
+impl Spoken for String {
+    fn in_lang(&self, _lang: Lang) -> String {
+        self.clone()
+    }
+}
+
+impl Spoken for &String {
+    fn in_lang(&self, _lang: Lang) -> String {
+        (*self).clone()
     }
 }
 
 /// The failure to print what was to be printed, if there was one: a full disk, say.
 pub(super) fn what_was_lost() -> Option<Failure> {
     let why = LOST.get()?;
-    let hint = "what the command did is done; make room, or send its output elsewhere, and ask for it again";
-    Some(Failure::operator("the output could not be written").because(why).hinted(hint))
+    let hint = text!("what the command did is done; make room, or send its output elsewhere, and ask for it again");
+    Some(Failure::operator(text!("the output could not be written")).because(why).hinted(hint))
 }
 
 /// A path that can be shown, written down and typed again.
 fn checked(home: &Path) -> Result<&Path> {
-    let failed = |why: &str| {
+    let failed = |why: Text| {
         let shown: String = home.to_string_lossy().escape_debug().collect();
-        Failure::new(Kind::Usage, format!("cannot use `{shown}` as home: {why}")).hinted("choose another name")
+        Failure::new(Kind::Usage, text!("cannot use `{}` as home", shown))
+            .because(why)
+            .hinted(text!("choose another name"))
     };
     match home.to_str() {
-        None => Err(failed("its name is no UTF-8")),
-        Some(name) if name.contains(char::is_control) => Err(failed("there is a control character in its name")),
+        None => Err(failed(text!("its name is no UTF-8"))),
+        Some(name) if name.contains(char::is_control) => Err(failed(text!("there is a control character in its name"))),
         Some(_) => Ok(home),
     }
 }
@@ -172,17 +217,22 @@ fn surroundings() -> Surroundings {
     }
 }
 
+fn report_lines(failure: &Failure, colour: bool, lang: Lang) -> Vec<String> {
+    let line = |code: &str, word: Text, text: &Text| {
+        let word = word.say(lang);
+        let word = if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word };
+        text!("{}: {}", word, text).say(lang)
+    };
+    let mut lines = vec![line("1;31", text!("error"), failure.message())];
+    lines.extend(failure.causes().iter().map(|cause| line("1", text!("cause"), cause)));
+    lines.extend(failure.hints().iter().map(|hint| line("1;36", text!("hint"), hint)));
+    lines
+}
+
 /// Prints a failure, its causes and its hints to standard error, and gives its exit code.
 #[must_use]
-pub(super) fn report(failure: &Failure, colour: bool) -> ExitCode {
-    let paint = |code: &str, word: &str| if colour { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
-    let mut text = format!("{}: {}\n", paint("1;31", "error"), failure.message());
-    for cause in failure.causes() {
-        text.push_str(&format!("{}: {cause}\n", paint("1", "cause")));
-    }
-    for hint in failure.hints() {
-        text.push_str(&format!("{}: {hint}\n", paint("1;36", "hint")));
-    }
+pub(super) fn report(failure: &Failure, colour: bool, lang: Lang) -> ExitCode {
+    let text = report_lines(failure, colour, lang).join("\n") + "\n";
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
     ExitCode::from(failure.kind().exit_code())
 }

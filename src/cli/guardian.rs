@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Frame;
-use super::words::{count, span};
+use super::summary::{Row, labelled};
+use super::words::span;
 use crate::control::protocol::{SCHEMA_VERSION, Status};
 use crate::error::{Kind, Result};
 use crate::guardian::{self, Report};
@@ -14,6 +15,8 @@ use crate::home::Home;
 use crate::supervisor::board::State;
 use crate::sys::clock;
 use crate::sys::lock::Lock;
+use crate::text;
+use crate::words::{Lang, Text};
 
 /// How long a daemon that is just being started again is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -59,7 +62,7 @@ pub(super) fn waits(frame: &Frame) -> Result<Option<Report>> {
         let report = match guardian::report(&frame.home) {
             Ok(report) => report,
             Err(_) if is_up() || guardian::holder(&frame.home).is_none() => return Ok(None),
-            Err(failure) => return Err(failure.because("the daemon is down, so nothing starts it again")),
+            Err(failure) => return Err(failure.because(text!("the daemon is down, so nothing starts it again"))),
         };
         if matches!(report.state, State::Backoff | State::Held) || clock::now().mono >= end {
             return Ok(Some(report));
@@ -79,29 +82,30 @@ pub(super) fn tell_down(frame: &Frame, report: &Report) -> ExitCode {
             "guardian": report,
         }));
     } else {
-        frame.print(&down(report, &frame.home.flag()));
+        frame.print(down(report, &frame.home.flag(), frame.lang));
     }
     Kind::TaskDown.exit_code().into()
 }
 
-fn down(report: &Report, flag: &str) -> String {
-    let mut lines = vec![match (report.state, report.next_start_s) {
+fn down(report: &Report, flag: &str, lang: Lang) -> String {
+    let told = match (report.state, report.next_start_s) {
         (State::Held, Some(seconds)) => {
-            format!("the daemon is down: it died too often; tried again in {}", in_words(seconds))
+            text!("the daemon is down: it died too often; tried again in {}", in_words(seconds))
         }
-        (_, Some(seconds)) => format!("the daemon is down, and is started again in {}", in_words(seconds)),
-        (_, None) => "the daemon is down, and is just being started again".to_owned(),
-    }];
+        (_, Some(seconds)) => text!("the daemon is down, and is started again in {}", in_words(seconds)),
+        (_, None) => text!("the daemon is down, and is just being started again"),
+    };
+    let mut lines = vec![told.say(lang)];
     if let Some(death) = &report.last_death {
-        lines.push(format!("last death   {}, {}", death.at, death.cause));
+        lines.push(labelled(&(text!("last death"), text!("{}, {}", death.at, death.cause)), lang));
     }
-    lines.push(format!("guardian     pid {}, {} so far", report.pid, restarts(report)));
-    lines.push(format!("hint: start it now by `rtcctl{flag} start`; its log says more"));
+    let so_far = match report.restarts {
+        1 => text!("pid {}, 1 restart of the daemon so far", report.pid),
+        many => text!("pid {}, {} restarts of the daemon so far", report.pid, many),
+    };
+    lines.push(labelled(&(text!("guardian"), so_far), lang));
+    lines.push(text!("hint: {}", text!("start it now by `rtcctl{} start`; its log says more", flag)).say(lang));
     lines.join("\n")
-}
-
-fn restarts(report: &Report) -> String {
-    count(report.restarts, "restart of the daemon", "restarts of the daemon")
 }
 
 fn in_words(seconds: f64) -> String {
@@ -109,18 +113,23 @@ fn in_words(seconds: f64) -> String {
 }
 
 /// One line for the summary.
-pub(super) fn line(known: &Known) -> String {
-    let report = match known {
-        Known::None => return "guardian     none".to_owned(),
-        Known::Silent(pid) => return format!("guardian     pid {pid}, which does not answer: is it stopped?"),
-        Known::Told(report) => report,
+pub(super) fn row(known: &Known) -> Row {
+    let told = match known {
+        Known::None => text!("none"),
+        Known::Silent(pid) => text!("pid {}, which does not answer: is it stopped?", pid),
+        Known::Told(report) => {
+            let deaths = report.last_death.as_ref().map(|death| {
+                let restarts = match report.restarts {
+                    1 => text!("1 restart of the daemon"),
+                    many => text!("{} restarts of the daemon", many),
+                };
+                text!("{}, last death {}: {}", restarts, death.at, death.cause)
+            });
+            let endurance = report.endurance.then(|| text!("endurance mode: restarts have no bound"));
+            Text::list([Some(text!("pid {}", report.pid)), deaths, endurance].into_iter().flatten())
+        }
     };
-    let endurance = if report.endurance { ", endurance mode: restarts have no bound" } else { "" };
-    let deaths = report
-        .last_death
-        .as_ref()
-        .map_or_else(String::new, |death| format!(", {}, last death {}: {}", restarts(report), death.at, death.cause));
-    format!("guardian     pid {}{deaths}{endurance}", report.pid)
+    (text!("guardian"), told)
 }
 
 /// The status document with what the guardian knows; `null` if there is none that answers.
@@ -134,6 +143,10 @@ pub(super) fn with_report(status: &Status, known: &Known) -> Value {
 mod tests {
     use super::*;
     use crate::guardian::Death;
+
+    fn line(known: &Known) -> String {
+        labelled(&row(known), Lang::En)
+    }
 
     fn a_report() -> Report {
         Report {
@@ -154,9 +167,12 @@ the daemon is down, and is started again in 12s
 last death   2026-01-01T00:00:00Z, killed by SIGKILL
 guardian     pid 7, 3 restarts of the daemon so far
 hint: start it now by `rtcctl --home /h start`; its log says more";
-        assert_eq!(down(&a_report(), " --home /h"), wanted);
+        assert_eq!(down(&a_report(), " --home /h", Lang::En), wanted);
         let held = Report { state: State::Held, next_start_s: Some(299.0), ..a_report() };
-        assert!(down(&held, "").starts_with("the daemon is down: it died too often; tried again in 4"), "{held:?}");
+        assert!(
+            down(&held, "", Lang::En).starts_with("the daemon is down: it died too often; tried again in 4"),
+            "{held:?}"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::words::alike;
 use super::{Frame, Line};
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
+use crate::text;
 use crate::words::{topic, topics};
 
 #[derive(Debug, ClapArgs)]
@@ -29,7 +30,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
                 "schema_version": SCHEMA_VERSION, "topic": page.code, "title": page.title, "body": page.body,
             }));
         } else {
-            frame.print(&format!("{}: {}\n\n{}", page.code, page.title, page.body));
+            frame.print(format!("{}: {}\n\n{}", page.code, page.title, page.body));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -51,10 +52,10 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 fn unknown(frame: &Frame, word: &str, command: &clap::Command) -> Failure {
     let topics = topics(frame.lang).into_iter().map(|page| page.code);
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
-    let failure = Failure::new(Kind::Usage, format!("there is no topic and no command `{}`", word.escape_debug()));
+    let failure = Failure::new(Kind::Usage, text!("there is no topic and no command `{}`", word.escape_debug()));
     match alike(topics.chain(commands.map(clap::Command::get_name)), word) {
-        Some(known) => failure.hinted(format!("did you mean `rtcctl help {known}`?")),
-        None => failure.hinted("`rtcctl help` lists all"),
+        Some(known) => failure.hinted(text!("did you mean `rtcctl help {}`?", known)),
+        None => failure.hinted(text!("`rtcctl help` lists all")),
     }
 }
 
@@ -69,6 +70,6 @@ fn list(frame: &Frame) {
     frame.print("\nTopics, by `rtcctl help TOPIC`:");
     let width = topics.iter().map(|page| page.code.len()).max().unwrap_or_default();
     for page in topics {
-        frame.print(&format!("  {:<width$}  {}", page.code, page.title));
+        frame.print(format!("  {:<width$}  {}", page.code, page.title));
     }
 }

@@ -32,6 +32,7 @@ use crate::setup::suggest::Surroundings;
 use crate::setup::undo::recover;
 use crate::sys::interrupt;
 use crate::words::Lang;
+use crate::words::Text;
 use crate::{text, word};
 
 /// Flags of `init`. Their values are read in one place, together with variables and the answers file.
@@ -131,8 +132,8 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let given = given(&args)?;
     let working_dir = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let mut draft = Draft::read(&given, &working_dir).map_err(|complaints| {
-        let failure = Failure::new(Kind::Usage, "an answer cannot be used");
-        complaints.into_iter().fold(failure, Failure::because).hinted("see `rtcctl init --help`")
+        let failure = Failure::new(Kind::Usage, text!("an answer cannot be used"));
+        complaints.into_iter().fold(failure, Failure::because).hinted(text!("see `rtcctl init --help`"))
     })?;
     look_back(frame, args.dry_run)?;
     let existing = facts::existing(&frame.home)?;
@@ -146,7 +147,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
         ..facts::surroundings()
     };
     for note in outside.notes() {
-        frame.say(&format!("note: {note}"));
+        frame.say(text!("note: {}", note));
     }
     let mut terminal = if args.yes { None } else { Terminal::open(frame.colour, frame.lang) };
     match &mut terminal {
@@ -155,7 +156,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
                 "Setting rtcctl up in `{}`. Ctrl-C leaves everything as it is.",
                 frame.home.config_dir().display()
             );
-            frame.say(&format!("{}\n", text.say(frame.lang)));
+            frame.say(format!("{}\n", text.say(frame.lang)));
             ask(&mut draft, terminal, existing.as_ref().map(|existing| &existing.wanted), &surroundings)?;
         }
         None if !args.yes => refuse_to_guess(&draft, args.dry_run)?,
@@ -182,14 +183,14 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
     let asks_about_firewall = !is_firewall_given && plan.opening.is_open_question();
     let shows = !frame.json && (changes > 0 || args.dry_run || terminal.is_some() && asks_about_firewall);
     if shows {
-        frame.print(&wrap::for_terminal(&describe(&plan, frame.lang)));
+        frame.print(wrap::for_terminal(&describe(&plan, frame.lang)));
     }
     if args.dry_run {
         if frame.json {
             frame.print_json(&as_json(&plan, false));
         } else {
             let text = text!("{}, none made: this was a dry run", count(frame.lang, changes));
-            frame.say(&format!("\n{}", text.say(frame.lang)));
+            frame.say(format!("\n{}", text.say(frame.lang)));
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -197,7 +198,7 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
         frame.say("");
         match consent(terminal, changes, asks_about_firewall)? {
             Consent::No => {
-                return Err(Failure::operator(frame.lang.say(word!("nothing was changed: the plan was declined"))));
+                return Err(Failure::operator(text!("nothing was changed: the plan was declined")));
             }
             Consent::Yes => {}
             Consent::WithFirewall => {
@@ -221,29 +222,29 @@ pub(super) fn run(frame: &Frame, args: Args) -> Result<ExitCode> {
 ///
 /// # Errors
 /// What cannot be used there.
-pub(super) fn for_another_machine(args: &Args) -> Result<Draft, String> {
+pub(super) fn for_another_machine(args: &Args) -> Result<Draft, Text> {
     if args.dry_run || args.answers.is_some() || args.save_answers.is_some() {
-        return Err("`--dry-run`, `--answers` and `--save-answers` are for this machine".to_owned());
+        return Err(text!("`--dry-run`, `--answers` and `--save-answers` are for this machine"));
     }
     let flags = Key::ALL.into_iter().map(|key| (key, flag_values(args, key))).filter(|(_, values)| !values.is_empty());
     let given = flags.map(|(key, values)| (key, Given { origin: Origin::Flag, values })).collect();
-    Draft::read(&given, Path::new("/")).map_err(|complaints| complaints.join("; "))
+    Draft::read(&given, Path::new("/")).map_err(Text::clauses)
 }
 
 /// What a killed run has left is taken back before anything is looked at.
 fn look_back(frame: &Frame, is_dry: bool) -> Result<()> {
     if is_dry {
         if Journal::read(&frame.home)?.is_some_and(|ledger| ledger.cut_off().is_some()) {
-            frame.say(frame.lang.say(word!(
+            frame.say(text!(
                 "note: an earlier `init` was cut off; without --dry-run, what it has changed is taken back first"
-            )));
+            ));
         }
         return Ok(());
     }
     let Some(report) = recover(&frame.home)? else { return Ok(()) };
-    frame.say(frame.lang.say(word!("An earlier `init` was cut off; what it had changed has been taken back.")));
+    frame.say(text!("An earlier `init` was cut off; what it had changed has been taken back."));
     for deed in report.of(Verb::Leave) {
-        frame.say(&format!("  {}  ({})", deed.object, frame.lang.translate(&deed.why)));
+        frame.say(format!("  {}  ({})", deed.object, deed.why.say(frame.lang)));
     }
     frame.say("");
     Ok(())
@@ -278,15 +279,15 @@ fn make_plan(frame: &Frame, answers: &Answers, facts: &Facts) -> Result<Plan> {
     }
     planned.map_err(|objections| match <[Objection; 1]>::try_from(objections) {
         Ok([Objection { code, what, hint }]) => {
-            let more = text!("`rtcctl explain {}` says more", code).say(frame.lang);
+            let more = text!("`rtcctl explain {}` says more", code);
             let kind = if code == "firewall-needs-root" { Kind::NeedsRoot } else { Kind::Operator };
-            Failure::new(kind, what.say(frame.lang)).hinted(hint.say(frame.lang)).hinted(more)
+            Failure::new(kind, what).hinted(hint).hinted(more)
         }
         Err(several) => {
-            let mut failure = Failure::operator(text!("{} things are in the way", several.len()).say(frame.lang));
+            let mut failure = Failure::operator(text!("{} things are in the way", several.len()));
             for Objection { code, what, hint } in several {
-                failure = failure.because(what.say(frame.lang));
-                for hint in [hint, text!("`rtcctl explain {}` says more", code)].map(|hint| hint.say(frame.lang)) {
+                failure = failure.because(what);
+                for hint in [hint, text!("`rtcctl explain {}` says more", code)] {
                     if !failure.hints().contains(&hint) {
                         failure = failure.hinted(hint);
                     }
@@ -309,29 +310,29 @@ fn finish(frame: &Frame, plan: &Plan, changes: usize) {
     if changes == 0 {
         frame.print(say(word!("0 changes: everything is as wanted already")));
     } else {
-        frame.print(&format!("\n{}", text!("{} made", count(frame.lang, changes)).say(frame.lang)));
+        frame.print(format!("\n{}", text!("{} made", count(frame.lang, changes)).say(frame.lang)));
     }
-    frame.print(&format!("\n{}\n  {}", say(word!("The same without questions:")), plan.one_liner));
+    frame.print(format!("\n{}\n  {}", say(word!("The same without questions:")), plan.one_liner));
     let heading = say(word!("The same as an answers file (`--save-answers FILE` keeps it):"));
-    frame.print(&format!("\n{heading}"));
-    plan.answers.lines().filter(|line| !line.starts_with('#')).for_each(|line| frame.print(&format!("  {line}")));
+    frame.print(format!("\n{heading}"));
+    plan.answers.lines().filter(|line| !line.starts_with('#')).for_each(|line| frame.print(format!("  {line}")));
     if !plan.outside.is_empty() {
-        frame.print(&format!("\n{}", say(word!("Outside this host:"))));
+        frame.print(format!("\n{}", say(word!("Outside this host:"))));
         for Outside { what, hint, is_proven } in &plan.outside {
             let word = say(if *is_proven { word!("must") } else { word!("check") });
             let [what, hint] = [what, hint].map(|text| text.say(frame.lang));
-            frame.print(&format!("  {word:<5} {what}\n        {hint}"));
+            frame.print(format!("  {word:<5} {what}\n        {hint}"));
         }
     }
     // The key is in the link from the start: it is what the operator sends to others.
     let url = invitation(&frame.home).unwrap_or_else(|| plan.url.clone());
-    frame.print(&format!("\n{}\n  {url}", say(word!("Once it is started, callers open:"))));
+    frame.print(format!("\n{}\n  {url}", say(word!("Once it is started, callers open:"))));
     if let Some(code) = qr_code(&url) {
-        frame.say(&code);
+        frame.say(code);
     }
-    frame.print(&format!("{}\n  {}", say(word!("Next:")), plan.next));
+    frame.print(format!("{}\n  {}", say(word!("Next:")), plan.next));
     let then = say(word!("Then see whether a phone can call:"));
-    frame.print(&format!("{then}\n  rtcctl{} phone", frame.home.flag()));
+    frame.print(format!("{then}\n  rtcctl{} phone", frame.home.flag()));
 }
 
 /// The invite link, where callers need one.
@@ -354,18 +355,23 @@ fn refuse_to_guess(draft: &Draft, dry_run: bool) -> Result<()> {
     if open.is_empty() {
         return Err(Failure::new(
             Kind::MissingAnswer,
-            "there is no terminal to confirm the plan at; `--yes` is missing",
+            text!("there is no terminal to confirm the plan at; `--yes` is missing"),
         ));
     }
-    Err(missing_answer(&open).hinted("or pass `--yes` to take the detected defaults"))
+    Err(missing_answer(&open).hinted(text!("or pass `--yes` to take the detected defaults")))
 }
 
 fn missing_answer(missing: &[Key]) -> Failure {
     let flags: Vec<String> = missing.iter().map(|key| format!("`{}`", key.flag())).collect();
-    let (verb, answer) = if missing.len() == 1 { ("is", "an answer") } else { ("are", "answers") };
-    let failure = Failure::new(Kind::MissingAnswer, format!("{answer} {verb} missing: {}", flags.join(", ")));
+    let flags = flags.join(", ");
+    let what = if missing.len() == 1 {
+        text!("an answer is missing: {}", flags)
+    } else {
+        text!("answers are missing: {}", flags)
+    };
+    let failure = Failure::new(Kind::MissingAnswer, what);
     missing.iter().fold(failure, |failure, key| {
-        failure.hinted(format!(
+        failure.hinted(text!(
             "pass `{}`, set `{}`, or write `{}` in an answers file",
             key.flag(),
             key.variable(),
@@ -426,7 +432,7 @@ fn flag_values(args: &Args, key: Key) -> Vec<String> {
 }
 
 fn read_answers(file: &Path) -> Result<Vec<(Key, Vec<String>)>> {
-    let bad = || Failure::new(Kind::Usage, format!("cannot use the answers in `{}`", file.display()));
+    let bad = || Failure::new(Kind::Usage, text!("cannot use the answers in `{}`", file.display()));
     let text = crate::sys::fs::read_to_string(file)?;
     let document: Option<BTreeMap<String, serde_yaml::Value>> =
         serde_yaml::from_str(&text).map_err(|error| bad().caused_by(error))?;
@@ -435,7 +441,7 @@ fn read_answers(file: &Path) -> Result<Vec<(Key, Vec<String>)>> {
     for (name, value) in document.unwrap_or_default() {
         let Some(key) = Key::ALL.into_iter().find(|key| key.answer() == name) else {
             let known: Vec<String> = Key::ALL.into_iter().map(Key::answer).collect();
-            complaints.push(format!("{name}: unknown key; known are {}", known.join(", ")));
+            complaints.push(text!("{}: unknown key; known are {}", name, known.join(", ")));
             continue;
         };
         if value.is_null() {
@@ -444,7 +450,7 @@ fn read_answers(file: &Path) -> Result<Vec<(Key, Vec<String>)>> {
         let members = if let serde_yaml::Value::Sequence(members) = value { members } else { vec![value] };
         match members.iter().map(scalar_text).collect::<Option<Vec<String>>>() {
             Some(values) => found.push((key, values)),
-            None => complaints.push(format!("{name}: must be a value or a list of values")),
+            None => complaints.push(text!("{}: must be a value or a list of values", name)),
         }
     }
     if complaints.is_empty() { Ok(found) } else { Err(complaints.into_iter().fold(bad(), Failure::because)) }

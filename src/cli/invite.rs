@@ -10,6 +10,7 @@ use super::{Frame, rewrite};
 use crate::config::{self, Access, Config, Secret, new_access_key, with_access_key};
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Kind, Result};
+use crate::text;
 
 /// Bytes that a room's name may have; see signaling.
 const MAX_ROOM: usize = 256;
@@ -29,12 +30,12 @@ pub(super) struct Args {
 
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if let Some(room) = args.room.as_ref().filter(|room| !(1..=MAX_ROOM).contains(&room.len())) {
-        let failure = Failure::new(Kind::Usage, format!("a room's name has 1 to {MAX_ROOM} bytes, not {}", room.len()));
-        return Err(failure.hinted("give a shorter one by `--room`"));
+        let failure = Failure::new(Kind::Usage, text!("a room's name has 1 to {} bytes, not {}", MAX_ROOM, room.len()));
+        return Err(failure.hinted(text!("give a shorter one by `--room`")));
     }
     let is_applied = if args.new_key {
         let key = new_access_key()?;
-        Some(rewrite::secrets(frame, "access key", |text| with_access_key(text, &key))?)
+        Some(rewrite::secrets(frame, &text!("access key"), |text| with_access_key(text, &key))?)
     } else {
         None
     };
@@ -54,14 +55,16 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     frame.print(&link);
     if let Some(code) = qr_code(&link) {
-        frame.say(&code);
+        frame.say(code);
     }
     frame.say(match (is_key, is_applied) {
-        (true, Some(true)) => "The key is another one from now on: older links and sessions are worthless.",
-        (true, Some(false)) => "The key is another one once the service is started.",
-        (true, None) => "Whoever has this link can call: its end is the key.",
-        (false, None) => "Access is open: whoever reaches the page can call, no key is needed.",
-        (false, Some(_)) => "The key is another one, but access is open: no key is needed until `access` is key.",
+        (true, Some(true)) => text!("The key is another one from now on: older links and sessions are worthless."),
+        (true, Some(false)) => text!("The key is another one once the service is started."),
+        (true, None) => text!("Whoever has this link can call: its end is the key."),
+        (false, None) => text!("Access is open: whoever reaches the page can call, no key is needed."),
+        (false, Some(_)) => {
+            text!("The key is another one, but access is open: no key is needed until `access` is key.")
+        }
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@ use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::{Failure, Result};
 use crate::sys::clock;
 use crate::sys::log::{Format, Level, Record};
+use crate::text;
 
 /// Lines that are shown where nobody says how many or since when.
 const DEFAULT_LINES: usize = 50;
@@ -50,10 +51,10 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     let filter = Filter::new(args, clock::now().wall);
     let mut follow = Follow::new(&path, filter.since);
     if !follow.is_there() && !args.follow {
-        return Err(Failure::operator(format!("there is no log at `{}`", path.display()))
-            .hinted("under systemd, or after `rtcctl run`, lines are in its journal: `journalctl -t rtcctl`"));
+        return Err(Failure::operator(text!("there is no log at `{}`", path.display()))
+            .hinted(text!("under systemd, or after `rtcctl run`, lines are in its journal: `journalctl -t rtcctl`")));
     }
-    let failed = |error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error);
+    let failed = |error| Failure::operator(text!("cannot read `{}`", path.display())).caused_by(error);
     let mut sieve = Sieve { filter, shows_rest: false };
     let lines = args.lines.unwrap_or(if args.since.is_some() { usize::MAX } else { DEFAULT_LINES });
     let mut last: VecDeque<String> = VecDeque::new();

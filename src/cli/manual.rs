@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use super::{Frame, Line};
 use crate::error::{Failure, Result};
 use crate::sys::fs::write_atomic;
+use crate::text;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct CompletionsArgs {
@@ -38,13 +39,13 @@ pub(super) fn man(frame: &Frame, args: &ManArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     std::fs::create_dir_all(dir)
-        .map_err(|error| Failure::operator(format!("cannot create the folder `{}`", dir.display())).caused_by(error))?;
+        .map_err(|error| Failure::operator(text!("cannot create the folder `{}`", dir.display())).caused_by(error))?;
     let mut pages = Vec::new();
     collect(&command, &mut pages)?;
     for (name, text) in &pages {
         write_atomic(&dir.join(format!("{name}.1")), text.as_bytes(), 0o644)?;
     }
-    frame.say(&format!("wrote {} pages into `{}`", pages.len(), dir.display()));
+    frame.say(text!("wrote {} pages into `{}`", pages.len(), dir.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -52,7 +53,7 @@ fn page(command: &clap::Command) -> Result<String> {
     let mut text = Vec::new();
     clap_mangen::Man::new(command.clone())
         .render(&mut text)
-        .map_err(|error| Failure::operator("cannot write the manual page").caused_by(error))?;
+        .map_err(|error| Failure::operator(text!("cannot write the manual page")).caused_by(error))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

@@ -33,6 +33,7 @@ mod since;
 mod start;
 mod status;
 mod stop;
+mod summary;
 mod top;
 mod turn;
 mod turn_test;
@@ -183,11 +184,11 @@ pub fn run() -> ExitCode {
     };
     let frame = match Frame::new(&line.global) {
         Ok(frame) => frame,
-        Err(failure) => return frame::report(&failure, false),
+        Err(failure) => return frame::report(&failure, false, line.global.lang()),
     };
-    let code = line.command.run(&frame).unwrap_or_else(|failure| frame::report(&failure, frame.colour));
+    let code = line.command.run(&frame).unwrap_or_else(|failure| frame::report(&failure, frame.colour, frame.lang));
     match frame::what_was_lost() {
-        Some(failure) if code == ExitCode::SUCCESS => frame::report(&failure, frame.colour),
+        Some(failure) if code == ExitCode::SUCCESS => frame::report(&failure, frame.colour, frame.lang),
         Some(_) | None => code,
     }
 }
@@ -230,7 +231,7 @@ impl Command {
             #[cfg(feature = "faults")]
             Self::Fault(args) => fault::run(frame, &args),
             Self::Version => {
-                frame.print(&format!("rtcctl {}", env!("CARGO_PKG_VERSION")));
+                frame.print(format!("rtcctl {}", env!("CARGO_PKG_VERSION")));
                 Ok(ExitCode::SUCCESS)
             }
         }

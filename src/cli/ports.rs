@@ -33,7 +33,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     let config = load_config(&frame.home)?.config;
     let sheet = Sheet { name: frame.home.tag(), uses: port_uses(&config), public_ips: public_ips(&config) };
     let format = if frame.json { Format::Json } else { args.format };
-    frame.print(&render(format, &sheet));
+    frame.print(render(format, &sheet));
     Ok(ExitCode::SUCCESS)
 }
 

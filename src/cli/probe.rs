@@ -20,7 +20,9 @@ use crate::probe;
 use crate::probe::turn::{Attempt, Bound, Carrier, IceUrl, Login, Trust, speed, test};
 use crate::sys::clock;
 use crate::sys::net::resolve;
+use crate::text;
 use crate::turn::ice::IceIssuer;
+use crate::words::Text;
 
 /// Where the invitation is taken from if no file is named: arguments can be read by everybody on the machine.
 const TOKEN_VARIABLE: &str = "RTCCTL_PROBE_TOKEN";
@@ -58,10 +60,10 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
 
 fn invite(frame: &Frame) -> Result<ExitCode> {
     let Response::Status { status } = ask(&frame.home, &Request::Status, STATUS_WITHIN)? else {
-        return Err(Failure::bug("a status was asked for and not given"));
+        return Err(Failure::bug(text!("a status was asked for and not given")));
     };
     let (config, secrets) = load(&frame.home)?;
-    let served = status.certificate.as_ref().ok_or_else(|| Failure::operator("no certificate is served"))?;
+    let served = status.certificate.as_ref().ok_or_else(|| Failure::operator(text!("no certificate is served")))?;
     let user = format!("probe-{:08x}", rand::random::<u32>());
     let now = clock::now();
     let issued = IceIssuer::new(&config, &secrets).credentials(&user, Some(GOOD_FOR.as_secs()), now);
@@ -77,12 +79,11 @@ fn invite(frame: &Frame) -> Result<ExitCode> {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "invitation": word, "ttl": GOOD_FOR.as_secs() }));
         return Ok(ExitCode::SUCCESS);
     }
-    frame.print(&word);
-    frame.say(&format!(
-        "\nOn a machine elsewhere, with the same program: `rtcctl probe`, and paste this line. It is good once, for {} \
+    frame.print(word);
+    frame.say(format!("\n{}", text!("On a machine elsewhere, with the same program: `rtcctl probe`, and paste this line. It is good once, for {} \
          minutes, and a secret until then.",
         GOOD_FOR.as_secs() / 60
-    ));
+    ).say(frame.lang)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,7 +93,7 @@ fn report(frame: &Frame, word: &str) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "ok": is_fine, "report": report }));
     } else {
-        frame.say(&format!("taken; `rtcctl{} doctor outside-view` shows it", frame.home.flag()));
+        frame.say(text!("taken; `rtcctl{} doctor outside-view` shows it", frame.home.flag()));
     }
     // What another machine could not reach must be opened outside of this host, or by its firewall.
     Ok(if is_fine { ExitCode::SUCCESS } else { Kind::OutsideHost.exit_code().into() })
@@ -108,15 +109,16 @@ fn token(frame: &Frame, file: Option<&Path>) -> Result<String> {
             return Ok(std::env::var(TOKEN_VARIABLE).unwrap_or_default());
         }
         None if std::io::stdin().is_terminal() => {
-            frame.say("paste the invitation, then press Enter:");
+            frame.say(text!("paste the invitation, then press Enter:"));
             std::io::stdin().read_line(&mut text)
         }
         Some(_) | None => std::io::stdin().lock().take(MAX_TOKEN).read_to_string(&mut text),
     };
-    read.map_err(|error| Failure::operator("cannot read the invitation").caused_by(error))?;
+    read.map_err(|error| Failure::operator(text!("cannot read the invitation")).caused_by(error))?;
     if text.trim().is_empty() {
-        return Err(Failure::new(Kind::MissingAnswer, "the invitation is missing")
-            .hinted("make one by `rtcctl probe --invite` where the service runs, and give it by `--token-file`"));
+        return Err(Failure::new(Kind::MissingAnswer, text!("the invitation is missing")).hinted(text!(
+            "make one by `rtcctl probe --invite` where the service runs, and give it by `--token-file`"
+        )));
     }
     Ok(text)
 }
@@ -125,15 +127,15 @@ fn token(frame: &Frame, file: Option<&Path>) -> Result<String> {
 fn look(frame: &Frame, text: &str) -> Result<ExitCode> {
     let invitation = Invitation::read(text, clock::now())?;
     let mut report = Report { from: "an unknown address".to_owned(), steps: [].into() };
-    let mut note = |word: String, outcome: Result<String, String>| {
+    let mut note = |word: String, outcome: Result<Text, Text>| {
         let (works, told) = match outcome {
             Ok(told) => (true, told),
             Err(why) => (false, why),
         };
         if !frame.json {
-            frame.print(&format!("{:<8}{word:<44}{told}", if works { "ok" } else { "failed" }));
+            frame.print(format!("{:<8}{word:<44}{}", if works { "ok" } else { "failed" }, told.say(frame.lang)));
         }
-        report.steps.insert(word, (works, told));
+        report.steps.insert(word, (works, told.english().to_owned()));
     };
     note(format!("page {}", invitation.web), page(&invitation));
     let login = Login { username: invitation.username.clone(), password: invitation.password.clone() };
@@ -150,12 +152,17 @@ fn look(frame: &Frame, text: &str) -> Result<ExitCode> {
             mapped = mapped.or(one.mapped);
             let at = one.address.map_or_else(String::new, |address| format!(" at {}", address.ip()));
             let outcome = match one.failing() {
-                Some(step) => Err(format!("{}: {}", step.name.as_str(), step.told)),
+                Some(step) => Err(text!("{}: {}", step.name.as_str(), step.told)),
                 None => Ok(one.traffic.map_or_else(
-                    || "answers".to_owned(),
+                    || text!("answers"),
                     |traffic| {
                         let ms = traffic.p50.as_secs_f64() * 1e3;
-                        format!("{} of {} packets through both relays, {ms:.1} ms", traffic.returned, traffic.sent)
+                        text!(
+                            "{} of {} packets through both relays, {} ms",
+                            traffic.returned,
+                            traffic.sent,
+                            format!("{ms:.1}")
+                        )
                     },
                 )),
             };
@@ -175,41 +182,45 @@ fn look(frame: &Frame, text: &str) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "ok": is_fine, "seen": report, "report": word }));
     } else {
-        frame.say("\nWhere the service runs:");
-        frame.print(&format!("rtcctl probe --report {word}"));
+        frame.say(format!("\n{}", text!("Where the service runs:").say(frame.lang)));
+        frame.print(format!("rtcctl probe --report {word}"));
     }
     Ok(if is_fine { ExitCode::SUCCESS } else { Kind::Operator.exit_code().into() })
 }
 
 /// How much comes through both relays.
-fn speed_of(relay: SocketAddr, login: &Login) -> String {
+fn speed_of(relay: SocketAddr, login: &Login) -> Text {
     let found = match speed(relay, login, Bound::ACROSS) {
         Ok(found) => found,
-        Err(fault) => return format!("not known: {fault}"),
+        Err(fault) => return text!("not known: {}", fault.told()),
     };
     match found.megabits() {
-        Some(megabits) => format!("{megabits:.0} Mbit/s or more, {} of {} packets arrived", found.arrived, found.sent),
-        None => format!("not known: {} of {} packets arrived", found.arrived, found.sent),
+        Some(megabits) => {
+            text!("{} Mbit/s or more, {} of {} packets arrived", format!("{:.0}", megabits), found.arrived, found.sent)
+        }
+        None => text!("not known: {} of {} packets arrived", found.arrived, found.sent),
     }
 }
 
-fn page(invitation: &Invitation) -> Result<String, String> {
-    let rest = invitation.web.strip_prefix("https://").ok_or("it is no address of a page")?;
+fn page(invitation: &Invitation) -> Result<Text, Text> {
+    let rest = invitation.web.strip_prefix("https://").ok_or(text!("it is no address of a page"))?;
     let place = rest.split('/').next().unwrap_or_default();
     let (host, port) = match place.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse::<u16>().map_err(|_| "its port is no number")?),
+        Some((host, port)) if !port.contains(']') => {
+            (host, port.parse::<u16>().map_err(|_| text!("its port is no number"))?)
+        }
         Some(_) | None => (place, 443),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = host.parse::<std::net::IpAddr>().is_err().then_some(host);
-    let at = *resolve(host, port, PATIENCE)?.first().ok_or("the host has no address")?;
+    let at = *resolve(host, port, PATIENCE)?.first().ok_or(text!("the host has no address"))?;
     let until = clock::now().mono + PATIENCE;
-    let (leaf, status, body) = probe::presented_page(at, name, "/healthz", until).map_err(|fault| fault.to_string())?;
+    let (leaf, status, body) = probe::presented_page(at, name, "/healthz", until).map_err(|fault| fault.told())?;
     if leaf.fingerprint != invitation.fingerprint {
-        return Err(format!("{at} presents another certificate: somebody else answers there"));
+        return Err(text!("{} presents another certificate: somebody else answers there", at));
     }
     if status == 200 && body.starts_with("{\"state\":") {
-        return Ok(format!("{at} answers with the right certificate"));
+        return Ok(text!("{} answers with the right certificate", at));
     }
-    Err(format!("{at} answers with status {status}"))
+    Err(text!("{} answers with status {}", at, status))
 }

@@ -10,7 +10,8 @@ use super::wrap;
 use crate::error::{Failure, Kind, Result};
 use crate::setup::questions::Prompter;
 use crate::sys::interrupt;
-use crate::words::Lang;
+use crate::text;
+use crate::words::{Lang, Text};
 
 /// Someone at a terminal: questions go to standard error, answers come from standard input.
 pub(super) struct Terminal {
@@ -30,10 +31,10 @@ impl Terminal {
         Some(Self { term: Term::stderr(), theme, lang })
     }
 
-    fn explain(&self, why: &str) -> Result<()> {
+    fn explain(&self, why: &'static str) -> Result<()> {
         self.done(
             self.term
-                .write_line(&wrap::fill("  ", self.lang.translate(why), 2, self.term.size().1.into()))
+                .write_line(&wrap::fill("  ", self.lang.say(why), 2, self.term.size().1.into()))
                 .map_err(dialoguer::Error::IO),
         )
     }
@@ -51,35 +52,41 @@ impl Terminal {
         let _ = self.term.show_cursor();
         let _ = self.term.write_line("");
         if interrupt::interrupted() || error.kind() == std::io::ErrorKind::Interrupted {
-            Failure::new(Kind::Interrupted, "interrupted; nothing was changed")
+            Failure::new(Kind::Interrupted, text!("interrupted; nothing was changed"))
         } else {
-            Failure::operator("cannot ask at this terminal")
+            Failure::operator(text!("cannot ask at this terminal"))
                 .caused_by(error)
-                .hinted("pass `--yes` and the answers as flags; see `rtcctl init --help`")
+                .hinted(text!("pass `--yes` and the answers as flags; see `rtcctl init --help`"))
         }
     }
 }
 
 impl Prompter for Terminal {
-    fn choose(&mut self, question: &str, why: &str, items: &[&str], default: usize) -> Result<usize> {
+    fn choose(
+        &mut self,
+        question: &'static str,
+        why: &'static str,
+        items: &[&'static str],
+        default: usize,
+    ) -> Result<usize> {
         self.explain(why)?;
-        let items: Vec<&str> = items.iter().map(|item| self.lang.translate(item)).collect();
-        let question = self.lang.translate(question);
+        let items: Vec<&str> = items.iter().map(|item| self.lang.say(item)).collect();
+        let question = self.lang.say(question);
         let prompt = Select::with_theme(&*self.theme).with_prompt(question).items(&items).default(default);
         self.done(prompt.interact_on(&self.term))
     }
 
     fn line(
         &mut self,
-        question: &str,
-        why: &str,
+        question: &'static str,
+        why: &'static str,
         default: Option<&str>,
-        check: &dyn Fn(&str) -> Result<(), String>,
+        check: &dyn Fn(&str) -> Result<(), Text>,
     ) -> Result<String> {
         self.explain(why)?;
         let mut prompt = Input::<String>::with_theme(&*self.theme)
-            .with_prompt(self.lang.translate(question))
-            .validate_with(|text: &String| check(text))
+            .with_prompt(self.lang.say(question))
+            .validate_with(|text: &String| check(text).map_err(|why| why.say(self.lang)))
             .allow_empty(default.is_some_and(str::is_empty));
         if let Some(default) = default {
             prompt = prompt.default(default.to_owned()).show_default(!default.is_empty());
@@ -87,8 +94,8 @@ impl Prompter for Terminal {
         self.done(prompt.interact_text_on(&self.term))
     }
 
-    fn confirm(&mut self, question: &str) -> Result<bool> {
-        let prompt = Confirm::with_theme(&*self.theme).with_prompt(self.lang.translate(question)).default(true);
+    fn confirm(&mut self, question: &'static str) -> Result<bool> {
+        let prompt = Confirm::with_theme(&*self.theme).with_prompt(self.lang.say(question)).default(true);
         self.done(prompt.interact_on(&self.term))
     }
 }

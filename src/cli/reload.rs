@@ -6,11 +6,12 @@ use dialoguer::console::measure_text_width;
 use serde_json::Value;
 
 use super::Frame;
-use super::words::count;
 use crate::control::client::ask;
 use crate::control::protocol::{Effect, Reload, ReloadChange, Request, Response};
 use crate::daemon::ANSWERED_WITHIN;
 use crate::error::{Failure, Kind, Result};
+use crate::text;
+use crate::words::Lang;
 
 /// Exit code 78: the configuration is bad, and the one before stays in force; 11: a task did not come back.
 pub(super) fn run(frame: &Frame) -> Result<ExitCode> {
@@ -23,13 +24,13 @@ pub(super) fn run(frame: &Frame) -> Result<ExitCode> {
         | Response::Renewed { .. }
         | Response::Refused { .. }
         | Response::Failed { .. } => {
-            return Err(Failure::bug("a reload was asked for and not answered"));
+            return Err(Failure::bug(text!("a reload was asked for and not answered")));
         }
     };
     if frame.json {
         frame.print_json(&reload);
     } else {
-        frame.print(&told(&reload));
+        frame.print(told(&reload, frame.lang));
     }
     Ok(match reload.result {
         Effect::Failed => Kind::TaskDown.exit_code().into(),
@@ -38,35 +39,39 @@ pub(super) fn run(frame: &Frame) -> Result<ExitCode> {
 }
 
 /// The answer for people.
-fn told(reload: &Reload) -> String {
-    if reload.changes.is_empty() {
-        return "nothing has changed".to_owned();
-    }
-    let changes = count(reload.changes.len() as u64, "change", "changes");
-    let mut lines = vec![format!("reloaded: {changes}")];
+fn told(reload: &Reload, lang: Lang) -> String {
+    let mut lines = vec![match reload.changes.len() {
+        0 => return text!("nothing has changed").say(lang),
+        1 => text!("reloaded: 1 change").say(lang),
+        many => text!("reloaded: {} changes", many).say(lang),
+    }];
     let width = |texts: &dyn Fn(&ReloadChange) -> String| {
         reload.changes.iter().map(|change| measure_text_width(&texts(change))).max().unwrap_or(0)
     };
     let key = |change: &ReloadChange| change.key.clone();
-    let (keys, values) = (width(&key), width(&values));
+    let values = |change: &ReloadChange| values(change, lang);
+    let (keys, columns) = (width(&key), width(&values));
     for change in &reload.changes {
         let effect = match change.effect {
-            Effect::Unchanged => "unchanged",
-            Effect::Applied => "applied",
-            Effect::Restarted => "restarted",
-            Effect::Failed => "failed",
+            Effect::Unchanged => text!("unchanged"),
+            Effect::Applied => text!("applied"),
+            Effect::Restarted => text!("restarted"),
+            Effect::Failed => text!("failed"),
         };
-        let note = change.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
-        let text = self::values(change);
-        let padding = " ".repeat(values - measure_text_width(&text));
-        lines.push(format!("  {:<keys$}  {text}{padding}  {effect}{note}", change.key));
+        let effect = match &change.note {
+            Some(note) => text!("{}: {}", effect, note),
+            None => effect,
+        };
+        let value = values(change);
+        let padding = " ".repeat(columns - measure_text_width(&value));
+        lines.push(format!("  {:<keys$}  {value}{padding}  {}", change.key, effect.say(lang)));
     }
     for task in &reload.tasks {
         match (task.effect, &task.error) {
-            (Effect::Restarted, _) => lines.push(format!("{} was restarted", task.name)),
+            (Effect::Restarted, _) => lines.push(text!("{} was restarted", task.name).say(lang)),
             (Effect::Failed, error) => {
-                let why = error.as_deref().unwrap_or("it says nothing");
-                lines.push(format!("{} was restarted and is not ready: {why}", task.name));
+                let why = error.clone().unwrap_or_else(|| text!("it says nothing"));
+                lines.push(text!("{} was restarted and is not ready: {}", task.name, why).say(lang));
             }
             (Effect::Unchanged | Effect::Applied, _) => {}
         }
@@ -74,19 +79,19 @@ fn told(reload: &Reload) -> String {
     lines.join("\n")
 }
 
-fn values(change: &ReloadChange) -> String {
+fn values(change: &ReloadChange, lang: Lang) -> String {
     match (&change.from, &change.to) {
-        (Value::Null, Value::Null) => "changed".to_owned(),
-        (from, to) => format!("{} -> {}", value(from), value(to)),
+        (Value::Null, Value::Null) => text!("changed").say(lang),
+        (from, to) => format!("{} -> {}", value(from, lang), value(to, lang)),
     }
 }
 
-fn value(value: &Value) -> String {
+fn value(value: &Value, lang: Lang) -> String {
     match value {
-        Value::Null => "none".to_owned(),
+        Value::Null => text!("none").say(lang),
         Value::String(text) => text.clone(),
-        Value::Array(members) if members.is_empty() => "none".to_owned(),
-        Value::Array(members) => members.iter().map(self::value).collect::<Vec<_>>().join(", "),
+        Value::Array(members) if members.is_empty() => text!("none").say(lang),
+        Value::Array(members) => members.iter().map(|member| self::value(member, lang)).collect::<Vec<_>>().join(", "),
         Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
 }
@@ -106,7 +111,7 @@ mod tests {
             from,
             to,
             effect,
-            note: note.map(str::to_owned),
+            note: note.map(Into::into),
         };
         let reload = Reload {
             schema_version: SCHEMA_VERSION,
@@ -117,7 +122,7 @@ mod tests {
                 change("turn.relay_ports", json!("1-2"), json!("3-4"), Effect::Failed, Some("it is so")),
                 change("turn_secrets", json!(null), json!(null), Effect::Applied, None),
             ],
-            tasks: vec![ReloadTask { name: TaskName::Turn, effect: Effect::Failed, error: Some("no port".to_owned()) }],
+            tasks: vec![ReloadTask { name: TaskName::Turn, effect: Effect::Failed, error: Some("no port".into()) }],
         };
         let wanted = "\
 reloaded: 4 changes
@@ -126,8 +131,8 @@ reloaded: 4 changes
   turn.relay_ports  1-2 -> 3-4                         failed: it is so
   turn_secrets      changed                            applied
 turn was restarted and is not ready: no port";
-        assert_eq!(told(&reload), wanted);
+        assert_eq!(told(&reload, Lang::En), wanted);
         let nothing = Reload { changes: Vec::new(), ..reload };
-        assert_eq!(told(&nothing), "nothing has changed");
+        assert_eq!(told(&nothing, Lang::En), "nothing has changed");
     }
 }

@@ -10,6 +10,8 @@ use crate::home::Home;
 use crate::setup::boot;
 use crate::setup::boot::files::UNIT_NAME;
 use crate::sys::exec::{self, Told};
+use crate::text;
+use crate::words::Text;
 pub(super) use boot::facts::is_a_unit;
 
 /// Longer than the unit's own limits.
@@ -51,31 +53,31 @@ fn settle(frame: &Frame, verb: &str) -> Result<u32> {
         return Err(journal().into_iter().fold(failure, Failure::because));
     }
     daemon_pid(&frame.home).ok_or_else(|| {
-        Failure::operator(format!("systemd has started {UNIT_NAME}, and it is not there")).hinted(hint())
+        Failure::operator(text!("systemd has started {}, and it is not there", UNIT_NAME)).hinted(hint())
     })
 }
 
 fn failure(verb: &str, told: &Told) -> Failure {
-    let failure = Failure::operator(format!("systemd could not {verb} {UNIT_NAME}"));
+    let failure = Failure::operator(text!("systemd could not {} {}", verb, UNIT_NAME));
     let why = told.complaints.lines().next().unwrap_or_default().trim();
-    let failure = if why.is_empty() { failure } else { failure.because(why) };
+    let failure = if why.is_empty() { failure } else { failure.because(Text::verbatim(why)) };
     failure.hinted(hint())
 }
 
-fn hint() -> String {
-    format!("see `systemctl status {UNIT_NAME}` and `journalctl -u {UNIT_NAME}`")
+fn hint() -> Text {
+    text!("see `systemctl status {0}` and `journalctl -u {0}`", UNIT_NAME)
 }
 
 /// What the service has said to systemd's journal, most of all why it did not start.
-fn journal() -> Option<String> {
+fn journal() -> Option<Text> {
     let line = ["journalctl", "--unit", UNIT_NAME, "--lines", SHOWN_LINES, "--output", "cat", "--no-pager", "--quiet"];
     let told = exec::ask(&line.map(str::to_owned), PATIENCE, MAX_OUTPUT).ok()?;
     let text = told.output.trim_end();
-    (!text.is_empty()).then(|| format!("the end of its journal:\n  {}", text.replace('\n', "\n  ")))
+    (!text.is_empty()).then(|| text!("the end of its journal:\n  {}", text.replace('\n', "\n  ")))
 }
 
 /// How systemd sees it, if that is all there is to say: it does not run.
-pub(super) fn state(home: &Home) -> Option<String> {
+pub(super) fn state(home: &Home) -> Option<Text> {
     if !is_a_unit(home) {
         return None;
     }
@@ -85,11 +87,11 @@ pub(super) fn state(home: &Home) -> Option<String> {
         let line = told.output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         line.unwrap_or("unknown").to_owned()
     };
-    Some(format!("systemd says: {} ({}), last result {}", value("ActiveState"), value("SubState"), value("Result")))
+    Some(text!("systemd says: {} ({}), last result {}", value("ActiveState"), value("SubState"), value("Result")))
 }
 
 fn systemctl(words: &[&str]) -> Result<Told> {
     let line: Vec<String> = ["systemctl", "--no-pager"].iter().chain(words).map(|word| (*word).to_owned()).collect();
     exec::ask(&line, PATIENCE, MAX_OUTPUT)
-        .map_err(|error| Failure::operator("cannot ask systemd by `systemctl`").caused_by(error))
+        .map_err(|error| Failure::operator(text!("cannot ask systemd by `systemctl`")).caused_by(error))
 }

@@ -27,6 +27,9 @@ use crate::sys::lock::Lock;
 use crate::sys::memory;
 use crate::sys::process::spawn_self;
 use crate::sys::sandbox;
+use crate::text;
+use crate::words::Text;
+use crate::words::carry;
 
 /// How long a new daemon may take to say what became of it.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
@@ -97,7 +100,7 @@ pub(super) fn guard(frame: &Frame, args: &GuardianArgs) -> Result<ExitCode> {
 fn confine(frame: &Frame) -> Result<()> {
     let home = &frame.home;
     let Some((user, group)) = service::user_of(home) else { return Ok(()) };
-    let failed = |error| Failure::operator("cannot give up the privileges of root").caused_by(error);
+    let failed = |error| Failure::operator(text!("cannot give up the privileges of root")).caused_by(error);
     if nix::unistd::geteuid().is_root() {
         create_private_dir(home.run_dir())?;
         chown(home.run_dir(), Some(user), Some(group)).map_err(failed)?;
@@ -124,7 +127,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     }
     if let Some(task) = args.task {
         ask(&frame.home, &Request::Start { task }, ANSWERED_WITHIN)?;
-        return say_done(frame, &format!("{task} is ready"));
+        return say_done(frame, text!("{} is ready", task));
     }
     start(frame, args.endurance)
 }
@@ -146,20 +149,21 @@ pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
     let log = frame.home.log_file();
     let complaints = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&log);
     let complaints =
-        complaints.map_err(|error| Failure::operator(format!("cannot write `{}`", log.display())).caused_by(error))?;
+        complaints.map_err(|error| Failure::operator(text!("cannot write `{}`", log.display())).caused_by(error))?;
     let begin = complaints.metadata().map_or(0, |data| data.len());
     if guardian::holder(&frame.home).is_some() {
         return wake(frame);
     }
     let line = command_line(&frame.home, manner(frame, endurance), Occasion::Start);
-    let mut child =
-        spawn_self(&line, complaints).map_err(|error| Failure::operator("cannot start the daemon").caused_by(error))?;
+    let mut child = spawn_self(&line, complaints)
+        .map_err(|error| Failure::operator(text!("cannot start the daemon")).caused_by(error))?;
     match hear(&mut child)? {
         Some(Outcome::Ready { pid }) => ready(frame, pid),
         Some(Outcome::Partly { pid, tasks }) => {
-            let failure = Failure::new(Kind::TaskDown, format!("rtcctl runs (pid {pid}), but not all of it is ready"));
-            let failure = tasks.iter().fold(failure, |failure, (task, why)| failure.because(format!("{task}: {why}")));
-            Err(with_log(failure, &log, begin).hinted(format!(
+            let failure = Failure::new(Kind::TaskDown, text!("rtcctl runs (pid {}), but not all of it is ready", pid));
+            let failure =
+                tasks.iter().fold(failure, |failure, (task, why)| failure.because(text!("{}: {}", task, why)));
+            Err(with_log(failure, &log, begin).hinted(text!(
                 "it goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
                 frame.home.flag()
             )))
@@ -170,9 +174,9 @@ pub(super) fn start(frame: &Frame, endurance: bool) -> Result<ExitCode> {
             Err(failure)
         }
         None => {
-            let failure = Failure::operator("the guardian ended before the daemon was ready");
+            let failure = Failure::operator(text!("the guardian ended before the daemon was ready"));
             let failure = match child.wait() {
-                Ok(status) => failure.because(status.to_string()),
+                Ok(status) => failure.because(Text::verbatim(status.to_string())),
                 Err(_) => failure,
             };
             Err(with_log(failure, &log, begin))
@@ -206,15 +210,15 @@ fn settled(frame: &Frame, start: impl FnOnce() -> Result<u32>) -> Result<ExitCod
         if failure.kind() != Kind::Operator {
             return failure;
         }
-        with_log(failure, &log, begin).hinted(format!(
+        with_log(failure, &log, begin).hinted(text!(
             "whoever looks after it goes on trying; see `rtcctl{0} status`, or end it by `rtcctl{0} stop`",
             frame.home.flag()
         ))
     })?;
     match ask(&frame.home, &Request::Status, OTHER_STARTS_WITHIN) {
         Ok(Response::Status { status }) if !matches!(status.state, State::Ready | State::Degraded) => {
-            let failure = format!("rtcctl runs (pid {pid}), but not all of it is ready");
-            Err(Failure::new(Kind::TaskDown, failure).hinted(format!("see `rtcctl{} status`", frame.home.flag())))
+            let failure = text!("rtcctl runs (pid {}), but not all of it is ready", pid);
+            Err(Failure::new(Kind::TaskDown, failure).hinted(text!("see `rtcctl{} status`", frame.home.flag())))
         }
         Ok(_) | Err(_) => ready(frame, pid),
     }
@@ -224,13 +228,13 @@ fn ready(frame: &Frame, pid: u32) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "state": "ready", "pid": pid }));
     } else {
-        frame.say(&format!("rtcctl is ready (pid {pid})"));
-        frame.say(&format!("see `rtcctl{0} status`, stop it by `rtcctl{0} stop`", frame.home.flag()));
+        frame.say(text!("rtcctl is ready (pid {})", pid));
+        frame.say(text!("see `rtcctl{0} status`, stop it by `rtcctl{0} stop`", frame.home.flag()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn say_done(frame: &Frame, text: &str) -> Result<ExitCode> {
+fn say_done(frame: &Frame, text: Text) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "done": text }));
     } else {
@@ -241,9 +245,10 @@ fn say_done(frame: &Frame, text: &str) -> Result<ExitCode> {
 
 /// A second start is no failure where the service is ready.
 fn already_running(frame: &Frame, pid: u32) -> Result<ExitCode> {
-    let locked = |what: &str| {
-        Failure::new(Kind::Locked, format!("rtcctl runs already for this home (pid {pid}), but {what}"))
-            .hinted(format!("see `rtcctl{0} status`, or start anew by `rtcctl{0} restart`", frame.home.flag()))
+    let locked = |what: Text| {
+        Failure::new(Kind::Locked, text!("rtcctl runs already for this home (pid {})", pid))
+            .because(what)
+            .hinted(text!("see `rtcctl{0} status`, or start anew by `rtcctl{0} restart`", frame.home.flag()))
     };
     match ask(&frame.home, &Request::Status, OTHER_STARTS_WITHIN) {
         Ok(Response::Status { status }) if matches!(status.state, State::Ready | State::Degraded) => {
@@ -252,12 +257,12 @@ fn already_running(frame: &Frame, pid: u32) -> Result<ExitCode> {
                 let document = json!({ "schema_version": SCHEMA_VERSION, "state": status.state, "pid": pid });
                 frame.print_json(&document);
             } else {
-                frame.say(&format!("rtcctl runs already (pid {pid}, for {since}); nothing was changed"));
+                frame.say(text!("rtcctl runs already (pid {}, for {}); nothing was changed", pid, since));
             }
             Ok(ExitCode::SUCCESS)
         }
-        Ok(_) => Err(locked("not all of it is ready")),
-        Err(_) => Err(locked("it does not answer yet")),
+        Ok(_) => Err(locked(text!("not all of it is ready"))),
+        Err(_) => Err(locked(text!("it does not answer yet"))),
     }
 }
 
@@ -267,13 +272,13 @@ fn hear(child: &mut Child) -> Result<Option<Outcome>> {
     let timeout = PollTimeout::try_from(STARTED_WITHIN).unwrap_or(PollTimeout::MAX);
     let mut waiting = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
     if !poll(&mut waiting, timeout).is_ok_and(|ready| ready > 0) {
-        let failure = format!("the daemon (pid {}) has said nothing for {} s", child.id(), STARTED_WITHIN.as_secs());
-        return Err(Failure::new(Kind::TaskDown, failure).hinted("end it by `rtcctl stop`"));
+        let failure = text!("the daemon (pid {}) has said nothing for {} s", child.id(), STARTED_WITHIN.as_secs());
+        return Err(Failure::new(Kind::TaskDown, failure).hinted(text!("end it by `rtcctl stop`")));
     }
     let mut line = String::new();
     let heard = BufReader::new(output).read_line(&mut line);
-    heard.map_err(|error| Failure::operator("cannot hear the daemon").caused_by(error))?;
-    Ok(serde_json::from_str(&line).ok())
+    heard.map_err(|error| Failure::operator(text!("cannot hear the daemon")).caused_by(error))?;
+    Ok(carry::from_line(line.as_bytes()).ok())
 }
 
 /// Adds what the log says since `begin`.
@@ -292,7 +297,7 @@ fn with_log(failure: Failure, log: &Path, begin: u64) -> Failure {
     if shown.is_empty() {
         return failure;
     }
-    failure.because(format!("the end of `{}`:\n  {}", log.display(), shown.join("\n  ")))
+    failure.because(text!("the end of `{}`:\n  {}", log.display(), shown.join("\n  ")))
 }
 
 /// Where a home's daemon is, if it runs.

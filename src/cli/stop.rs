@@ -19,6 +19,8 @@ use crate::home::Home;
 use crate::supervisor::service::TaskName;
 use crate::sys::lock::Lock;
 use crate::sys::process::{self, Watched};
+use crate::text;
+use crate::words::Text;
 
 /// How long a daemon may take to take the wish to stop.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
@@ -41,22 +43,22 @@ pub(super) struct Args {
 pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if let Some(task) = args.task {
         ask(&frame.home, &Request::Stop { task: Some(task) }, ANSWERED_WITHIN)?;
-        return done(frame, "stopped", &format!("{task} is stopped"));
+        return done(frame, "stopped", text!("{} is stopped", task));
     }
     match stop(frame)? {
         Stopped::Daemon(daemon) => {
             daemon.linger(NOTED_WITHIN);
-            done(frame, "stopped", &format!("rtcctl is stopped (it was pid {})", daemon.pid()))
+            done(frame, "stopped", text!("rtcctl is stopped (it was pid {})", daemon.pid()))
         }
-        Stopped::GuardianAlone => done(frame, "stopped", "rtcctl is stopped (its daemon was down)"),
-        Stopped::Nothing => done(frame, "stopped", "rtcctl was not running"),
+        Stopped::GuardianAlone => done(frame, "stopped", text!("rtcctl is stopped (its daemon was down)")),
+        Stopped::Nothing => done(frame, "stopped", text!("rtcctl was not running")),
     }
 }
 
 pub(super) fn restart(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if let Some(task) = args.task {
         ask(&frame.home, &Request::Restart { task }, ANSWERED_WITHIN)?;
-        return done(frame, "ready", &format!("{task} is ready again"));
+        return done(frame, "ready", text!("{} is ready again", task));
     }
     // A configuration that would not start must not end a service that runs.
     config::load(&frame.home)?;
@@ -87,7 +89,7 @@ fn is_of_this_program(frame: &Frame, report: &Report) -> bool {
             && renew_guardian(frame, &own).is_ok()
 }
 
-fn done(frame: &Frame, state: &str, text: &str) -> Result<ExitCode> {
+fn done(frame: &Frame, state: &str, text: Text) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&json!({ "schema_version": SCHEMA_VERSION, "state": state }));
     } else {
@@ -108,8 +110,8 @@ pub(super) enum Stopped {
 pub(super) fn stop(frame: &Frame) -> Result<Stopped> {
     for lock in [frame.home.guardian_lock_file(), frame.home.lock_file()] {
         Lock::is_within_reach(&lock).map_err(|error| {
-            let failure = Failure::operator(format!("cannot see by `{}` whether rtcctl runs", lock.display()));
-            failure.caused_by(error).hinted("stop it as the user it belongs to, or as root")
+            let failure = Failure::operator(text!("cannot see by `{}` whether rtcctl runs", lock.display()));
+            failure.caused_by(error).hinted(text!("stop it as the user it belongs to, or as root"))
         })?;
     }
     let mut stopped = stop_unit(frame)?;
@@ -157,28 +159,28 @@ fn end(frame: &Frame, guardian: Option<&Watched>, daemon: Option<&Watched>) -> R
         // On its way in or out, or out of reach: a signal says the same.
         let is_told = asked || daemon.terminate().is_ok();
         if !is_told || !daemon.wait(STOPPED_WITHIN) {
-            kill(frame, "daemon", daemon)?;
+            kill(frame, &text!("daemon"), daemon)?;
         }
     }
     if let Some(guardian) = guardian
         && !guardian.wait(if is_heard { GUARDIAN_ENDS_WITHIN } else { Duration::ZERO })
     {
-        kill(frame, "guardian", guardian)?;
+        kill(frame, &text!("guardian"), guardian)?;
     }
     Ok(())
 }
 
-fn kill(frame: &Frame, what: &str, process: &Watched) -> Result<()> {
+fn kill(frame: &Frame, what: &Text, process: &Watched) -> Result<()> {
     let pid = process.pid();
-    frame.say(&format!("warning: the {what} (pid {pid}) does not end by itself; killing it"));
+    frame.say(text!("warning: the {} (pid {}) does not end by itself; killing it", what, pid));
     let kill = process.kill().map_err(|error| {
-        let failure = Failure::operator(format!("cannot kill the {what} (pid {pid})")).caused_by(error);
-        failure.hinted("stop it as the user it belongs to, or as root")
+        let failure = Failure::operator(text!("cannot kill the {} (pid {})", what, pid)).caused_by(error);
+        failure.hinted(text!("stop it as the user it belongs to, or as root"))
     });
     kill?;
     if process.wait(KILLED_WITHIN) {
         return Ok(());
     }
-    Err(Failure::new(Kind::Operator, format!("the {what} (pid {pid}) does not end, not even by SIGKILL"))
-        .hinted("it waits inside the kernel, most often for a disk; see `dmesg`"))
+    Err(Failure::new(Kind::Operator, text!("the {} (pid {}) does not end, not even by SIGKILL", what, pid))
+        .hinted(text!("it waits inside the kernel, most often for a disk; see `dmesg`")))
 }

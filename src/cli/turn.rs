@@ -11,6 +11,7 @@ use crate::config::{self, new_turn_secret, with_turn_secret};
 use crate::control::protocol::SCHEMA_VERSION;
 use crate::error::Result;
 use crate::sys::clock::{self, rfc3339_seconds};
+use crate::text;
 use crate::turn::ice::IceIssuer;
 
 /// The longest a credential may last: whoever has it can use the relay until then.
@@ -72,7 +73,7 @@ fn rotate(frame: &Frame, grace: Option<Duration>) -> Result<ExitCode> {
     let now = clock::now().wall;
     let until = (!grace.is_zero()).then(|| now + grace);
     let mut promised = None;
-    let is_applied = rewrite::secrets(frame, "TURN secret", |text| {
+    let is_applied = rewrite::secrets(frame, &text!("TURN secret"), |text| {
         let text = with_turn_secret(text, &secret, until, now)?;
         // A longer grace of a rotation before this one holds.
         promised = config::old_turn_secrets_until(&text);
@@ -87,11 +88,14 @@ fn rotate(frame: &Frame, grace: Option<Duration>) -> Result<ExitCode> {
         }));
         return Ok(ExitCode::SUCCESS);
     }
-    let issues = if is_applied { "from now on" } else { "once the service is started" };
-    frame.say(&format!("The new secret issues credentials {issues}; allocations live on."));
-    frame.say(&match promised {
-        Some(until) => format!("What the secrets before have issued is good until {until}."),
-        None => "What the secrets before have issued is worthless for another allocation.".to_owned(),
+    frame.say(if is_applied {
+        text!("The new secret issues credentials from now on; allocations live on.")
+    } else {
+        text!("The new secret issues credentials once the service is started; allocations live on.")
+    });
+    frame.say(match promised {
+        Some(until) => text!("What the secrets before have issued is good until {}.", until),
+        None => text!("What the secrets before have issued is worthless for another allocation."),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -111,11 +115,11 @@ fn credentials(frame: &Frame, ttl: Option<u64>, user: Option<String>) -> Result<
             "urls": urls,
         }));
     } else {
-        frame.print(&format!("username    {}", issued.username));
-        frame.print(&format!("credential  {}", issued.credential));
-        frame.print(&format!("ttl         {} s", issued.ttl));
+        frame.print(format!("username    {}", issued.username));
+        frame.print(format!("credential  {}", issued.credential));
+        frame.print(format!("ttl         {} s", issued.ttl));
         for url in urls {
-            frame.print(&format!("url         {url}"));
+            frame.print(format!("url         {url}"));
         }
     }
     Ok(ExitCode::SUCCESS)

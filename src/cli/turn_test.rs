@@ -16,7 +16,9 @@ use crate::control::protocol::{Request, Response, SCHEMA_VERSION};
 use crate::error::{Failure, Kind, Result};
 use crate::probe::turn::{Attempt, Event, IceUrl, Login, Report, Service, Status, Step, Trust, test};
 use crate::sys::clock;
+use crate::text;
 use crate::turn::ice::IceIssuer;
+use crate::words::{Lang, Text};
 
 /// Where a password is taken from if no file is named: arguments can be read by everybody on the host.
 const CREDENTIAL_VARIABLE: &str = "RTCCTL_TURN_CREDENTIAL";
@@ -73,7 +75,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         let attempt = Attempt { url, login, trust: &trust, attack: args.attack || is_ours, patience };
         let mut tell = |event: Event<'_>| {
             if !frame.json {
-                frame.print(&line(event, frame.colour));
+                frame.print(line(event, frame.colour, frame.lang));
             }
         };
         reports.extend(test(attempt, &mut tell));
@@ -82,7 +84,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&document(&reports));
     } else {
-        frame.print(&verdict(&reports));
+        frame.print(verdict(&reports));
     }
     Ok(if is_fine { ExitCode::SUCCESS } else { Kind::Operator.exit_code().into() })
 }
@@ -105,8 +107,8 @@ impl Own {
 
 fn read_url(text: &str) -> Result<IceUrl> {
     text.parse().map_err(|bad: crate::probe::turn::BadUrl| {
-        Failure::new(Kind::Usage, format!("`{}` {}", text.escape_debug(), bad.0))
-            .hinted("write it as in `iceServers`: `turn:call.example.org:3478?transport=udp`")
+        Failure::new(Kind::Usage, text!("`{}` {}", text.escape_debug(), bad.0))
+            .hinted(text!("write it as in `iceServers`: `turn:call.example.org:3478?transport=udp`"))
     })
 }
 
@@ -119,7 +121,7 @@ fn running_urls(frame: &Frame) -> Result<Vec<String>> {
         | Response::Reloaded { .. }
         | Response::Phone(_)
         | Response::Measure { .. }
-        | Response::Failed { .. } => Err(Failure::bug("a status was asked for and not given")),
+        | Response::Failed { .. } => Err(Failure::bug(text!("a status was asked for and not given"))),
     }
 }
 
@@ -130,34 +132,35 @@ fn given_login(username: &str, file: Option<&Path>) -> Result<Login> {
         source.take(MAX_CREDENTIAL).read_to_string(&mut text).map(|_| text)
     };
     let text = match file {
-        Some(file) if file == Path::new("-") => read(&mut std::io::stdin().lock())
-            .map_err(|error| Failure::operator("cannot read the password from standard input").caused_by(error))?,
+        Some(file) if file == Path::new("-") => read(&mut std::io::stdin().lock()).map_err(|error| {
+            Failure::operator(text!("cannot read the password from standard input")).caused_by(error)
+        })?,
         Some(file) => std::fs::File::open(file)
             .and_then(|mut file| read(&mut file))
-            .map_err(|error| Failure::operator(format!("cannot read `{}`", file.display())).caused_by(error))?,
+            .map_err(|error| Failure::operator(text!("cannot read `{}`", file.display())).caused_by(error))?,
         None => std::env::var(CREDENTIAL_VARIABLE).unwrap_or_default(),
     };
     let password = text.trim_end_matches(['\r', '\n']).to_owned();
     if password.is_empty() {
-        return Err(Failure::new(Kind::MissingAnswer, format!("the password of `{username}` is missing"))
-            .hinted(format!("name a file that has it by `--credential-file`, or set `{CREDENTIAL_VARIABLE}`")));
+        return Err(Failure::new(Kind::MissingAnswer, text!("the password of `{}` is missing", username))
+            .hinted(text!("name a file that has it by `--credential-file`, or set `{}`", CREDENTIAL_VARIABLE)));
     }
     Ok(Login { username: username.to_owned(), password })
 }
 
-fn line(event: Event<'_>, colour: bool) -> String {
+fn line(event: Event<'_>, colour: bool, lang: Lang) -> String {
     match event {
         Event::Url(url) => url.to_string(),
-        Event::Address(address) => format!("  at {address}"),
+        Event::Address(address) => format!("  {}", text!("at {}", address).say(lang)),
         Event::Step(step) => {
             let time = format!("{:.1} ms", millis(step.took));
             let time = if step.status == Status::Skipped { "-" } else { &time };
             let name = step.name.as_str();
-            let mut text = format!("  {} {name:<10}  {time:>9}  {}", painted(step.status, colour), step.told);
-            for (what, words) in [("why", &step.why), ("hint", &step.hint)] {
-                if let Some(words) = words {
-                    text.push_str(&format!("\n{:>12}{what}: {words}", ""));
-                }
+            let mut text = format!("  {} {name:<10}  {time:>9}  {}", painted(step.status, colour), step.told.say(lang));
+            let why = step.why.as_ref().map(|why| text!("why: {}", why));
+            let hint = step.hint.as_ref().map(|hint| text!("hint: {}", hint));
+            for words in [why, hint].into_iter().flatten() {
+                text.push_str(&format!("\n{:>12}{}", "", words.say(lang)));
             }
             text
         }
@@ -185,10 +188,15 @@ fn first_failing(reports: &[Report]) -> Option<(&Report, &Step)> {
 }
 
 /// The last line.
-fn verdict(reports: &[Report]) -> String {
+fn verdict(reports: &[Report]) -> Text {
     if let Some((report, step)) = first_failing(reports) {
-        let at = report.address.map_or_else(String::new, |address| format!(" at {address}"));
-        return format!("first failing hop: {} of {}{at}: {}", step.name.as_str(), report.url, step.told);
+        let step_name = step.name.as_str();
+        return match report.address {
+            Some(address) => {
+                text!("first failing hop: {} of {} at {}: {}", step_name, report.url, address, step.told)
+            }
+            None => text!("first failing hop: {} of {}: {}", step_name, report.url, step.told),
+        };
     }
     let count = |status: Status| {
         let steps = reports.iter().flat_map(|report| &report.steps);
@@ -199,10 +207,10 @@ fn verdict(reports: &[Report]) -> String {
         is_turn && report.relayed.is_none()
     };
     match (count(Status::Warning), reports.iter().any(is_relay_untried)) {
-        (_, true) => "no step failed, but not every relay was tried: see what was skipped".to_owned(),
-        (0, false) => "every step succeeds".to_owned(),
-        (1, false) => "every step succeeds, one with a warning".to_owned(),
-        (count, false) => format!("every step succeeds, {count} with a warning"),
+        (_, true) => text!("no step failed, but not every relay was tried: see what was skipped"),
+        (0, false) => text!("every step succeeds"),
+        (1, false) => text!("every step succeeds, one with a warning"),
+        (count, false) => text!("every step succeeds, {} with a warning", count),
     }
 }
 
@@ -239,9 +247,9 @@ mod tests {
     use crate::probe::turn::StepName;
 
     fn step(name: StepName, status: Status) -> Step {
-        let why = (status == Status::Failed).then(|| "a reason".to_owned());
-        let hint = why.as_ref().map(|_| "a way out".to_owned());
-        Step { name, status, took: Duration::from_micros(12_340), told: "what was found".to_owned(), why, hint }
+        let why = (status == Status::Failed).then(|| "a reason".into());
+        let hint = why.as_ref().map(|_| "a way out".into());
+        Step { name, status, took: Duration::from_micros(12_340), told: "what was found".into(), why, hint }
     }
 
     fn report(steps: Vec<Step>) -> Report {
@@ -268,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_step_is_a_line_and_what_failed_says_why_and_what_to_do() {
-        let line = |status| line(Event::Step(&step(StepName::Allocate, status)), false);
+        let line = |status| line(Event::Step(&step(StepName::Allocate, status)), false, Lang::En);
         assert_eq!(line(Status::Ok), "  ok       allocate      12.3 ms  what was found");
         assert_eq!(line(Status::Skipped), "  skipped  allocate            -  what was found");
         assert_eq!(

@@ -4,6 +4,7 @@ use std::env;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
+use dialoguer::console::measure_text_width;
 use serde_json::{Value, json};
 
 use super::Frame;
@@ -20,6 +21,7 @@ use crate::setup::deeds::{Deed, Object, Report, Verb};
 use crate::setup::firewall::Needs;
 use crate::setup::journal::Journal;
 use crate::setup::undo::{Extent, clear, preview, preview_clear, take_back, tidy};
+use crate::words::Text;
 use crate::{text, word};
 
 #[derive(Debug, ClapArgs)]
@@ -63,14 +65,14 @@ pub(super) fn undo(frame: &Frame, args: &UndoArgs) -> Result<ExitCode> {
             frame,
             &Report::default(),
             false,
-            frame.lang.say(word!("nothing to undo: no `init` of this home is on record")),
+            text!("nothing to undo: no `init` of this home is on record"),
         );
     };
     let planned = preview(&frame.home, &ledger, extent)?;
     let run = ledger.last_open().filter(|_| planned.changed());
     if let Some(run) = run.filter(|_| !frame.json) {
         let heading = text!("Taking back what was done at {} by", run.at).say(frame.lang);
-        frame.say(&format!("{heading}\n  {}\n", run.what));
+        frame.say(format!("{heading}\n  {}\n", run.what));
     }
     if args.dry_run {
         tell(frame, &planned, true);
@@ -80,15 +82,10 @@ pub(super) fn undo(frame: &Frame, args: &UndoArgs) -> Result<ExitCode> {
     let stopped = planned.changed() && stop_service(frame)?;
     forget_trust(frame, &planned);
     let Some(journal) = Journal::open(&frame.home)? else {
-        return nothing(
-            frame,
-            &Report::default(),
-            stopped,
-            frame.lang.say(word!("nothing to undo: another run was faster")),
-        );
+        return nothing(frame, &Report::default(), stopped, text!("nothing to undo: another run was faster"));
     };
     let report = take_back(&frame.home, journal, extent)?;
-    finish(frame, &report, stopped, frame.lang.say(word!("nothing to undo")))
+    finish(frame, &report, stopped, text!("nothing to undo"))
 }
 
 /// Runs `uninstall`.
@@ -109,12 +106,7 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
     let stopped = stop_service(frame)?;
     if args.keep_data {
         forget_trust(frame, &planned);
-        return nothing(
-            frame,
-            &planned,
-            stopped,
-            &text!("kept: everything in `{}`", frame.home.config_dir().display()).say(frame.lang),
-        );
+        return nothing(frame, &planned, stopped, text!("kept: everything in `{}`", frame.home.config_dir().display()));
     }
     if planned.changed() {
         forget_trust(frame, &planned);
@@ -123,7 +115,7 @@ pub(super) fn uninstall(frame: &Frame, args: &UninstallArgs) -> Result<ExitCode>
         Some(journal) => take_back(&frame.home, journal, extent)?,
         None => clear(&frame.home, extent)?,
     };
-    finish(frame, &report, stopped, frame.lang.say(word!("nothing to uninstall")))
+    finish(frame, &report, stopped, text!("nothing to uninstall"))
 }
 
 /// What goes where the home itself stays.
@@ -142,11 +134,11 @@ fn needs_root(planned: &Report) -> Result<()> {
     if !is_about_rules || nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::new(Kind::NeedsRoot, "the firewall was opened, and only root can close it")
-        .hinted("run the same command by `sudo`"))
+    Err(Failure::new(Kind::NeedsRoot, text!("the firewall was opened, and only root can close it"))
+        .hinted(text!("run the same command by `sudo`")))
 }
 
-fn nothing(frame: &Frame, report: &Report, stopped: bool, words: &str) -> Result<ExitCode> {
+fn nothing(frame: &Frame, report: &Report, stopped: bool, words: Text) -> Result<ExitCode> {
     if frame.json {
         frame.print_json(&document(report, stopped, false));
     } else {
@@ -162,7 +154,7 @@ fn stop_service(frame: &Frame) -> Result<bool> {
     if is_down && !service::is_a_unit(&frame.home) {
         return Ok(false);
     }
-    frame.say(frame.lang.say(word!("stopping the service first")));
+    frame.say(text!("stopping the service first"));
     match stop(frame)? {
         Stopped::Daemon(_) | Stopped::GuardianAlone => Ok(true),
         Stopped::Nothing => Ok(false),
@@ -183,14 +175,14 @@ fn forget_trust(frame: &Frame, planned: &Report) {
     let Ok(outcomes) = untrust_but(&frame.home, env::home_dir().as_deref(), &journalled) else { return };
     for outcome in outcomes {
         match outcome.changed {
-            Ok(true) => frame.say(&format!("{} no longer trusts the local CA", outcome.store)),
+            Ok(true) => frame.say(text!("{} no longer trusts the local CA", outcome.store)),
             Ok(false) => {}
-            Err(why) => frame.say(&format!("warning: {} may still trust the local CA: {why}", outcome.store)),
+            Err(why) => frame.say(text!("warning: {} may still trust the local CA: {}", outcome.store, why)),
         }
     }
 }
 
-fn finish(frame: &Frame, report: &Report, stopped: bool, otherwise: &str) -> Result<ExitCode> {
+fn finish(frame: &Frame, report: &Report, stopped: bool, otherwise: Text) -> Result<ExitCode> {
     if !report.changed() && report.of(Verb::Fail).next().is_none() {
         return nothing(frame, report, stopped, otherwise);
     }
@@ -201,38 +193,33 @@ fn finish(frame: &Frame, report: &Report, stopped: bool, otherwise: &str) -> Res
     }
     let stuck: Vec<_> = report.of(Verb::Fail).collect();
     if !stuck.is_empty() {
-        let failure = Failure::operator("not everything could be taken back");
+        let failure = Failure::operator(text!("not everything could be taken back"));
         let failure = stuck.iter().fold(failure, |failure, deed| {
             let object = deed.object.to_string();
-            failure.because(if deed.why.contains(&object) {
+            failure.because(if deed.why.english().contains(&object) {
                 deed.why.clone()
             } else {
-                format!("`{object}`: {}", deed.why)
+                text!("`{}`: {}", object, deed.why)
             })
         });
-        return Err(
-            failure.hinted("remove what is in the way, and run the same command again: it goes on where it stopped")
-        );
+        return Err(failure
+            .hinted(text!("remove what is in the way, and run the same command again: it goes on where it stopped")));
     }
     if frame.json {
         return Ok(ExitCode::SUCCESS);
     }
     let done = report.deeds.iter().filter(|deed| deed.verb.is_change()).count();
-    frame.print(&format!("\n{}", text!("{} made", count(frame.lang, done)).say(frame.lang)));
+    frame.print(format!("\n{}", text!("{} made", count(frame.lang, done)).say(frame.lang)));
     let home = &frame.home;
     if stopped && home.config_file().exists() {
-        frame.say(
-            &text!("the service was stopped; `rtcctl{} start` starts it as it was before", home.flag()).say(frame.lang),
-        );
+        frame.say(text!("the service was stopped; `rtcctl{} start` starts it as it was before", home.flag()));
     }
-    if report.of(Verb::Leave).any(|deed| !deed.why.starts_with("it is not")) {
-        frame.say(
-            &text!(
-                "`rtcctl{} uninstall` also removes what the service wrote, `--purge` also what was changed since",
-                home.flag()
-            )
-            .say(frame.lang),
-        );
+    let for_good = [text!("it is not empty"), text!("it is not of rtcctl")];
+    if report.of(Verb::Leave).any(|deed| !for_good.contains(&deed.why)) {
+        frame.say(text!(
+            "`rtcctl{} uninstall` also removes what the service wrote, `--purge` also what was changed since",
+            home.flag()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -244,13 +231,13 @@ fn tell(frame: &Frame, report: &Report, is_dry: bool) {
         return;
     }
     for deed in &report.deeds {
-        let why = if deed.why.is_empty() { String::new() } else { format!("  ({})", frame.lang.translate(&deed.why)) };
-        let object = deed.object.to_string();
+        let why = if deed.why.is_empty() { String::new() } else { format!("  ({})", deed.why.say(frame.lang)) };
         let verb = frame.lang.say(word(deed.verb));
-        frame.print(&format!("  {verb:<7} {}{why}", frame.lang.translate(&object)));
+        let padding = " ".repeat(7_usize.saturating_sub(measure_text_width(verb)));
+        frame.print(format!("  {verb}{padding} {}{why}", deed.object.told().say(frame.lang)));
     }
     if is_dry {
-        frame.say(&format!("\n{}", frame.lang.say(word!("nothing was changed: this was a dry run"))));
+        frame.say(format!("\n{}", text!("nothing was changed: this was a dry run").say(frame.lang)));
     }
 }
 

@@ -18,7 +18,9 @@ use crate::home::Home;
 use crate::supervisor::board::State;
 use crate::sys::process::{self, Watched, runs};
 use crate::sys::{clock, fault, interrupt};
+use crate::text;
 use crate::upgrade::{Candidate, Place, Program, Seen, Verdict, digest_of, judge, rehearse};
+use crate::words::Text;
 
 /// How long a daemon may take to be ready; what it gives up after is below that.
 const READY_WITHIN: Duration = Duration::from_secs(100);
@@ -93,14 +95,14 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         Ok(version) => version,
         Err(failure) => {
             place.unstage();
-            return Err(failure.hinted("the new program takes over nothing; everything is as it was"));
+            return Err(failure.hinted(text!("the new program takes over nothing; everything is as it was")));
         }
     };
     if interrupt::interrupted() {
         place.unstage();
-        return Err(Failure::new(Kind::Interrupted, "interrupted; everything is as it was"));
+        return Err(Failure::new(Kind::Interrupted, text!("interrupted; everything is as it was")));
     }
-    frame.say(&format!("rtcctl {to} has served a home of its own, and takes the configuration of this one"));
+    frame.say(text!("rtcctl {} has served a home of its own, and takes the configuration of this one", to));
     let running = running(frame, &place);
     if !is_in_place {
         place.swap(&staged).inspect_err(|_| place.unstage())?;
@@ -182,7 +184,7 @@ fn take_over(frame: &Frame, place: &Place, keeper: Keeper, before: &Seen, watch:
     }
     let after = status(frame, place.path()).ok_or("it does not tell its status")?;
     let pid = after.pid.ok_or("it does not tell its status")?;
-    frame.say(&format!("rtcctl {} serves (pid {pid}), and is watched for {} s", after.version, watch.as_secs()));
+    frame.say(text!("rtcctl {} serves (pid {}), and is watched for {} s", after.version, pid, watch.as_secs()));
     let until = clock::now().mono + watch;
     loop {
         if let Verdict::Worse(why) = judge(before, &after, status(frame, place.path()).as_ref()) {
@@ -227,7 +229,7 @@ fn restart(frame: &Frame) -> Result<u32, String> {
 
 /// Brings the program from before back, with the sockets held if there is any way to.
 fn fall_back(frame: &Frame, place: &Place, keeper: Keeper, to: &str, why: &str) -> Result<ExitCode> {
-    frame.say(&format!("rtcctl {to} does not do: {why}; going back"));
+    frame.say(text!("rtcctl {} does not do: {}; going back", to, why));
     place.take_back()?;
     let home = &frame.home;
     let back = || -> Result<(), String> {
@@ -256,16 +258,18 @@ fn fall_back(frame: &Frame, place: &Place, keeper: Keeper, to: &str, why: &str) 
         // With the ports closed for a moment, but from scratch.
         let started = super::stop::stop(frame).and_then(|_| {
             let ended = Program(place.path().to_path_buf()).run(home, &["start"], READY_WITHIN)?;
-            if ended.status.success() { Ok(()) } else { Err(Failure::operator(ended.output.trim().to_owned())) }
+            if ended.status.success() { Ok(()) } else { Err(Failure::operator(Text::verbatim(ended.output.trim()))) }
         });
         started.map_err(|second| format!("{first}; {second}"))
     });
-    let failure = Failure::new(Kind::RolledBack, format!("rtcctl {to} was not taken: {why}"));
+    let failure = Failure::new(Kind::RolledBack, text!("rtcctl {} was not taken: {}", to, why));
     Err(match outcome {
-        Ok(()) => failure.hinted("the program from before serves again; the log of the new one is in `rtcctl logs`"),
+        Ok(()) => {
+            failure.hinted(text!("the program from before serves again; the log of the new one is in `rtcctl logs`"))
+        }
         Err(trouble) => failure
-            .because(format!("the program from before is in place, but does not serve: {trouble}"))
-            .hinted(format!("see `rtcctl{0} status` and `rtcctl{0} logs`", home.flag())),
+            .because(text!("the program from before is in place, but does not serve: {}", trouble))
+            .hinted(text!("see `rtcctl{0} status` and `rtcctl{0} logs`", home.flag())),
     })
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::Host;
 use super::forms::Malformed;
 use super::notify::WebUrl;
+use crate::text;
 
 /// An authority that is known by a word.
 struct Known {
@@ -63,7 +64,7 @@ impl FromStr for Directory {
         }
         if !text.parse::<WebUrl>().is_ok_and(|url| url.is_https) {
             let words: Vec<&str> = KNOWN.iter().map(|known| known.word).collect();
-            return Err(Malformed(format!("is neither {} nor an address that begins with https://", words.join(", "))));
+            return Err(Malformed(text!("is neither {} nor an address that begins with https://", words.join(", "))));
         }
         Ok(Self { text: text.to_owned(), url: text.to_owned(), twin: None, is_public: false, caa: None })
     }

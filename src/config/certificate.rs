@@ -6,6 +6,7 @@ use super::forms::Malformed;
 use super::raw::{Field, Reader, Section};
 use super::resolve::{is_off, read_absolute};
 use super::{AcmeConfig, CertSource, CertificateConfig, ChallengeChoice, Directory, Host};
+use crate::text;
 
 pub(super) const CERT_SOURCES: &[(&str, CertSource)] =
     &[("self-signed", CertSource::SelfSigned), ("acme", CertSource::Acme), ("files", CertSource::Files)];
@@ -51,7 +52,7 @@ pub(super) fn read_certificate(reader: &mut Reader, root: &mut Section<'_>) -> C
             let contact = reader.text(&field)?.to_owned();
             let is_address = contact.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
             if !is_address || contact.chars().any(|symbol| symbol.is_whitespace() || symbol.is_control()) {
-                reader.complain(field.line, &field.path, "must be an e-mail address");
+                reader.complain(field.line, &field.path, text!("must be an e-mail address"));
             }
             Some(contact)
         }),
@@ -88,8 +89,7 @@ pub(super) fn read_command(reader: &mut Reader, field: &Field<'_>) -> Vec<String
         command.extend(reader.text(&member).map(str::to_owned));
     }
     if command.first().is_some_and(|program| !program.starts_with('/')) {
-        let text =
-            format!("`{}` must be the absolute path of a program; arguments are members of the list", command[0]);
+        let text = text!("`{}` must be the absolute path of a program; arguments are members of the list", command[0]);
         reader.complain(field.line, &field.path, text);
     }
     command
@@ -106,7 +106,7 @@ fn read_servers(reader: &mut Reader, field: &Field<'_>) -> Vec<SocketAddr> {
             Err(_) => reader.complain(
                 member.line,
                 &member.path,
-                format!("`{}` is not an address like `192.0.2.53` or `192.0.2.53:5353`", text.escape_debug()),
+                text!("`{}` is not an address like `192.0.2.53` or `192.0.2.53:5353`", text.escape_debug()),
             ),
         }
     }
@@ -120,7 +120,7 @@ fn read_names(reader: &mut Reader, field: &Field<'_>) -> Vec<Host> {
         let Some(text) = reader.text(&member).map(str::to_owned) else { continue };
         match parse_name(&text) {
             Ok(name) => names.push(name),
-            Err(why) => reader.complain(member.line, &member.path, format!("`{}` {why}", text.escape_debug())),
+            Err(why) => reader.complain(member.line, &member.path, text!("`{}` {}", text.escape_debug(), why.0)),
         }
     }
     names
@@ -133,9 +133,9 @@ fn read_names(reader: &mut Reader, field: &Field<'_>) -> Vec<Host> {
 pub fn parse_name(text: &str) -> Result<Host, Malformed> {
     let (star, bare) = text.strip_prefix("*.").map_or(("", text), |bare| ("*.", bare));
     match bare.parse()? {
-        Host::Address(_) => Err(Malformed("is an address; addresses belong to `hosts`".to_owned())),
+        Host::Address(_) => Err(Malformed(text!("is an address; addresses belong to `hosts`"))),
         Host::Name(name) if !star.is_empty() && !name.contains('.') => {
-            Err(Malformed("stands for a whole top-level domain".to_owned()))
+            Err(Malformed(text!("stands for a whole top-level domain")))
         }
         Host::Name(name) => Ok(Host::Name(format!("{star}{name}"))),
     }
@@ -151,7 +151,7 @@ fn parse_directory(reader: &mut Reader, field: &Field<'_>) -> Option<Directory> 
     let parsed = text.parse::<Directory>();
     parsed
         .map_err(|malformed| {
-            reader.complain(field.line, &field.path, format!("`{}` {malformed}", text.escape_debug()));
+            reader.complain(field.line, &field.path, text!("`{}` {}", text.escape_debug(), malformed.0));
         })
         .ok()
 }

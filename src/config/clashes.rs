@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::raw::Reader;
 use super::{CertSource, ChallengeChoice, Config, MAX_LISTENERS, PeerMode};
+use crate::text;
 
 /// Ports that two listeners want at once, and keys that contradict each other.
 pub(super) fn complain(reader: &mut Reader, config: &Config) {
@@ -14,29 +15,29 @@ pub(super) fn complain(reader: &mut Reader, config: &Config) {
     complain_about_many_listeners(reader, config);
     if let (false, Some(port)) = (config.turn.tcp, config.turn.tls_port) {
         let line = line_of(reader, "turn.tls_port");
-        reader.complain(line, "turn.tls_port", format!("is {port}, but `turn.tcp: off` takes no client by TLS"));
+        reader.complain(line, "turn.tls_port", text!("is {}, but `turn.tcp: off` takes no client by TLS", port));
     }
     if let (Some(one), Some(all)) = (config.turn.allocation_bandwidth, config.turn.total_bandwidth)
         && one > all
     {
         let line = line_of(reader, "turn.allocation_bandwidth");
-        let text = format!("{one} is more than turn.total_bandwidth, which is {all}");
+        let text = text!("{} is more than turn.total_bandwidth, which is {}", one, all);
         reader.complain(line, "turn.allocation_bandwidth", text);
     }
     if config.web.http_port == Some(config.web.port) {
         let line = line_of(reader, "web.http_port").max(line_of(reader, "web.port"));
         let port = config.web.port;
-        reader.complain(line, "web.http_port", format!("clashes with web.port: both are {port}"));
+        reader.complain(line, "web.http_port", text!("clashes with web.port: both are {}", port));
     }
     if config.turn.relay_ports.contains(&config.turn.port) {
         let line = line_of(reader, "turn.relay_ports").max(line_of(reader, "turn.port"));
         let (port, range) = (config.turn.port, &config.turn.relay_ports);
-        let text = format!("{}..{} contains turn.port {port}", range.start(), range.end());
+        let text = text!("{}..{} contains turn.port {}", range.start(), range.end(), port);
         reader.complain(line, "turn.relay_ports", text);
     }
     if config.turn.peers == PeerMode::Custom && config.turn.allow_peers.is_empty() {
         let line = line_of(reader, "turn.peers");
-        reader.complain(line, "turn.allow_peers", "is empty, but `turn.peers: custom` relays to nothing else");
+        reader.complain(line, "turn.allow_peers", text!("is empty, but `turn.peers: custom` relays to nothing else"));
     }
 }
 
@@ -51,12 +52,14 @@ fn complain_about_many_listeners(reader: &mut Reader, config: &Config) {
     }
     let path = if by_udp > by_tcp { "turn.workers" } else { "web.bind" };
     let line = reader.lines.get(path).or_else(|| reader.lines.get("turn.bind")).copied().unwrap_or(0);
-    let text = format!(
-        "{} workers on {} addresses, and {by_tcp} sockets for TCP, are {} to listen on; {MAX_LISTENERS} at most, which \
-         are all kept while the service is started anew",
+    let text = text!(
+        "{} workers on {} addresses, and {} sockets for TCP, are {} to listen on; {} at most, which are all kept while \
+         the service is started anew",
         turn.workers,
         turn.bind.len(),
-        by_udp + by_tcp
+        by_tcp,
+        by_udp + by_tcp,
+        MAX_LISTENERS
     );
     reader.complain(line, path, text);
 }
@@ -72,22 +75,23 @@ fn complain_about_the_certificate(reader: &mut Reader, config: &Config) {
                 [("certificate.cert_file", &certificate.cert_file), ("certificate.key_file", &certificate.key_file)]
             {
                 if file.is_none() {
-                    reader.complain(line, path, "is missing, but `certificate.source: files` serves it");
+                    reader.complain(line, path, text!("is missing, but `certificate.source: files` serves it"));
                 }
             }
         }
         CertSource::Acme => {
             let acme = &certificate.acme;
             if !config.hosts.is_empty() && !config.hosts.iter().any(|host| acme.directory.may_certify(host)) {
-                let text = format!(
-                    "{} certifies what is known on the internet alone, and none of `hosts` is; use `self-signed`,                      or name a private authority by `certificate.acme_directory`",
+                let text = text!(
+                    "{} certifies what is known on the internet alone, and none of `hosts` is; use `self-signed`, \
+                     or name a private authority by `certificate.acme_directory`",
                     acme.directory.text
                 );
                 reader.complain(line, "certificate.source", text);
             }
             if acme.challenge == ChallengeChoice::Http01 && config.web.http_port.is_none() {
                 let line = reader.lines.get("certificate.acme_challenge").copied().unwrap_or(0);
-                let text = "is http-01, but `web.http_port: off` leaves nobody to answer it; use tls-alpn-01";
+                let text = text!("is http-01, but `web.http_port: off` leaves nobody to answer it; use tls-alpn-01");
                 reader.complain(line, "certificate.acme_challenge", text);
             }
             complain_about_dns(reader, config);
@@ -101,7 +105,8 @@ fn complain_about_dns(reader: &mut Reader, config: &Config) {
     let line_of = |reader: &Reader, path: &str| reader.lines.get(path).copied().unwrap_or(0);
     if acme.challenge == ChallengeChoice::Dns01 && acme.dns_command.is_empty() {
         let line = line_of(reader, "certificate.acme_challenge");
-        let text = "is empty, but `certificate.acme_challenge: dns-01` needs a command that adds records to the DNS";
+        let text =
+            text!("is empty, but `certificate.acme_challenge: dns-01` needs a command that adds records to the DNS");
         reader.complain(line, "certificate.acme_dns_command", text);
     }
     let star = acme.names.iter().find(|name| name.below_star().is_some());
@@ -110,21 +115,22 @@ fn complain_about_dns(reader: &mut Reader, config: &Config) {
         && acme.challenge != ChallengeChoice::Dns01
     {
         let line = line_of(reader, "certificate.acme_names");
-        let text = format!(
-            "`{star}` can be proven by dns-01 alone; name a command by `certificate.acme_dns_command`, and let \
-             `certificate.acme_challenge` be auto or dns-01"
+        let text = text!(
+            "`{}` can be proven by dns-01 alone; name a command by `certificate.acme_dns_command`, and let \
+             `certificate.acme_challenge` be auto or dns-01",
+            star
         );
         reader.complain(line, "certificate.acme_names", text);
     }
     for name in acme.names.iter().filter(|name| !acme.directory.may_certify(name)) {
         let line = line_of(reader, "certificate.acme_names");
-        let text = format!("`{name}` is no name of the internet, and {} certifies nothing else", acme.directory.text);
+        let text = text!("`{}` is no name of the internet, and {} certifies nothing else", name, acme.directory.text);
         reader.complain(line, "certificate.acme_names", text);
     }
     let has_hosts = config.hosts.iter().any(|host| acme.directory.may_certify(host));
     if has_hosts && acme.ordered(&config.hosts).is_empty() {
         let line = line_of(reader, "certificate.acme_challenge");
-        let text = "is dns-01, which proves names alone, and `hosts` has none";
+        let text = text!("is dns-01, which proves names alone, and `hosts` has none");
         reader.complain(line, "certificate.acme_challenge", text);
     }
 }
@@ -153,8 +159,8 @@ fn complain_about_tcp_ports(reader: &mut Reader, config: &Config) {
         let line = line_of(path).max(line_of(other_path));
         let text = match other_path {
             // The listener of the page takes TURN, too.
-            "web.port" => format!("clashes with web.port: TCP port {port} takes TURN already; choose another port"),
-            _ => format!("clashes with {other_path}: both want TCP port {port}"),
+            "web.port" => text!("clashes with web.port: TCP port {} takes TURN already; choose another port", port),
+            _ => text!("clashes with {}: both want TCP port {}", other_path, port),
         };
         reader.complain(line, path, text);
     }
@@ -176,9 +182,12 @@ fn complain_about_half_a_shared_port(reader: &mut Reader, config: &Config) {
     let line_of = |path: &str| reader.lines.get(path).copied().unwrap_or(0);
     let line = line_of("turn.port").max(line_of("web.port"));
     let port = turn.port;
-    let text = format!(
-        "clashes with web.port: both want TCP port {port}, but turn.bind has {wildcard} and web.bind only {one}; \
-         list the same addresses in both"
+    let text = text!(
+        "clashes with web.port: both want TCP port {}, but turn.bind has {} and web.bind only {}; \
+         list the same addresses in both",
+        port,
+        wildcard,
+        one
     );
     reader.complain(line, "turn.port", text);
 }

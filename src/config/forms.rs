@@ -5,14 +5,16 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{Host, Network};
+use crate::text;
+use crate::words::Text;
 
 /// Why a value has not the form it should have; completes the sentence "`value` ...".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed(pub String);
+pub struct Malformed(pub Text);
 
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.0.english())
     }
 }
 
@@ -26,16 +28,16 @@ impl FromStr for Host {
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return if address.is_unspecified() || address.is_multicast() {
-                Err(Malformed("is not the address of one host".to_owned()))
+                Err(Malformed(text!("is not the address of one host")))
             } else {
                 Ok(Self::Address(address))
             };
         }
         if !text.is_ascii() {
-            return Err(Malformed("is not ASCII; write the name in its `xn--` form".to_owned()));
+            return Err(Malformed(text!("is not ASCII; write the name in its `xn--` form")));
         }
         if text.contains("://") || text.contains('/') {
-            return Err(Malformed("is a URL; write the name or the address alone".to_owned()));
+            return Err(Malformed(text!("is a URL; write the name or the address alone")));
         }
         let label_fits = |label: &str| {
             (1..=63).contains(&label.len())
@@ -46,7 +48,7 @@ impl FromStr for Host {
         // `1.2.3` and `256.1.1.1` are mistyped addresses, not names: a top-level domain has a letter.
         let is_numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         if text.len() > 253 || is_numeric || !text.split('.').all(label_fits) {
-            return Err(Malformed("is neither an IP address nor a DNS name".to_owned()));
+            return Err(Malformed(text!("is neither an IP address nor a DNS name")));
         }
         Ok(Self::Name(text.to_ascii_lowercase()))
     }
@@ -59,7 +61,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr =
-            address.parse().map_err(|_| Malformed("is not a network like `10.0.0.0/8` or `fd00::/8`".to_owned()))?;
+            address.parse().map_err(|_| Malformed(text!("is not a network like `10.0.0.0/8` or `fd00::/8`")))?;
         let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => bits,
@@ -67,7 +69,7 @@ impl FromStr for Network {
                 .parse()
                 .ok()
                 .filter(|prefix| *prefix <= bits)
-                .ok_or_else(|| Malformed(format!("has a prefix that is no number from 0 to {bits}")))?,
+                .ok_or_else(|| Malformed(text!("has a prefix that is no number from 0 to {}", bits)))?,
         };
         let network = match address {
             IpAddr::V4(v4) => {
@@ -80,7 +82,7 @@ impl FromStr for Network {
         if network == address {
             Ok(Self { address, prefix })
         } else {
-            Err(Malformed(format!("has bits set behind its prefix; the network is `{network}/{prefix}`")))
+            Err(Malformed(text!("has bits set behind its prefix; the network is `{}/{}`", network, prefix)))
         }
     }
 }
@@ -100,13 +102,13 @@ pub fn parse_port_range(text: &str) -> Result<RangeInclusive<u16>, Malformed> {
         .split_once('-')
         .and_then(|(first, last)| Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?)));
     let Some((first, last)) = ports else {
-        return Err(Malformed(format!("`{text}` is not a range like `49160-51159`")));
+        return Err(Malformed(text!("`{}` is not a range like `49160-51159`", text)));
     };
     if first > last {
-        return Err(Malformed(format!("{first}..{last} runs backwards")));
+        return Err(Malformed(text!("{}..{} runs backwards", first, last)));
     }
     if first < 1024 {
-        return Err(Malformed(format!("{first}..{last} starts below 1024, where other services live")));
+        return Err(Malformed(text!("{}..{} starts below 1024, where other services live", first, last)));
     }
     Ok(first..=last)
 }
@@ -128,12 +130,12 @@ pub(super) fn parse_rate(text: &str) -> Result<u64, Malformed> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let rate = digits.parse::<u64>().ok().filter(|_| is_number).and_then(|number| number.checked_mul(factor));
     match rate {
-        None => Err(Malformed(format!(
+        None => Err(Malformed(text!(
             "`{}` is neither off nor bytes a second like `250000`, `500k` or `2M`",
             text.escape_debug()
         ))),
         Some(rate) if rate < MIN_RATE => {
-            Err(Malformed(format!("{rate} bytes a second carry no call; the least is {MIN_RATE}")))
+            Err(Malformed(text!("{} bytes a second carry no call; the least is {}", rate, MIN_RATE)))
         }
         Some(rate) => Ok(rate),
     }

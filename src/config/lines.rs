@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
+use crate::text;
+use crate::words::Text;
+
 /// How deep a document may nest. Ours needs three levels.
 const MAX_DEPTH: usize = 16;
 
@@ -17,18 +20,27 @@ pub struct Complaint {
     pub line: usize,
     /// The key path, for example `turn.relay_ports`; empty for the document as a whole.
     pub path: String,
-    pub text: String,
+    pub text: Text,
 }
 
+impl Complaint {
+    /// What is wrong, behind where it is.
+    #[must_use]
+    pub fn told(&self) -> Text {
+        let Self { line, path, text } = self;
+        match (*line > 0, !path.is_empty()) {
+            (true, true) => text!("line {}: {}: {}", line, path, text),
+            (true, false) => text!("line {}: {}", line, text),
+            (false, true) => text!("{}: {}", path, text),
+            (false, false) => text.clone(),
+        }
+    }
+}
+
+/// In English.
 impl std::fmt::Display for Complaint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.line > 0 {
-            write!(f, "line {}: ", self.line)?;
-        }
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.text)
+        f.write_str(self.told().english())
     }
 }
 
@@ -79,7 +91,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Complaint> {
             | Event::MappingStart(..)
             | Event::MappingEnd => {
                 if root.is_some() {
-                    return Err(at(&span, "a second document starts here; the file must be one document"));
+                    return Err(at(&span, text!("a second document starts here; the file must be one document")));
                 }
                 root = Some(stream.node(event, &span, 0)?);
             }
@@ -100,7 +112,7 @@ impl<'a> Stream<'a> {
             Some(Err(error)) => Err(Complaint {
                 line: error.marker().line(),
                 path: String::new(),
-                text: format!("column {}: this is not YAML: {}", error.marker().col() + 1, error.info()),
+                text: text!("column {}: this is not YAML: {}", error.marker().col() + 1, error.info()),
             }),
             None => Ok((Event::StreamEnd, Span::default())),
         }
@@ -108,7 +120,7 @@ impl<'a> Stream<'a> {
 
     fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node, Complaint> {
         if depth > MAX_DEPTH {
-            return Err(at(span, "nested too deeply"));
+            return Err(at(span, text!("nested too deeply")));
         }
         let line = span.start.line();
         let start = span.start.index();
@@ -141,7 +153,7 @@ impl<'a> Stream<'a> {
                         return Ok(Node { line, span: start..end, value: Value::Map(entries) });
                     }
                     let Event::Scalar(key, _, anchor, _) = event else {
-                        return Err(at(&span, "a key must be a plain word"));
+                        return Err(at(&span, text!("a key must be a plain word")));
                     };
                     refuse_anchor(anchor, &span)?;
                     let key_line = span.start.line();
@@ -150,14 +162,14 @@ impl<'a> Stream<'a> {
                     entries.push(Entry { key: key.into_owned(), line: key_line, value });
                 }
             }
-            Event::Alias(_) => Err(at(span, "anchors and aliases are not supported; write the value out")),
+            Event::Alias(_) => Err(at(span, text!("anchors and aliases are not supported; write the value out"))),
             Event::Nothing
             | Event::StreamStart
             | Event::StreamEnd
             | Event::DocumentStart(_)
             | Event::DocumentEnd
             | Event::SequenceEnd
-            | Event::MappingEnd => Err(at(span, "a value is missing here")),
+            | Event::MappingEnd => Err(at(span, text!("a value is missing here"))),
         }
     }
 }
@@ -169,11 +181,15 @@ fn end_of(span: &Span, last: Option<usize>, start: usize) -> usize {
 }
 
 fn refuse_anchor(anchor: usize, span: &Span) -> Result<(), Complaint> {
-    if anchor == 0 { Ok(()) } else { Err(at(span, "anchors and aliases are not supported; write the value out")) }
+    if anchor == 0 {
+        Ok(())
+    } else {
+        Err(at(span, text!("anchors and aliases are not supported; write the value out")))
+    }
 }
 
-fn at(span: &Span, text: &str) -> Complaint {
-    let text = format!("column {}: {text}", span.start.col() + 1);
+fn at(span: &Span, text: Text) -> Complaint {
+    let text = text!("column {}: {}", span.start.col() + 1, text);
     Complaint { line: span.start.line(), path: String::new(), text }
 }
 

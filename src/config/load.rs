@@ -11,6 +11,8 @@ use super::{Access, Config, Secrets, secrets};
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::net::{Family, default_source, local_addresses};
+use crate::text;
+use crate::words::Text;
 
 /// A configuration is a few kilobytes; what is larger is another file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -80,10 +82,10 @@ impl Texts {
                 &[Complaint {
                     line: 0,
                     path: "access_key".to_owned(),
-                    text: "is missing; callers need one where `access` is key".to_owned(),
+                    text: text!("is missing; callers need one where `access` is key"),
                 }],
             );
-            problems.hints.push(format!("run `rtcctl{} invite --new-key`, or set `access` to open", home.flag()));
+            problems.hints.push(text!("run `rtcctl{} invite --new-key`, or set `access` to open", home.flag()));
         }
         match (config, secrets) {
             (Some(config), Some(secrets)) if problems.complaints.is_empty() => Ok((config, secrets)),
@@ -155,29 +157,29 @@ fn complain_about_paths(resolved: Resolved) -> Result<Resolved, Vec<Complaint>> 
         Some(root) if !root.is_dir() => Err(vec![Complaint {
             line: resolved.lines.get("web.root").copied().unwrap_or(0),
             path: "web.root".to_owned(),
-            text: format!("`{}` is not a folder this user can see", root.display()),
+            text: text!("`{}` is not a folder this user can see", root.display()),
         }]),
         Some(_) | None => Ok(resolved),
     }
 }
 
 fn read_limited(path: &Path, home: &Home) -> Result<String> {
-    let told = || Failure::operator(format!("cannot read `{}`", path.display()));
+    let told = || Failure::operator(text!("cannot read `{}`", path.display()));
     let size = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(Failure::operator(format!("`{}` does not exist", path.display()))
-                .hinted(format!("run `rtcctl{} init`", home.flag())));
+            return Err(Failure::operator(text!("`{}` does not exist", path.display()))
+                .hinted(text!("run `rtcctl{} init`", home.flag())));
         }
         Err(error) => return Err(told().caused_by(error)),
     };
     if size > MAX_FILE_BYTES {
-        return Err(Failure::new(Kind::Config, format!("`{}` is larger than a configuration can be", path.display()))
-            .because(format!("{size} bytes; at most {MAX_FILE_BYTES} are read")));
+        return Err(Failure::new(Kind::Config, text!("`{}` is larger than a configuration can be", path.display()))
+            .because(text!("{} bytes; at most {} are read", size, MAX_FILE_BYTES)));
     }
     std::fs::read_to_string(path).map_err(|error| {
         if error.kind() == ErrorKind::InvalidData {
-            Failure::new(Kind::Config, format!("`{}` is not UTF-8 text", path.display()))
+            Failure::new(Kind::Config, text!("`{}` is not UTF-8 text", path.display()))
         } else {
             told().caused_by(error)
         }
@@ -187,17 +189,20 @@ fn read_limited(path: &Path, home: &Home) -> Result<String> {
 /// Complaints about both files, as they are told.
 #[derive(Debug, Default)]
 struct Problems {
-    complaints: Vec<String>,
+    complaints: Vec<Text>,
     files: Vec<String>,
-    hints: Vec<String>,
+    hints: Vec<Text>,
 }
 
 impl Problems {
     fn add(&mut self, file: &Path, complaints: &[Complaint]) {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // The first file's complaints stand alone; a second file's say where they belong.
-        let prefix = if name == "config.yaml" { String::new() } else { format!("{name}, ") };
-        self.complaints.extend(complaints.iter().map(|complaint| format!("{prefix}{complaint}")));
+        let told = |complaint: &Complaint| match name.as_str() {
+            "config.yaml" => complaint.told(),
+            _ => text!("{}, {}", name, complaint.told()),
+        };
+        self.complaints.extend(complaints.iter().map(told));
         self.name(file);
     }
 
@@ -210,11 +215,14 @@ impl Problems {
 
     fn add_mode(&mut self, secrets_file: &Path) -> Result<()> {
         let metadata = std::fs::metadata(secrets_file)
-            .map_err(|error| Failure::operator(format!("cannot read `{}`", secrets_file.display())).caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot read `{}`", secrets_file.display())).caused_by(error))?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
-            self.complaints.push(format!("secrets.yaml, others on this machine can read it: its mode is {mode:04o}"));
-            self.hints.push(format!("run `chmod 600 {}`", secrets_file.display()));
+            self.complaints.push(text!(
+                "secrets.yaml, others on this machine can read it: its mode is {}",
+                format!("{:04o}", mode)
+            ));
+            self.hints.push(text!("run `chmod 600 {}`", secrets_file.display()));
             self.name(secrets_file);
         }
         Ok(())
@@ -222,14 +230,15 @@ impl Problems {
 
     fn into_failure(self, home: &Home) -> Failure {
         let count = self.complaints.len();
-        let mistakes = if count == 1 { "a mistake".to_owned() } else { format!("{count} mistakes") };
-        let mut failure = Failure::new(Kind::Config, format!("{mistakes} in {}", self.files.join(" and ")));
+        let files = Text::both(self.files.into_iter().map(Text::verbatim));
+        let what = if count == 1 { text!("a mistake in {}", files) } else { text!("{} mistakes in {}", count, files) };
+        let mut failure = Failure::new(Kind::Config, what);
         for complaint in self.complaints {
             failure = failure.because(complaint);
         }
         for hint in self.hints {
             failure = failure.hinted(hint);
         }
-        failure.hinted(format!("correct the file, then run `rtcctl{} config check`", home.flag()))
+        failure.hinted(text!("correct the file, then run `rtcctl{} config check`", home.flag()))
     }
 }

@@ -5,6 +5,8 @@
 use super::edit::set_value;
 use super::lines::{self, Complaint, Value};
 use super::resolve::FORM_VERSION;
+use crate::text;
+use crate::words::Text;
 
 /// One step from a version to the next.
 #[derive(Debug, Clone, Copy)]
@@ -46,10 +48,12 @@ pub fn migrate(text: &str) -> Result<Migration, Complaint> {
 
 fn migrate_by(text: &str, steps: &[Step], newest: u32) -> Result<Migration, Complaint> {
     let (from, line) = version(text)?;
-    let complain = |text: String| Complaint { line, path: "version".to_owned(), text };
+    let complain = |text: Text| Complaint { line, path: "version".to_owned(), text };
     if from > newest {
-        return Err(complain(format!(
-            "this rtcctl reads version {newest} at most; the file is of a later one ({from})"
+        return Err(complain(text!(
+            "this rtcctl reads version {} at most; the file is of a later one ({})",
+            newest,
+            from
         )));
     }
     let mut migration = Migration { from, to: from, steps: Vec::new(), text: text.to_owned() };
@@ -57,7 +61,7 @@ fn migrate_by(text: &str, steps: &[Step], newest: u32) -> Result<Migration, Comp
         let step = steps.iter().find(|step| step.from == migration.to);
         let step = step.expect("there is a step from every version before the newest");
         migration.text = (step.apply)(&migration.text)
-            .ok_or_else(|| complain(format!("is written in a way that is not changed by program: {}", step.does)))?;
+            .ok_or_else(|| complain(text!("is written in a way that is not changed by program: {}", step.does)))?;
         migration.steps.push(step.does);
         migration.to += 1;
     }
@@ -74,7 +78,7 @@ fn version(text: &str) -> Result<(u32, usize), Complaint> {
         Value::List(_) | Value::Map(_) => None,
     };
     let complaint =
-        || Complaint { line: entry.line, path: "version".to_owned(), text: "must be a whole number".to_owned() };
+        || Complaint { line: entry.line, path: "version".to_owned(), text: text!("must be a whole number") };
     number.map(|number| (number, entry.line)).ok_or_else(complaint)
 }
 

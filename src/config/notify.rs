@@ -7,6 +7,7 @@ use super::Host;
 use super::certificate::read_command;
 use super::forms::Malformed;
 use super::raw::{Reader, Section};
+use crate::text;
 
 /// Who is told when a finding comes or goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,29 +31,29 @@ impl FromStr for WebUrl {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let bad = |why: &str| Malformed(why.to_owned());
+        let bad = Malformed;
         if !text.chars().all(|symbol| symbol.is_ascii_graphic()) {
-            return Err(bad("has characters that a URL must write as `%20` and the like"));
+            return Err(bad(text!("has characters that a URL must write as `%20` and the like")));
         }
         let (is_https, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
             (None, Some(rest)) => (false, rest),
-            (None, None) => return Err(bad("does not begin with `https://` or `http://`")),
+            (None, None) => return Err(bad(text!("does not begin with `https://` or `http://`"))),
         };
         let rest = rest.split('#').next().unwrap_or(rest);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.contains('@') {
-            return Err(bad("has a user in it; give the token in the path or the query"));
+            return Err(bad(text!("has a user in it; give the token in the path or the query")));
         }
         let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
             Some((host, port)) => {
                 let port = port.parse().ok().filter(|port| *port != 0);
-                (host, Some(port.ok_or_else(|| bad("has a port that is none"))?))
+                (host, Some(port.ok_or_else(|| bad(text!("has a port that is none")))?))
             }
             None => (authority, None),
         };
-        let host = host.parse().map_err(|why: Malformed| Malformed(format!("has a host that {why}")))?;
+        let host = host.parse().map_err(|why: Malformed| Malformed(text!("has a host that {}", why.0)))?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Ok(Self { is_https, host, port: port.unwrap_or(if is_https { 443 } else { 80 }), path })
     }
@@ -93,7 +94,7 @@ pub(super) fn read(reader: &mut Reader, root: &mut Section<'_>) -> NotifyConfig 
         let text = reader.text(&field)?;
         let parsed = text.parse();
         // The text may contain a token.
-        parsed.map_err(|why: Malformed| reader.complain(field.line, &field.path, format!("the URL {why}"))).ok()
+        parsed.map_err(|why: Malformed| reader.complain(field.line, &field.path, text!("the URL {}", why.0))).ok()
     });
     reader.close(section);
     NotifyConfig { command, webhook }

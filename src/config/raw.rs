@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::lines::{Complaint, Entry, Node, Value};
+use crate::text;
+use crate::words::Text;
 
 /// Collects complaints, and the lines of the keys that were written.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub(super) struct Reader {
     pub lines: BTreeMap<String, usize>,
     /// Every key path that was asked for.
     pub keys: Vec<String>,
+    /// Values are not to be quoted.
+    holds_secrets: bool,
 }
 
 /// One mapping of the file.
@@ -36,8 +40,19 @@ pub(super) struct Field<'a> {
 }
 
 impl Reader {
-    pub(super) fn complain(&mut self, line: usize, path: &str, text: impl Into<String>) {
-        self.complaints.push(Complaint { line, path: path.to_owned(), text: text.into() });
+    /// A reader that quotes no value.
+    pub(super) fn of_secrets() -> Self {
+        Self { holds_secrets: true, ..Self::default() }
+    }
+
+    pub(super) fn complain(&mut self, line: usize, path: &str, text: Text) {
+        self.complaints.push(Complaint { line, path: path.to_owned(), text });
+    }
+
+    /// Of a value that is something else than is wanted.
+    fn complain_of(&mut self, line: usize, path: &str, wanted: Text, node: &Node) {
+        let text = if self.holds_secrets { wanted } else { text!("{}, not {}", wanted, describe(node)) };
+        self.complain(line, path, text);
     }
 
     /// The document itself.
@@ -50,9 +65,11 @@ impl Reader {
             Value::Map(entries) => entries,
             Value::Scalar { .. } | Value::List(_) => {
                 if !is_nothing(node) {
-                    let what =
-                        if path.is_empty() { "the file must be keys with values" } else { "must be keys with values" };
-                    self.complain(line, &path, format!("{what}, not {}", describe(node)));
+                    let wanted = match path.is_empty() {
+                        true => text!("the file must be keys with values"),
+                        false => text!("must be keys with values"),
+                    };
+                    self.complain_of(line, &path, wanted, node);
                 }
                 &[]
             }
@@ -60,7 +77,7 @@ impl Reader {
         let mut first_lines: BTreeMap<&str, usize> = BTreeMap::new();
         for entry in entries {
             if let Some(first) = first_lines.get(entry.key.as_str()) {
-                self.complain(entry.line, &join(&path, &entry.key), format!("is already set on line {first}"));
+                self.complain(entry.line, &join(&path, &entry.key), text!("is already set on line {}", first));
             } else {
                 first_lines.insert(&entry.key, entry.line);
             }
@@ -101,8 +118,8 @@ impl Reader {
                 .min()
                 .filter(|(distance, key)| *distance <= 1 + key.len() / 4);
             let text = match near {
-                Some((_, key)) => format!("unknown key; did you mean `{}`?", join(&section.path, key)),
-                None => format!("unknown key; known here: {}", section.asked.join(", ")),
+                Some((_, key)) => text!("unknown key; did you mean `{}`?", join(&section.path, key)),
+                None => text!("unknown key; known here: {}", section.asked.join(", ")),
             };
             self.complain(entry.line, &join(&section.path, &entry.key), text);
         }
@@ -117,8 +134,8 @@ impl Reader {
         };
         let found = number.filter(|number| range.contains(number));
         if found.is_none() {
-            let text = format!("must be a whole number from {low} to {high}, not {}", describe(field.node));
-            self.complain(field.line, &field.path, text);
+            let wanted = text!("must be a whole number from {} to {}", low, high);
+            self.complain_of(field.line, &field.path, wanted, field.node);
         }
         found
     }
@@ -127,9 +144,9 @@ impl Reader {
     pub(super) fn choice<T: Copy>(&mut self, field: &Field<'_>, words: &[(&str, T)]) -> Option<T> {
         let found = scalar(field.node).and_then(|text| words.iter().find(|(word, _)| *word == text));
         if found.is_none() {
-            let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-            let text = format!("must be {}, not {}", known.join(" or "), describe(field.node));
-            self.complain(field.line, &field.path, text);
+            let known = words.iter().map(|(word, _)| Text::verbatim(format!("`{word}`")));
+            let wanted = text!("must be {}", Text::choice(known));
+            self.complain_of(field.line, &field.path, wanted, field.node);
         }
         found.map(|(_, value)| *value)
     }
@@ -138,16 +155,16 @@ impl Reader {
     pub(super) fn text<'a>(&mut self, field: &Field<'a>) -> Option<&'a str> {
         let text = scalar(field.node);
         if text.is_none() {
-            self.complain(field.line, &field.path, format!("must be text, not {}", describe(field.node)));
+            self.complain_of(field.line, &field.path, text!("must be text"), field.node);
         }
         text
     }
 
     /// Something that is written as text and has a form; `form` says which.
-    pub(super) fn parsed<T: FromStr>(&mut self, field: &Field<'_>, form: &str) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self, field: &Field<'_>, form: &Text) -> Option<T> {
         let parsed = scalar(field.node).and_then(|text| text.parse().ok());
         if parsed.is_none() {
-            self.complain(field.line, &field.path, format!("must be {form}, not {}", describe(field.node)));
+            self.complain_of(field.line, &field.path, text!("must be {}", form), field.node);
         }
         parsed
     }
@@ -159,7 +176,7 @@ impl Reader {
             Value::List(items) => items.iter().map(member).collect(),
             Value::Scalar { .. } => vec![member(field.node)],
             Value::Map(_) => {
-                self.complain(field.line, &field.path, format!("must be a list, not {}", describe(field.node)));
+                self.complain_of(field.line, &field.path, text!("must be a list"), field.node);
                 Vec::new()
             }
         }
@@ -207,16 +224,16 @@ fn is_nothing(node: &Node) -> bool {
 }
 
 /// The value as a complaint quotes it: short, and on one line.
-fn describe(node: &Node) -> String {
+fn describe(node: &Node) -> Text {
     match &node.value {
         Value::Scalar { text, plain } => {
             let mut short: String = text.chars().take(60).flat_map(char::escape_debug).collect();
             if text.chars().count() > 60 {
                 short.push_str("...");
             }
-            if *plain { format!("`{short}`") } else { format!("the text `{short}`") }
+            if *plain { text!("`{}`", short) } else { text!("the text `{}`", short) }
         }
-        Value::List(_) => "a list".to_owned(),
-        Value::Map(_) => "keys with values".to_owned(),
+        Value::List(_) => text!("a list"),
+        Value::Map(_) => text!("keys with values"),
     }
 }

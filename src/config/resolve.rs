@@ -16,6 +16,7 @@ use super::{
     Access, Config, Host, Latency, LogConfig, LogFormat, LogLevel, MAX_LISTENERS, Network, PeerMode, Reach,
     SignalingConfig, TurnConfig, WebConfig, any_address,
 };
+use crate::text;
 
 /// The version of the file's form that this program writes and reads.
 pub(super) const FORM_VERSION: u32 = 1;
@@ -117,7 +118,7 @@ pub(super) fn read(text: &str, facts: &HostFacts) -> (Result<Resolved, Vec<Compl
     reader.close(root);
     let config = Config { reach, hosts, access, certificate, web, signaling, turn, log, notify };
     clashes::complain(&mut reader, &config);
-    let Reader { mut complaints, lines, keys } = reader;
+    let Reader { mut complaints, lines, keys, .. } = reader;
     complaints.sort();
     (if complaints.is_empty() { Ok(Resolved { config, lines, detects_relay_ips }) } else { Err(complaints) }, keys)
 }
@@ -129,19 +130,23 @@ fn read_version(reader: &mut Reader, root: &mut Section<'_>) {
         reader.complain(
             field.line,
             &field.path,
-            format!("this rtcctl reads version {FORM_VERSION} only; the file is of another rtcctl"),
+            text!("this rtcctl reads version {} only; the file is of another rtcctl", FORM_VERSION),
         );
     }
 }
 
 fn read_hosts(reader: &mut Reader, root: &mut Section<'_>) -> Vec<Host> {
     let Some(field) = reader.field(root, "hosts") else {
-        reader.complain(0, "hosts", "is missing; list the names and addresses under which callers know this host");
+        reader.complain(
+            0,
+            "hosts",
+            text!("is missing; list the names and addresses under which callers know this host"),
+        );
         return Vec::new();
     };
     let hosts: Vec<Host> = members(reader, &field);
     if hosts.is_empty() && reader.list(&field).is_empty() {
-        reader.complain(field.line, "hosts", "must have at least one name or address");
+        reader.complain(field.line, "hosts", text!("must have at least one name or address"));
     }
     hosts
 }
@@ -150,7 +155,7 @@ pub(super) fn read_absolute(reader: &mut Reader, section: &mut Section<'_>, key:
     let field = reader.field(section, key)?;
     let path = PathBuf::from(reader.text(&field)?);
     if !path.is_absolute() {
-        let text = format!("`{}` must be an absolute path", path.display());
+        let text = text!("`{}` must be an absolute path", path.display());
         reader.complain(field.line, &field.path, text);
     }
     Some(path)
@@ -200,7 +205,7 @@ fn read_log(reader: &mut Reader, root: &mut Section<'_>) -> LogConfig {
     let max_size = reader.field(&mut section, "max_size").and_then(|field| {
         let size = parse_rate(reader.text(&field)?).ok().filter(|size| LOG_SIZES.contains(size));
         if size.is_none() {
-            reader.complain(field.line, &field.path, "must be a number of bytes from 64k to 10G, like 10M");
+            reader.complain(field.line, &field.path, text!("must be a number of bytes from 64k to 10G, like 10M"));
         }
         size
     });
@@ -250,7 +255,7 @@ fn read_turn(reader: &mut Reader, root: &mut Section<'_>, reach: Reach, facts: &
         let fits = (1..=32).contains(&realm.len())
             && realm.chars().all(|symbol| !symbol.is_control() && symbol != '"' && symbol != '\\');
         if !fits {
-            reader.complain(field.line, &field.path, "must be 1 to 32 bytes without quotes and backslashes");
+            reader.complain(field.line, &field.path, text!("must be 1 to 32 bytes without quotes and backslashes"));
         }
         Some(realm)
     });
@@ -366,7 +371,7 @@ fn read_bind(reader: &mut Reader, section: &mut Section<'_>) -> Vec<IpAddr> {
     let Some(field) = reader.field(section, "bind") else { return any_address() };
     let mut found = Vec::new();
     for member in reader.list(&field) {
-        let Some(address) = reader.parsed::<IpAddr>(&member, "an IP address") else { continue };
+        let Some(address) = reader.parsed::<IpAddr>(&member, &text!("an IP address")) else { continue };
         if !found.contains(&address) {
             found.push(address);
         }
@@ -379,15 +384,15 @@ fn read_addresses(reader: &mut Reader, section: &mut Section<'_>, key: &'static 
     let Some(field) = reader.field(section, key) else { return Vec::new() };
     let mut found: Vec<IpAddr> = Vec::new();
     for member in reader.list(&field) {
-        let Some(address) = reader.parsed::<IpAddr>(&member, "an IP address") else { continue };
+        let Some(address) = reader.parsed::<IpAddr>(&member, &text!("an IP address")) else { continue };
         if address.is_unspecified() || address.is_multicast() {
-            reader.complain(member.line, &member.path, format!("`{address}` is not the address of one host"));
+            reader.complain(member.line, &member.path, text!("`{}` is not the address of one host", address));
         } else if found.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
-            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let family = if address.is_ipv4() { text!("IPv4") } else { text!("IPv6") };
             reader.complain(
                 member.line,
                 &member.path,
-                format!("`{address}` is a second {family} address; one is the limit"),
+                text!("`{}` is a second {} address; one is the limit", address, family),
             );
         } else {
             found.push(address);
@@ -408,7 +413,7 @@ where
             Ok(value) if !found.contains(&value) => found.push(value),
             Ok(_) => {}
             Err(malformed) => {
-                reader.complain(member.line, &member.path, format!("`{}` {malformed}", text.escape_debug()))
+                reader.complain(member.line, &member.path, text!("`{}` {}", text.escape_debug(), malformed.0))
             }
         }
     }

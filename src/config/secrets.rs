@@ -12,6 +12,8 @@ use super::{Secret, Secrets};
 use crate::error::Failure;
 use crate::sys::clock::rfc3339_seconds;
 use crate::sys::log::record::moment;
+use crate::text;
+use crate::words::Text;
 
 /// Hexadecimal digits of 128 bits.
 const MIN_HEX_DIGITS: usize = 32;
@@ -43,18 +45,18 @@ const ACCESS_KEY_WORDS: &str = "\
 pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
     let document = lines::parse(text).map_err(|mut complaint| {
         // What the parser says may quote the text.
-        complaint.text = "this is not YAML of the form `turn_secrets: [...]`".to_owned();
+        complaint.text = text!("this is not YAML of the form `turn_secrets: [...]`");
         vec![complaint]
     })?;
-    let mut reader = Reader::default();
+    let mut reader = Reader::of_secrets();
     let mut root = reader.root(&document);
     let mut turn = Vec::new();
     match reader.field(&mut root, "turn_secrets") {
-        None => reader.complain(0, "turn_secrets", "is missing"),
+        None => reader.complain(0, "turn_secrets", text!("is missing")),
         Some(field) => {
             let members = reader.list(&field);
             if members.is_empty() {
-                reader.complain(field.line, "turn_secrets", "must have at least one secret");
+                reader.complain(field.line, "turn_secrets", text!("must have at least one secret"));
             }
             for member in members {
                 let Some(secret) = reader.text(&member) else { continue };
@@ -68,7 +70,7 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
     let turn_old_until = reader.field(&mut root, "turn_old_secrets_until").and_then(|field| {
         let at = moment(reader.text(&field)?);
         if at.is_none() {
-            reader.complain(field.line, "turn_old_secrets_until", "must be a moment like 2026-11-25T19:00:00Z");
+            reader.complain(field.line, "turn_old_secrets_until", text!("must be a moment like 2026-11-25T19:00:00Z"));
         }
         at
     });
@@ -93,10 +95,6 @@ pub(super) fn resolve(text: &str) -> Result<Secrets, Vec<Complaint>> {
         return Ok(Secrets { turn, turn_old_until, turn_users, acme_bindings, metrics_token, access_key });
     }
     for complaint in &mut reader.complaints {
-        // A value of the wrong type is described by quoting it, which is right anywhere else.
-        if let Some((head, _)) = complaint.text.split_once(", not ") {
-            complaint.text = head.to_owned();
-        }
         // A secret that slipped to the front of a line is a key now.
         if !KEYS.contains(&complaint.path.as_str()) {
             // What is set twice below `turn_users` is a name, or a password that slipped.
@@ -134,33 +132,37 @@ fn read_bindings(reader: &mut Reader, root: &mut Section<'_>) -> BTreeMap<String
                 bindings.insert(authority.to_owned(), (id.to_owned(), Secret::new(key.as_bytes().to_vec())));
             }
             Some(_) | None => {
-                reader.complain(member.line, "acme_eab", "must be the key id, a colon and the key, for each authority");
+                reader.complain(
+                    member.line,
+                    "acme_eab",
+                    text!("must be the key id, a colon and the key, for each authority"),
+                );
             }
         }
     }
     bindings
 }
 
-fn name_fault(name: &str) -> Option<String> {
+fn name_fault(name: &str) -> Option<Text> {
     let before_colon = name.split(':').next().unwrap_or_default();
     if !(1..=MAX_USER).contains(&name.len()) {
-        Some(format!("a user's name must have 1 to {MAX_USER} bytes"))
+        Some(text!("a user's name must have 1 to {} bytes", MAX_USER))
     } else if has_odd_edges(name) {
-        Some("a user's name must have no line breaks, and no spaces at its ends".to_owned())
+        Some(text!("a user's name must have no line breaks, and no spaces at its ends"))
     } else if before_colon.bytes().all(|byte| byte.is_ascii_digit()) && !before_colon.is_empty() {
-        Some("a user's name must not start like `1700000000:`, which is how time-limited names look".to_owned())
+        Some(text!("a user's name must not start like `1700000000:`, which is how time-limited names look"))
     } else {
         None
     }
 }
 
-fn password_fault(password: &str) -> Option<String> {
+fn password_fault(password: &str) -> Option<Text> {
     if password.chars().count() < MIN_PASSWORD {
-        Some(format!("a user's password must have at least {MIN_PASSWORD} characters"))
+        Some(text!("a user's password must have at least {} characters", MIN_PASSWORD))
     } else if password.len() > MAX_USER {
-        Some(format!("a user's password must have at most {MAX_USER} bytes"))
+        Some(text!("a user's password must have at most {} bytes", MAX_USER))
     } else if has_odd_edges(password) {
-        Some("a user's password must have no line breaks, and no spaces at its ends".to_owned())
+        Some(text!("a user's password must have no line breaks, and no spaces at its ends"))
     } else {
         None
     }
@@ -170,14 +172,15 @@ fn has_odd_edges(text: &str) -> bool {
     text.chars().any(char::is_control) || text.trim() != text
 }
 
-fn weakness(secret: &str) -> Option<String> {
+fn weakness(secret: &str) -> Option<Text> {
     let is_hex = secret.bytes().all(|byte| byte.is_ascii_hexdigit());
     let wanted = if is_hex { MIN_HEX_DIGITS } else { MIN_OTHER_CHARACTERS };
     if secret.chars().any(|symbol| symbol.is_control() || symbol.is_whitespace()) {
-        Some("a secret must not contain spaces or line breaks".to_owned())
+        Some(text!("a secret must not contain spaces or line breaks"))
     } else if secret.chars().count() < wanted {
-        Some(format!(
-            "a secret has fewer than 128 bits: write at least {wanted} characters, best `openssl rand -hex 32`"
+        Some(text!(
+            "a secret has fewer than 128 bits: write at least {} characters, best `openssl rand -hex 32`",
+            wanted
         ))
     } else {
         None
@@ -185,10 +188,13 @@ fn weakness(secret: &str) -> Option<String> {
 }
 
 /// It stands in links as it is.
-fn access_key_fault(key: &str) -> Option<String> {
+fn access_key_fault(key: &str) -> Option<Text> {
     let fits = |symbol: char| symbol.is_ascii_alphanumeric() || matches!(symbol, '-' | '.' | '_' | '~');
     (key.len() > MAX_USER || !key.chars().all(fits)).then(|| {
-        format!("an access key has at most {MAX_USER} characters, of A-Z a-z 0-9 - . _ ~; make one by `rtcctl invite --new-key`")
+        text!(
+            "an access key has at most {} characters, of A-Z a-z 0-9 - . _ ~; make one by `rtcctl invite --new-key`",
+            MAX_USER
+        )
     })
 }
 
@@ -198,7 +204,8 @@ fn access_key_fault(key: &str) -> Option<String> {
 /// If it gives none.
 pub fn new_access_key() -> Result<Secret, Failure> {
     let mut bytes = [0_u8; ACCESS_KEY];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::operator("the operating system gives no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::operator(text!("the operating system gives no random numbers")))?;
     Ok(Secret::new(bytes.iter().map(|byte| ALPHABET[usize::from(byte % 32)]).collect()))
 }
 
@@ -227,7 +234,8 @@ pub fn with_access_key(text: &str, key: &Secret) -> Option<String> {
 /// If it gives none.
 pub fn new_turn_secret() -> Result<Secret, Failure> {
     let mut bytes = [0_u8; TURN_SECRET];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::operator("the operating system gives no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::operator(text!("the operating system gives no random numbers")))?;
     Ok(Secret::new(bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()))
 }
 

@@ -11,6 +11,7 @@ use crate::home::Home;
 use crate::sys::clock;
 use crate::sys::lock::Lock;
 use crate::sys::unix::ShortPath;
+use crate::text;
 
 /// How long a daemon that is just being started again is waited for.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(3);
@@ -26,13 +27,13 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
     let stream = ShortPath::to(&path).and_then(|short| UnixStream::connect(short.path)).map_err(|error| {
         let is_absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         if let Some(pid) = Lock::holder(&home.lock_file()).filter(|_| is_absent) {
-            Failure::operator(format!("rtcctl runs (pid {pid}), but nothing answers at `{}`", path.display()))
-                .hinted(format!("if it is not starting or stopping just now, `rtcctl{} restart` helps", home.flag()))
+            Failure::operator(text!("rtcctl runs (pid {}), but nothing answers at `{}`", pid, path.display()))
+                .hinted(text!("if it is not starting or stopping just now, `rtcctl{} restart` helps", home.flag()))
         } else if is_absent {
-            let hint = format!("start it by `rtcctl{} start`", home.flag());
-            Failure::new(Kind::NotRunning, "rtcctl is not running").hinted(hint)
+            let hint = text!("start it by `rtcctl{} start`", home.flag());
+            Failure::new(Kind::NotRunning, text!("rtcctl is not running")).hinted(hint)
         } else {
-            Failure::operator(format!("cannot reach the service by `{}`", path.display())).caused_by(error)
+            Failure::operator(text!("cannot reach the service by `{}`", path.display())).caused_by(error)
         }
     })?;
     wait_for_daemon(home)?;
@@ -43,13 +44,13 @@ pub fn ask(home: &Home, request: &Request, patience: Duration) -> Result<Respons
         read_line(&stream)
     };
     let response = exchange().map_err(|error: io::Error| {
-        let failure = Failure::operator("the service does not answer");
+        let failure = Failure::operator(text!("the service does not answer"));
         if error.kind() == io::ErrorKind::WouldBlock {
-            failure.because(format!("it has said nothing for {} s", patience.as_secs()))
+            failure.because(text!("it has said nothing for {} s", patience.as_secs()))
         } else {
             failure.caused_by(error)
         }
-        .hinted(format!("`rtcctl{} stop` ends it even if it hangs", home.flag()))
+        .hinted(text!("`rtcctl{} stop` ends it even if it hangs", home.flag()))
     })?;
     match response {
         Response::Refused { message, hint } => {
@@ -71,8 +72,8 @@ fn wait_for_daemon(home: &Home) -> Result<()> {
     let end = clock::now().mono + COMES_BACK_WITHIN;
     while Lock::holder(&home.lock_file()).is_none() {
         if clock::now().mono >= end {
-            let failure = format!("the daemon is down and has not come back within {} s", COMES_BACK_WITHIN.as_secs());
-            return Err(Failure::operator(failure).hinted(format!(
+            let failure = text!("the daemon is down and has not come back within {} s", COMES_BACK_WITHIN.as_secs());
+            return Err(Failure::operator(failure).hinted(text!(
                 "see `rtcctl{0} status` for when it is started again, or start it now by `rtcctl{0} start`",
                 home.flag()
             )));

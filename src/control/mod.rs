@@ -11,14 +11,14 @@ use std::os::unix::net::UnixStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::words::carry;
+
 /// Bytes of the longest line; a status has a few thousand.
 const MAX_LINE: u64 = 256 * 1024;
 
 /// Writes one line.
 fn write_line(mut stream: &UnixStream, document: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(document)?;
-    line.push(b'\n');
-    stream.write_all(&line)
+    stream.write_all(&carry::to_line(document)?)
 }
 
 /// Reads one line of a bounded length.
@@ -31,5 +31,5 @@ fn read_line<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
     if line.last() != Some(&b'\n') {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long or cut off"));
     }
-    Ok(serde_json::from_slice(&line)?)
+    Ok(carry::from_line(&line)?)
 }

@@ -10,6 +10,7 @@ use crate::supervisor::board::State;
 #[cfg(feature = "faults")]
 use crate::supervisor::faults;
 use crate::supervisor::service::TaskName;
+use crate::words::Text;
 
 /// Raised when a field of a `--json` answer changes its meaning; adding a field does not raise it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -62,8 +63,8 @@ pub enum Response {
         renewed: bool,
     },
     Refused {
-        message: String,
-        hint: Option<String>,
+        message: Text,
+        hint: Option<Text>,
     },
     Reloaded {
         reload: Box<Reload>,
@@ -97,7 +98,7 @@ pub struct ReloadChange {
     pub to: serde_json::Value,
     pub effect: Effect,
     /// What is noticed of it, where something is.
-    pub note: Option<String>,
+    pub note: Option<Text>,
 }
 
 /// What became of a task.
@@ -106,7 +107,7 @@ pub struct ReloadTask {
     pub name: TaskName,
     pub effect: Effect,
     /// Why it is not ready after its restart.
-    pub error: Option<String>,
+    pub error: Option<Text>,
 }
 
 /// How a change came into force, from what nobody notices to what failed.
@@ -130,7 +131,7 @@ pub struct Pending {
     /// The keys that a reload would change.
     pub keys: Vec<String>,
     /// Why a reload would be refused, all complaints.
-    pub complaints: Vec<String>,
+    pub complaints: Vec<Text>,
 }
 
 /// What a daemon tells the `start` that made it, in one line.
@@ -140,7 +141,7 @@ pub enum Outcome {
     /// Every task is ready.
     Ready { pid: u32 },
     /// It runs, but these tasks are not ready; each with its last error.
-    Partly { pid: u32, tasks: Vec<(TaskName, String)> },
+    Partly { pid: u32, tasks: Vec<(TaskName, Text)> },
     /// It does not run.
     Failed { failure: Failure },
 }
@@ -228,7 +229,7 @@ pub struct TaskStatus {
     /// How often it was started again because it panicked; those count as restarts, too.
     #[serde(default)]
     pub panics: u64,
-    pub last_error: Option<String>,
+    pub last_error: Option<Text>,
     /// The last panic in short; `rtcctl events --json` has all of it.
     #[serde(default)]
     pub last_panic: Option<PanicStatus>,
@@ -273,7 +274,7 @@ pub struct ProbeReport {
     pub place: String,
     pub task: TaskName,
     pub ok: bool,
-    pub error: Option<String>,
+    pub error: Option<Text>,
     pub latency_ms: f64,
     pub at: String,
     /// Of the last probes of this name that succeeded, at whatever place.
@@ -407,8 +408,8 @@ pub struct AttemptStatus {
     pub rehearsal: bool,
     /// Whose move it is: `ours`, `theirs` or `limit`; `null`: it did not fail.
     pub class: Option<String>,
-    pub error: Option<String>,
-    pub hint: Option<String>,
+    pub error: Option<Text>,
+    pub hint: Option<Text>,
 }
 
 /// Something an operator should know, with the next step.
@@ -419,9 +420,9 @@ pub struct Finding {
     #[serde(default)]
     pub subject: String,
     pub severity: Severity,
-    pub title: String,
-    pub evidence: String,
-    pub hint: String,
+    pub title: Text,
+    pub evidence: Text,
+    pub hint: Text,
     pub since: String,
     /// The codes of findings that follow from this one and are not shown for that.
     #[serde(default)]

@@ -17,6 +17,7 @@ use super::socket::Socket;
 use super::{read_line, write_line};
 use crate::error::{Failure, Result};
 use crate::sys::{clock, turns};
+use crate::text;
 
 /// How long a client may take to say or to hear its line.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,7 +51,7 @@ impl Served {
 /// # Errors
 /// If the folder is not there or not writable.
 pub fn bind(path: &Path) -> Result<Socket> {
-    let failed = |error| Failure::operator(format!("cannot bind `{}`", path.display())).caused_by(error);
+    let failed = |error| Failure::operator(text!("cannot bind `{}`", path.display())).caused_by(error);
     Socket::bind(path).map_err(failed)
 }
 
@@ -99,7 +100,7 @@ pub fn serve(mut socket: Socket, answer: Answerer, renewed: impl Fn(&Socket) + S
         }
     };
     let spawned = thread::Builder::new().name("control".to_owned()).spawn(accept);
-    spawned.map_err(|error| Failure::operator("cannot start a thread for control").caused_by(error))?;
+    spawned.map_err(|error| Failure::operator(text!("cannot start a thread for control")).caused_by(error))?;
     Ok(served)
 }
 
@@ -122,14 +123,14 @@ fn exchange(stream: &UnixStream, answer: &Answerer) -> io::Result<()> {
     // The file's mode keeps others out; this holds even where somebody has loosened it.
     let peer = Uid::from_raw(getsockopt(stream, PeerCredentials)?.uid());
     if !peer.is_root() && peer != geteuid() {
-        let message = "this service belongs to another user".to_owned();
+        let message = text!("this service belongs to another user");
         return write_line(stream, &Response::Refused { message, hint: None });
     }
     let response = match read_line::<Request>(stream) {
         Ok(request) => answer(request),
         Err(error) if error.kind() == io::ErrorKind::InvalidData || error.kind() == io::ErrorKind::UnexpectedEof => {
-            let hint = Some("use the rtcctl that the service was started with".to_owned());
-            Response::Refused { message: format!("cannot make sense of the request: {error}"), hint }
+            let hint = Some(text!("use the rtcctl that the service was started with"));
+            Response::Refused { message: text!("cannot make sense of the request: {}", error), hint }
         }
         Err(error) => return Err(error),
     };

@@ -5,6 +5,8 @@ use serde_json::Value;
 use crate::config::{Config, Secrets, effective};
 use crate::signaling;
 use crate::supervisor::service::TaskName;
+use crate::text;
+use crate::words::Text;
 
 /// A key with another value.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,22 +76,22 @@ impl Change {
     }
 
     /// What somebody notices of it.
-    pub(super) fn note(&self) -> Option<&'static str> {
+    pub(super) fn note(&self) -> Option<Text> {
         let note = match (self.key, self.how) {
-            (_, How::Restart(TaskName::Turn)) => "relayed calls made an ICE restart",
-            (_, How::Restart(TaskName::Signaling)) => "pages came back to their rooms",
-            (_, How::Restart(TaskName::Certs | TaskName::Web)) => "the task was restarted",
+            (_, How::Restart(TaskName::Turn)) => text!("relayed calls made an ICE restart"),
+            (_, How::Restart(TaskName::Signaling)) => text!("pages came back to their rooms"),
+            (_, How::Restart(TaskName::Certs | TaskName::Web)) => text!("the task was restarted"),
             ("turn.port" | "turn.bind", _) => {
-                "allocations by UDP stay where they are until they end, for an hour at most; connections stay"
+                text!("allocations by UDP stay where they are until they end, for an hour at most; connections stay")
             }
-            (_, How::Listeners) => "connections stay",
+            (_, How::Listeners) => text!("connections stay"),
             ("signaling.max_rate" | "signaling.max_sockets" | "signaling.max_sockets_per_address", _) => {
-                "for sockets that connect from now on"
+                text!("for sockets that connect from now on")
             }
-            ("turn_secrets", _) => "allocations stay; credentials of a secret that is gone are worthless",
-            ("access_key", _) => "who is in a room stays; who comes needs the new invite link",
-            ("access", _) => "who is in a room stays",
-            ("hosts", _) => "a new certificate in new handshakes; connections stay",
+            ("turn_secrets", _) => text!("allocations stay; credentials of a secret that is gone are worthless"),
+            ("access_key", _) => text!("who is in a room stays; who comes needs the new invite link"),
+            ("access", _) => text!("who is in a room stays"),
+            ("hosts", _) => text!("a new certificate in new handshakes; connections stay"),
             (_, How::Live | How::TurnListeners) => return None,
         };
         Some(note)

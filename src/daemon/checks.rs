@@ -10,6 +10,7 @@ use crate::probe::turn::{Carrier, Denial, Login, OwnRelay, refuses_logins, refus
 use crate::probe::{self, Fault, Secured};
 use crate::sys::clock::{self, Now};
 use crate::sys::marks::Marks;
+use crate::text;
 use crate::turn::Control;
 use crate::turn::insiders::Route;
 
@@ -132,9 +133,9 @@ impl Asker {
             Kind::Web => probe::web(at),
             Kind::Signaling => probe::signaling(at),
             Kind::Rooms => probe::rooms(at),
-            Kind::Fingerprint => probe::handshake(at).map_err(|fault| fault.at("without SNI")).and_then(|()| {
+            Kind::Fingerprint => probe::handshake(at).map_err(|fault| fault.at(text!("without SNI"))).and_then(|()| {
                 let Some(name) = check.name.as_deref() else { return Ok(()) };
-                probe::handshake(Secured { name: Some(name), ..at }).map_err(|fault| fault.at(&format!("SNI `{name}`")))
+                probe::handshake(Secured { name: Some(name), ..at }).map_err(|fault| fault.at(text!("SNI `{}`", name)))
             }),
             Kind::RelayUdp => self.relays(Carrier::Udp, at, now),
             Kind::RelayTcp => self.relays(Carrier::Tcp, at, now),
@@ -183,13 +184,13 @@ impl Asker {
 fn of_certificate(served: Option<&Served>, now: Now) -> Verdict {
     match served {
         Some(served) if served.not_after > now.wall => Verdict::Fine,
-        Some(_) => Verdict::Failed("the certificate that is served has expired".to_owned()),
-        None => Verdict::Failed("no certificate is served".to_owned()),
+        Some(_) => Verdict::Failed(text!("the certificate that is served has expired")),
+        None => Verdict::Failed(text!("no certificate is served")),
     }
 }
 
 fn failed(fault: Fault) -> Verdict {
-    if fault.is_refused() { Verdict::Refused(fault.to_string()) } else { Verdict::Failed(fault.to_string()) }
+    if fault.is_refused() { Verdict::Refused(fault.told()) } else { Verdict::Failed(fault.told()) }
 }
 
 fn denied(outcome: Result<(), Denial>) -> Verdict {

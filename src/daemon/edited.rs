@@ -2,13 +2,15 @@
 
 use crate::config::Texts;
 use crate::home::Home;
+use crate::text;
+use crate::words::Text;
 
 /// Which of the files of `home` are others than they were when `texts` was read from them, in words.
-pub(super) fn difference(home: &Home, texts: &Texts) -> Option<String> {
+pub(super) fn difference(home: &Home, texts: &Texts) -> Option<Text> {
     let files = [(home.config_file(), &texts.config), (home.secrets_file(), &texts.secrets)];
     let edited = files.iter().filter(|(path, text)| std::fs::read(path).ok().as_deref() != Some(text.as_bytes()));
-    let names: Vec<String> = edited.map(|(path, _)| format!("`{}`", path.display())).collect();
-    (!names.is_empty()).then(|| format!("{} is not what it was when it was read", names.join(" and ")))
+    let names: Vec<Text> = edited.map(|(path, _)| Text::verbatim(format!("`{}`", path.display()))).collect();
+    (!names.is_empty()).then(|| text!("{} is not what it was when it was read", Text::both(names)))
 }
 
 #[cfg(test)]

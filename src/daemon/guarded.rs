@@ -19,6 +19,7 @@ use crate::supervisor::policy::{Command, InstanceId, Limits, Pace, Policy};
 use crate::sys::clock;
 use crate::sys::notify::Manager;
 use crate::sys::process::{Watched, lead_stderr_to, spawn_self};
+use crate::words::Text;
 
 /// How often it is looked whether the daemon ends.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
@@ -147,7 +148,7 @@ impl Watch {
             // It has ended, so this takes note of it and does not wait.
             let _ = child.wait();
         }
-        self.policy.handle_ended(instance, why, clock::now().mono, &mut rand::rng());
+        self.policy.handle_ended(instance, &Text::verbatim(why), clock::now().mono, &mut rand::rng());
         match self.policy.poll_timeout() {
             Some(at) if matches!(self.policy.state(), State::Backoff | State::Held) => {
                 let pause = at.saturating_duration_since(clock::now().mono);

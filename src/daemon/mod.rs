@@ -66,9 +66,12 @@ use crate::sys::lock::{Lock, Refused};
 use crate::sys::marks::Marks;
 use crate::sys::notify::Manager;
 use crate::sys::{clock, fault, log, memory, process, turns};
+use crate::text;
 use crate::turn::ice::{IceIssuer, LiveIce};
 use crate::turn::{self, Turn};
 use crate::web::{Metrics, Web};
+use crate::words::Text;
+use crate::words::carry;
 
 /// How long tasks may take until it is said which of them are not ready.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
@@ -116,10 +119,10 @@ pub fn run(home: &Home, mode: Mode, manner: Manner) -> Result<()> {
     let signals = process::daemon_signals();
     // Before any thread is made, so that all of them leave the signals to the one that waits for them.
     let blocked = signals.thread_block();
-    blocked.map_err(|error| Failure::operator("cannot take over the signals").caused_by(error))?;
+    blocked.map_err(|error| Failure::operator(text!("cannot take over the signals")).caused_by(error))?;
     if mode == Mode::Guarded {
         let left = process::leave_session();
-        left.map_err(|error| Failure::operator("cannot leave the terminal").caused_by(error))?;
+        left.map_err(|error| Failure::operator(text!("cannot leave the terminal")).caused_by(error))?;
     }
     let running = match prepare(home, mode, manner, manager, inherited) {
         Ok(running) => running,
@@ -162,7 +165,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
         Mode::Service | Mode::Guarded => log::Target::File(&path),
     };
     let log = log::init(target, &logging::settings(&config.log), manner.verbose)
-        .map_err(|error| Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error))?;
+        .map_err(|error| Failure::operator(text!("cannot write `{}`", path.display())).caused_by(error))?;
     let journal = Journal::open(&home.events_file());
     panics::watch(journal.clone());
     // One stack for every listener. A second call, as in tests, finds it installed.
@@ -181,7 +184,7 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
     let sockets = turn::take_or_bind(&config.turn, &mut inherited)?;
     let kept = listeners.keep_in(&manager).and_then(|()| sockets.keep_in(&manager));
     kept.map_err(|error| {
-        Failure::operator("cannot hand the listening sockets to the service manager").caused_by(error)
+        Failure::operator(text!("cannot hand the listening sockets to the service manager")).caused_by(error)
     })?;
     // Each of them takes both, told apart by the first bytes.
     let streams = listeners.turn_addresses();
@@ -264,18 +267,18 @@ fn prepare(home: &Home, mode: Mode, manner: Manner, manager: Manager, mut inheri
 
 fn take_lock(home: &Home, mode: Mode) -> Result<Lock> {
     let path = home.lock_file();
-    let held = |what: &str, pid: Option<u32>| {
-        let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-        Failure::new(Kind::Locked, format!("{what}{by}"))
-            .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
+    let held = |what: Text, pid: Option<u32>| {
+        let by = pid.map_or_else(Text::default, |pid| text!(" (pid {})", pid));
+        Failure::new(Kind::Locked, text!("{}{}", what, by))
+            .hinted(text!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
     };
     let lock = Lock::take(&path).map_err(|refused| match refused {
-        Refused::Held(pid) => held("rtcctl runs already for this home", pid),
-        Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
+        Refused::Held(pid) => held(text!("rtcctl runs already for this home"), pid),
+        Refused::Io(error) => Failure::operator(text!("cannot lock `{}`", path.display())).caused_by(error),
     })?;
     // Its daemon may be down just now, and is going to be started again.
     match guardian::holder(home).filter(|_| mode != Mode::Guarded) {
-        Some(pid) => Err(held("a guardian looks after this home already", Some(pid))),
+        Some(pid) => Err(held(text!("a guardian looks after this home already"), Some(pid))),
         None => Ok(lock),
     }
 }
@@ -318,7 +321,7 @@ impl Prepared {
             Mode::Foreground | Mode::Service => None,
             Mode::Guarded => {
                 let watched = Guarded::watch(&home, manner, Arc::clone(&manager));
-                Some(watched.map_err(|error| Failure::operator("cannot watch the guardian").caused_by(error))?)
+                Some(watched.map_err(|error| Failure::operator(text!("cannot watch the guardian")).caused_by(error))?)
             }
         };
 
@@ -397,9 +400,9 @@ impl Prepared {
         journal.record(Event::new(EventKind::Daemon, None, &reason, clock::now()).between("stopping", "stopped"));
         log.finish();
         match (edge, tasks) {
-            (Ok(result), Ok(())) if is_hanging => result.and(Err(Failure::bug(reason))),
+            (Ok(result), Ok(())) if is_hanging => result.and(Err(Failure::bug(Text::verbatim(reason)))),
             (Ok(result), Ok(())) => result,
-            (Err(_), _) | (_, Err(_)) => Err(Failure::bug("a thread of the daemon panicked; see its log")),
+            (Err(_), _) | (_, Err(_)) => Err(Failure::bug(text!("a thread of the daemon panicked; see its log"))),
         }
     }
 }
@@ -463,7 +466,7 @@ fn keep_control(manager: &Manager, socket: &Socket) {
 
 fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<thread::JoinHandle<T>> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
-    spawned.map_err(|error| Failure::operator(format!("cannot start the thread `{name}`")).caused_by(error))
+    spawned.map_err(|error| Failure::operator(text!("cannot start the thread `{}`", name)).caused_by(error))
 }
 
 fn answerer(
@@ -477,10 +480,10 @@ fn answerer(
     // A client has a thread of its own, and the wishes' sender is shared between them.
     let wishes = std::sync::Mutex::new(wishes);
     Arc::new(move |request| {
-        let order = |task: TaskName, order| match handle.order(task, order, ORDER_PATIENCE) {
-            Ok(()) => Response::Done,
-            Err(failure) => Response::Refused { message: failure.to_string(), hint: failure.hints().first().cloned() },
-        };
+        let refused =
+            |failure: Failure| Response::Refused { message: failure.told(), hint: failure.hints().first().cloned() };
+        let order =
+            |task: TaskName, order| handle.order(task, order, ORDER_PATIENCE).map_or_else(refused, |()| Response::Done);
         match request {
             Request::Phone(ask) => phone::answer(&phones, &sources, ask),
             Request::Status => Response::Status { status: Box::new(status::read(&sources, clock::now())) },
@@ -500,12 +503,8 @@ fn answerer(
             Request::Restart { task } => order(task, Order::Restart),
             Request::Renew { force } => {
                 let wish = if force { renewal::Wish::Force } else { renewal::Wish::Renew };
-                match sources.certificate.renew(wish, RENEWED_WITHIN) {
-                    Ok(renewed) => Response::Renewed { renewed },
-                    Err(failure) => {
-                        Response::Refused { message: failure.to_string(), hint: failure.hints().first().cloned() }
-                    }
-                }
+                let renewed = sources.certificate.renew(wish, RENEWED_WITHIN);
+                renewed.map_or_else(refused, |renewed| Response::Renewed { renewed })
             }
             Request::Reload => match reloader.reload() {
                 Ok(reload) => Response::Reloaded { reload: Box::new(reload) },
@@ -557,19 +556,18 @@ fn reload(log: &log::Control, reloader: &Reloader, manager: &Arc<Manager>) {
 fn outcome(board: &Board) -> Outcome {
     let pid = std::process::id();
     let is_down = |state| !matches!(state, State::Ready | State::Degraded);
-    let tasks: Vec<(TaskName, String)> = board
+    let tasks: Vec<(TaskName, Text)> = board
         .tasks()
         .iter()
         .filter(|task| is_down(task.state))
-        .map(|task| (task.name, task.last_error.clone().unwrap_or_else(|| "it is still starting".to_owned())))
+        .map(|task| (task.name, task.last_error.clone().unwrap_or_else(|| text!("it is still starting"))))
         .collect();
     if tasks.is_empty() { Outcome::Ready { pid } } else { Outcome::Partly { pid, tasks } }
 }
 
 /// Says one line to the `start` that waits on our standard output, then lets go of it.
 fn tell(outcome: &Outcome) {
-    let mut line = serde_json::to_vec(outcome).expect("an outcome has string keys only");
-    line.push(b'\n');
+    let line = carry::to_line(outcome).expect("an outcome has string keys only");
     let mut output = std::io::stdout().lock();
     // A `start` that was interrupted does not listen any more, and the service runs all the same.
     let _ = output.write_all(&line).and_then(|()| output.flush());

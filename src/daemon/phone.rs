@@ -5,6 +5,7 @@ use crate::control::protocol::Response;
 use crate::phone::{Answer, Ask, Phones};
 use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
+use crate::text;
 
 pub(super) fn answer(phones: &Phones, sources: &Sources, ask: Ask) -> Response {
     match ask {
@@ -28,8 +29,8 @@ fn begin(phones: &Phones, sources: &Sources, seconds: u64) -> Response {
     // A phone that cannot open the page, or has no relay, would only tell what is known here.
     if let Some(task) = [TaskName::Web, TaskName::Turn].into_iter().find(|name| is_down(*name)) {
         return Response::Refused {
-            message: format!("a phone would find nothing: the task {} is not ready", task.as_str()),
-            hint: Some("see `rtcctl status` for why, and start it".to_owned()),
+            message: text!("a phone would find nothing: the task {} is not ready", task.as_str()),
+            hint: Some(text!("see `rtcctl status` for why, and start it")),
         };
     }
     match phones.begin(seconds) {
@@ -39,8 +40,8 @@ fn begin(phones: &Phones, sources: &Sources, seconds: u64) -> Response {
             Response::Phone(Answer::Begun { id: begun.id, url, seconds })
         }
         None => Response::Refused {
-            message: "too many terminals wait for a phone".to_owned(),
-            hint: Some("end one of them by Ctrl-C".to_owned()),
+            message: text!("too many terminals wait for a phone"),
+            hint: Some(text!("end one of them by Ctrl-C")),
         },
     }
 }

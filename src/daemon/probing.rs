@@ -160,7 +160,9 @@ impl Probes {
             known.histograms.entry(*kind).or_default().add(*latency, verdict.is_fine());
             let was_fine = known.found[number].as_ref().is_none_or(|before| before.verdict.is_fine());
             match verdict.error() {
-                Some(error) if was_fine => warn!(probe = kind.as_str(), place, error, "a probe fails"),
+                Some(error) if was_fine => {
+                    warn!(probe = kind.as_str(), place, error = error.english(), "a probe fails")
+                }
                 None if !was_fine => info!(probe = kind.as_str(), place, "a probe succeeds again"),
                 Some(_) | None => {}
             }
@@ -276,7 +278,7 @@ mod tests {
             Now { mono: start.mono + span, wall: start.wall + span }
         };
         let mut ledger = Ledger::default();
-        let mut shown = |now: Now| -> Vec<(&'static str, String)> {
+        let mut shown = |now: Now| -> Vec<(&'static str, crate::words::Text)> {
             relay.probes.run_due(Lane::Cheap, now.mono);
             relay.probes.run_due(Lane::Deep, now.mono);
             let facts = Facts { probes: relay.probes.facts(), ..Facts::default() };
@@ -290,7 +292,7 @@ mod tests {
         relay.control.weaken(Ipv4Addr::LOCALHOST.into());
         // A period and what it may be longer.
         let told = shown(later(60 + 66));
-        let wanted = "CreatePermission for 127.0.0.1 is granted".to_owned();
+        let wanted = "CreatePermission for 127.0.0.1 is granted".into();
         assert_eq!(told, [("relay-reaches-forbidden", wanted)]);
         relay.control.weaken(Ipv4Addr::new(169, 254, 169, 254).into());
         let told = shown(later(60 + 66 + 66));

@@ -26,7 +26,9 @@ use crate::supervisor::events::{Event, EventKind, Journal};
 use crate::supervisor::service::TaskName;
 use crate::sys::notify::Manager;
 use crate::sys::{clock, log, net};
+use crate::text;
 use crate::turn::ice::IceIssuer;
+use crate::words::Text;
 use crate::{certs, edge, signaling, turn, web};
 
 /// The configuration that is in force. Cheap to clone.
@@ -98,7 +100,7 @@ impl InForce {
     }
 
     /// Which of its files were edited since, in words.
-    pub(super) fn edited(&self) -> Option<String> {
+    pub(super) fn edited(&self) -> Option<Text> {
         edited::difference(&self.home, &self.current.load().texts)
     }
 
@@ -126,7 +128,7 @@ impl InForce {
             }
             Err(failure) => {
                 let causes = failure.causes().iter().cloned();
-                let complaints = std::iter::once(failure.message().to_owned()).chain(causes).collect();
+                let complaints = std::iter::once(failure.message().clone()).chain(causes).collect();
                 Some(Pending { since, keys: Vec::new(), complaints })
             }
         }
@@ -207,7 +209,7 @@ impl Reloader {
                 let keys: Vec<&str> = reload.changes.iter().map(|change| change.key.as_str()).collect();
                 info!(keys = keys.join(" "), "reloaded");
                 for task in reload.tasks.iter().filter(|task| task.effect == Effect::Failed) {
-                    let error = task.error.as_deref().unwrap_or_default();
+                    let error = task.error.as_ref().map_or("", Text::english);
                     error!(task = %task.name, error, "not ready after a reload");
                 }
             }
@@ -256,7 +258,7 @@ impl Reloader {
             from: change.from.clone(),
             to: change.to.clone(),
             effect: effect_of(change),
-            note: change.note().map(str::to_owned),
+            note: change.note(),
         });
         let told: Vec<ReloadChange> = told.collect();
         let result = told.iter().map(|change| change.effect).max().unwrap_or(Effect::Unchanged);
@@ -275,7 +277,8 @@ impl Reloader {
     fn make_ready(&self, new: &Loaded, changes: &[Change]) -> Result<Ready> {
         let is_there = |wanted: &[How]| changes.iter().any(|change| wanted.contains(&change.how));
         let has = |keys: &[&str]| changes.iter().any(|change| keys.contains(&change.key));
-        let kept = |failure: Failure| failure.hinted("nothing was changed: the configuration before stays in force");
+        let kept =
+            |failure: Failure| failure.hinted(text!("nothing was changed: the configuration before stays in force"));
         let make = || {
             let root = self.controls.web.look_at(&new.config.web)?;
             if has(&["turn.relay_ips"]) {
@@ -329,7 +332,7 @@ impl Reloader {
         }
         match self.tasks.order(name, Order::Restart, self.patience) {
             Ok(()) => ReloadTask { name, effect: Effect::Restarted, error: None },
-            Err(failure) => ReloadTask { name, effect: Effect::Failed, error: Some(failure.to_string()) },
+            Err(failure) => ReloadTask { name, effect: Effect::Failed, error: Some(failure.told()) },
         }
     }
 }

@@ -173,7 +173,7 @@ fn renewal(view: &RenewalView) -> RenewalStatus {
             rehearsal: last.rehearsal,
             class: last.failure.as_ref().map(|(class, _, _)| class.as_str().to_owned()),
             error: last.failure.as_ref().map(|(_, error, _)| error.clone()),
-            hint: last.failure.as_ref().and_then(|(_, _, hint)| hint.map(str::to_owned)),
+            hint: last.failure.as_ref().and_then(|(_, _, hint)| hint.clone()),
         }),
     }
 }
@@ -280,7 +280,7 @@ fn probe_reports(probes: &Probes) -> Vec<ProbeReport> {
             name: probed.kind.as_str().to_owned(),
             task: probed.kind.task(),
             ok: probed.verdict.is_fine(),
-            error: probed.verdict.error().map(str::to_owned),
+            error: probed.verdict.error().cloned(),
             place: probed.place,
             latency_ms: ms(probed.latency),
             at: rfc3339_seconds(probed.at),
@@ -318,9 +318,9 @@ mod tests {
             code: "port-lost".to_owned(),
             subject: String::new(),
             severity,
-            title: String::new(),
-            evidence: String::new(),
-            hint: String::new(),
+            title: Default::default(),
+            evidence: Default::default(),
+            hint: Default::default(),
             since: String::new(),
             hides: Vec::new(),
         };

@@ -31,7 +31,9 @@ use crate::supervisor::events::{self, EventKind, Journal};
 use crate::supervisor::service::TaskName;
 use crate::sys::clock::{self, Now};
 use crate::sys::{process, room, turns};
+use crate::text;
 use crate::turn;
+use crate::words::Text;
 
 /// How often the system is asked, which costs more.
 const ASKED_EVERY: Duration = Duration::from_secs(15);
@@ -100,7 +102,7 @@ struct Memory {
 struct System {
     disks: Vec<Disk>,
     descriptors: Option<Share>,
-    log_error: Option<String>,
+    log_error: Option<Text>,
     config_not_applied: Option<Edit>,
     dropped: u64,
 }
@@ -205,7 +207,7 @@ impl Watch {
             probes: sights.probes.facts(),
             certificate,
             config_not_applied: memory.system.config_not_applied.clone(),
-            http_port_taken: sights.edge.lack().map(http_port_taken),
+            http_port_taken: sights.edge.lack().as_ref().map(http_port_taken),
             clock_jump: memory.clock.handle(now),
             disks: memory.system.disks.clone(),
             descriptors: memory.system.descriptors,
@@ -227,14 +229,14 @@ impl Watch {
         let Shown { raised, .. } = shown;
         let code = raised.key.code.as_str();
         if is_raised {
-            warn!(code, evidence = raised.evidence, "{}", raised.title);
+            warn!(code, evidence = raised.evidence.english(), "{}", raised.title.english());
         } else {
-            info!(code, "no more: {}", raised.title);
+            info!(code, "no more: {}", raised.title.english());
         }
         let task = TaskName::ALL.into_iter().find(|task| task.as_str() == raised.key.subject);
         let severity = severity_word(raised.severity);
         let (from, to) = if is_raised { ("clear", severity) } else { (severity, "clear") };
-        let cause = format!("{code}: {}", raised.title);
+        let cause = format!("{code}: {}", raised.title.english());
         let event = events::Event::new(EventKind::Finding, task, &cause, now).between(from, to);
         self.sights.journal.record(event);
         // Who cannot be told of anything cannot be told of that either.
@@ -254,10 +256,8 @@ impl Watch {
 }
 
 /// What is in the way, and what to do.
-fn http_port_taken(failure: Failure) -> (String, String) {
-    let hint = failure.hints().join("; ");
-    let causes = failure.causes().iter().map(|cause| format!(": {cause}"));
-    (causes.fold(failure.message().to_owned(), |text, cause| text + &cause), hint)
+fn http_port_taken(failure: &Failure) -> (Text, Text) {
+    (failure.told(), Text::clauses(failure.hints().iter().cloned()))
 }
 
 fn severity_word(severity: Severity) -> &'static str {
@@ -284,10 +284,10 @@ fn finding(shown: &Shown) -> Finding {
 }
 
 /// `what` was edited. Whether it would pass is said at once, not when somebody needs it to.
-fn edit(what: String, home: &Home) -> Edit {
+fn edit(what: Text, home: &Home) -> Edit {
     let refused = config::load(home).err().map(|failure| {
         let first = failure.causes().first();
-        first.map_or_else(|| failure.message().to_owned(), |cause| format!("{}: {cause}", failure.message()))
+        first.map_or_else(|| failure.message().clone(), |cause| text!("{}: {}", failure.message(), cause))
     });
     Edit { what, refused }
 }
@@ -311,7 +311,7 @@ fn ask_system(sights: &Sights) -> System {
     System {
         disks,
         descriptors: room::open_files().map(|used| Share { used, limit: process::open_files_limit() }),
-        log_error: log_error.map(|error| format!("`{}`: {error}", home.log_dir().display())),
+        log_error: log_error.map(|error| text!("`{}`: {}", home.log_dir().display(), Text::of_error(&error))),
         config_not_applied: sights.in_force.edited().map(|what| edit(what, home)),
         dropped: room::dropped_datagrams(&sights.goes_by.load().turn_ports),
     }

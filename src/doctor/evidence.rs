@@ -15,6 +15,7 @@ use crate::setup::facts::outside::Outside;
 use crate::setup::firewall::{Drift, Needs};
 use crate::setup::ports::PortSet;
 use crate::sys::ports::Transport;
+use crate::words::Text;
 
 /// Everything that was looked at. What was not is `None`.
 #[derive(Debug, Clone, Default)]
@@ -33,14 +34,14 @@ pub struct Evidence {
     pub answers: Vec<Answer>,
     pub relay: Option<Relay>,
     /// Mbit/s that the relay carries on this host, or why that was not measured.
-    pub speed: Option<Result<f64, String>>,
+    pub speed: Option<Result<f64, Text>>,
     pub names: Option<Names>,
-    pub passages: Option<Result<Passages, String>>,
-    pub rules: Option<Result<Rules, String>>,
+    pub passages: Option<Result<Passages, Text>>,
+    pub rules: Option<Result<Rules, Text>>,
     /// Whether the page's certificate is trusted by what this host trusts; why not.
-    pub trust: Option<Result<Result<(), String>, String>>,
+    pub trust: Option<Result<Result<(), Text>, Text>>,
     pub hairpin: Option<Vec<Hairpin>>,
-    pub clock: Option<Result<Skew, String>>,
+    pub clock: Option<Result<Skew, Text>>,
     pub outside_view: Option<OutsideView>,
 }
 
@@ -50,10 +51,10 @@ pub enum ConfigFile {
     /// This home was never set up.
     Absent(PathBuf),
     /// This user may not read it; why.
-    Hidden(String),
+    Hidden(Text),
     Bad {
-        told: String,
-        hint: Option<String>,
+        told: Text,
+        hint: Option<Text>,
     },
     Good(Box<Config>),
 }
@@ -84,7 +85,7 @@ pub struct Home {
     pub secrets: Option<Secrets>,
     pub files: Vec<PrivateFile>,
     /// Folders that cannot be written, with the reason.
-    pub unwritable: Vec<(PathBuf, String)>,
+    pub unwritable: Vec<(PathBuf, Text)>,
     pub disks: Vec<Disk>,
     /// A control socket that nobody listens on.
     pub stale_socket: Option<PathBuf>,
@@ -96,10 +97,10 @@ pub enum Secrets {
     Good,
     Absent,
     /// Another user's.
-    Hidden(String),
+    Hidden(Text),
     Bad {
-        told: String,
-        hint: Option<String>,
+        told: Text,
+        hint: Option<Text>,
     },
 }
 
@@ -184,7 +185,7 @@ pub struct RelayRange {
 pub struct Certificate {
     pub source: &'static str,
     /// Why it cannot be used, if it cannot.
-    pub leaf: Result<Leaf, String>,
+    pub leaf: Result<Leaf, Text>,
     /// This user may not look.
     pub is_hidden: bool,
 }
@@ -203,9 +204,9 @@ pub enum Service {
     /// None runs.
     Absent,
     /// This user may not ask; why.
-    Hidden(String),
+    Hidden(Text),
     /// One runs and does not answer; in words.
-    Silent(String),
+    Silent(Text),
     Answers(Box<Status>),
 }
 
@@ -214,7 +215,7 @@ pub enum Service {
 pub struct Answer {
     pub what: Asked,
     pub at: SocketAddr,
-    pub outcome: Result<(), String>,
+    pub outcome: Result<(), Text>,
     /// The certificate that was presented, where one is.
     pub leaf: Option<Leaf>,
 }
@@ -233,9 +234,9 @@ pub enum Asked {
 pub struct Relay {
     pub url: String,
     /// The first step that failed: its word, what was found, why, and what to do.
-    pub failing: Option<(String, String, Option<String>, Option<String>)>,
+    pub failing: Option<(String, Text, Option<Text>, Option<Text>)>,
     /// The relay let through what it must not.
-    pub attack: Option<String>,
+    pub attack: Option<Text>,
     /// The server-reflexive candidate.
     pub mapped: Option<SocketAddr>,
     pub relayed: Option<SocketAddr>,
@@ -285,7 +286,7 @@ pub enum Fate {
     Lost,
     /// The firewall says so.
     Rejected,
-    Untried(String),
+    Untried(Text),
 }
 
 /// What the rules of this host's firewall say.
@@ -309,8 +310,8 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hairpin {
     pub address: IpAddr,
-    pub stun: Result<(), String>,
-    pub web: Result<(), String>,
+    pub stun: Result<(), Text>,
+    pub web: Result<(), Text>,
 }
 
 /// How far the clock is off.

@@ -4,17 +4,18 @@ use super::check::Check;
 use crate::control::protocol::Severity;
 use crate::home::Home;
 use crate::setup::firewall::Needs;
+use crate::words::Text;
 
 /// How a check ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// As it should be; what was seen.
-    Fine(String),
+    Fine(Text),
     Found(Problem),
     /// It cannot be known here; why, and by what it could be.
-    Unknown(String),
+    Unknown(Text),
     /// There is nothing to look at; why.
-    Idle(String),
+    Idle(Text),
 }
 
 /// Something that is not as it should be.
@@ -23,10 +24,10 @@ pub struct Problem {
     /// The check's word, or the code of what the service found.
     pub code: String,
     pub severity: Severity,
-    pub title: String,
-    pub evidence: String,
+    pub title: Text,
+    pub evidence: Text,
     /// One command, or one thing to do.
-    pub fix: String,
+    pub fix: Text,
     /// It is proven that something outside of this host must be done.
     pub is_outside: bool,
     /// What `--fix` does about it.
@@ -46,25 +47,25 @@ pub enum Remedy {
 
 impl Problem {
     #[must_use]
-    pub fn of(check: Check, severity: Severity, title: impl Into<String>) -> Self {
+    pub fn of(check: Check, severity: Severity, title: impl Into<Text>) -> Self {
         Self {
             code: check.as_str().to_owned(),
             severity,
             title: title.into(),
-            evidence: String::new(),
-            fix: String::new(),
+            evidence: Text::default(),
+            fix: Text::default(),
             is_outside: false,
             remedy: None,
         }
     }
 
     #[must_use]
-    pub fn seen(self, evidence: impl Into<String>) -> Self {
+    pub fn seen(self, evidence: impl Into<Text>) -> Self {
         Self { evidence: evidence.into(), ..self }
     }
 
     #[must_use]
-    pub fn fix(self, fix: impl Into<String>) -> Self {
+    pub fn fix(self, fix: impl Into<Text>) -> Self {
         Self { fix: fix.into(), ..self }
     }
 
@@ -93,9 +94,9 @@ pub struct Diagnosis {
 pub struct Report {
     /// Roots only, the gravest first.
     pub diagnoses: Vec<Diagnosis>,
-    pub unknown: Vec<(Check, String)>,
-    pub fine: Vec<(Check, String)>,
-    pub idle: Vec<(Check, String)>,
+    pub unknown: Vec<(Check, Text)>,
+    pub fine: Vec<(Check, Text)>,
+    pub idle: Vec<(Check, Text)>,
 }
 
 /// Whether something is wrong enough to explain what follows from it. What is only good to know explains nothing.
@@ -243,14 +244,14 @@ mod tests {
             found(Check::Running, Severity::Error),
             found(Check::PortTaken, Severity::Error),
             service_found("relay-udp-fails"),
-            (Check::Disk, Outcome::Fine(String::new())),
+            (Check::Disk, Outcome::Fine(Default::default())),
         ];
         let hides = words(&["relay-works", "running", "relay-udp-fails"]);
         assert_eq!(told(outcomes.clone()), [("port-taken".to_owned(), hides)]);
         let report = conclude(outcomes);
         assert!(report.explains(Check::Tasks) && !report.explains(Check::Clock));
         assert!(report.is_bad() && report.is_down() && !report.is_outside());
-        assert_eq!(report.fine, [(Check::Disk, String::new())]);
+        assert_eq!(report.fine, [(Check::Disk, Text::default())]);
     }
 
     #[test]
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(told(outcomes).len(), 2);
         let report = conclude(vec![found(Check::Hairpin, Severity::Info)]);
         assert!(!report.is_bad() && !report.is_down());
-        let unknown = conclude(vec![(Check::Clock, Outcome::Unknown("offline".to_owned()))]);
+        let unknown = conclude(vec![(Check::Clock, Outcome::Unknown("offline".into()))]);
         assert!(!unknown.is_bad() && unknown.unknown.len() == 1);
     }
 

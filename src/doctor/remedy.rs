@@ -6,15 +6,17 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use super::outcome::Remedy;
 use crate::error::{Failure, Result};
 use crate::setup::firewall::{lock, settle};
+use crate::text;
+use crate::words::Text;
 
 impl Remedy {
     /// What is done, in words.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn told(&self) -> Text {
         match self {
-            Self::MakePrivate(path) => format!("made `{}` readable by its owner alone", path.display()),
-            Self::RemoveSocket(path) => format!("removed `{}`", path.display()),
-            Self::SettleFirewall(_, needs) => format!("had the firewall let in {needs} by rules of ours"),
+            Self::MakePrivate(path) => text!("made `{}` readable by its owner alone", path.display()),
+            Self::RemoveSocket(path) => text!("removed `{}`", path.display()),
+            Self::SettleFirewall(_, needs) => text!("had the firewall let in {} by rules of ours", needs),
         }
     }
 
@@ -25,20 +27,19 @@ impl Remedy {
     pub fn carry_out(&self) -> Result<()> {
         match self {
             Self::MakePrivate(path) => {
-                let failed = |error| {
-                    Failure::operator(format!("cannot change the mode of `{}`", path.display())).caused_by(error)
-                };
+                let failed =
+                    |error| Failure::operator(text!("cannot change the mode of `{}`", path.display())).caused_by(error);
                 let metadata = std::fs::symlink_metadata(path).map_err(failed)?;
                 if !metadata.is_file() {
-                    return Err(Failure::operator(format!("`{}` is no file any more", path.display())));
+                    return Err(Failure::operator(text!("`{}` is no file any more", path.display())));
                 }
                 let mode = metadata.permissions().mode() & 0o700;
                 std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
             }
             Self::RemoveSocket(path) => {
-                let failed = |error| Failure::operator(format!("cannot remove `{}`", path.display())).caused_by(error);
+                let failed = |error| Failure::operator(text!("cannot remove `{}`", path.display())).caused_by(error);
                 if !std::fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
-                    return Err(Failure::operator(format!("`{}` is no socket any more", path.display())));
+                    return Err(Failure::operator(text!("`{}` is no socket any more", path.display())));
                 }
                 std::fs::remove_file(path).map_err(failed)
             }

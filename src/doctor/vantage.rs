@@ -18,6 +18,7 @@ use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::clock::Now;
 use crate::sys::fs::write_atomic;
+use crate::text;
 
 /// How long an invitation is good for.
 pub const GOOD_FOR: Duration = Duration::from_secs(15 * 60);
@@ -80,7 +81,7 @@ impl Invitation {
     pub fn make(home: &Home, seen: Self, now: Now) -> Result<Self> {
         let mut key = [0_u8; KEY_BYTES];
         aws_lc_rs::rand::fill(&mut key)
-            .map_err(|_| Failure::operator("the operating system gives no random numbers"))?;
+            .map_err(|_| Failure::operator(text!("the operating system gives no random numbers")))?;
         let key: String = URL_SAFE_NO_PAD.encode(key);
         let until = now.unix_seconds() + GOOD_FOR.as_secs();
         let waiting = serde_json::to_vec(&Waiting { key: key.clone(), until }).expect("it has string keys only");
@@ -113,12 +114,12 @@ impl Invitation {
     /// If it is none, or its time is over.
     pub fn read(text: &str, now: Now) -> Result<Self> {
         let invitation: Self = read(INVITATION, text).ok_or_else(|| {
-            Failure::new(Kind::Usage, "that is no invitation")
-                .hinted("copy all of what `rtcctl probe --invite` printed on the other machine")
+            Failure::new(Kind::Usage, text!("that is no invitation"))
+                .hinted(text!("copy all of what `rtcctl probe --invite` printed on the other machine"))
         })?;
         if now.unix_seconds() > invitation.until {
-            return Err(Failure::operator("the invitation is over, or this machine's clock is wrong")
-                .hinted("make a new one by `rtcctl probe --invite` on the other machine"));
+            return Err(Failure::operator(text!("the invitation is over, or this machine's clock is wrong"))
+                .hinted(text!("make a new one by `rtcctl probe --invite` on the other machine")));
         }
         Ok(invitation)
     }
@@ -141,21 +142,21 @@ pub fn take(home: &Home, text: &str, now: Now) -> Result<Report> {
     let waiting = match std::fs::read(&file) {
         Ok(bytes) => serde_json::from_slice::<Waiting>(&bytes).ok(),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(Failure::operator(format!("cannot read `{}`", file.display())).caused_by(error)),
+        Err(error) => return Err(Failure::operator(text!("cannot read `{}`", file.display())).caused_by(error)),
     };
     let waiting = waiting.filter(|waiting| now.unix_seconds() <= waiting.until).ok_or_else(|| {
-        Failure::operator("no invitation waits for a report: each is good once, and for a quarter of an hour")
-            .hinted(format!("make one by `rtcctl{} probe --invite`", home.flag()))
+        Failure::operator(text!("no invitation waits for a report: each is good once, and for a quarter of an hour"))
+            .hinted(text!("make one by `rtcctl{} probe --invite`", home.flag()))
     })?;
     let report = verified(text, &waiting.key).ok_or_else(|| {
-        Failure::new(Kind::Usage, "that is no report on the invitation that waits")
-            .hinted("copy all of the last line that `rtcctl probe` printed on the other machine")
+        Failure::new(Kind::Usage, text!("that is no report on the invitation that waits"))
+            .hinted(text!("copy all of the last line that `rtcctl probe` printed on the other machine"))
     })?;
     let kept = Kept { at: now.unix_seconds(), report };
     write_atomic(&home.outside_view_file(), &serde_json::to_vec(&kept).expect("it has string keys only"), 0o600)?;
     // Good once.
     std::fs::remove_file(&file)
-        .map_err(|error| Failure::operator(format!("cannot remove `{}`", file.display())).caused_by(error))?;
+        .map_err(|error| Failure::operator(text!("cannot remove `{}`", file.display())).caused_by(error))?;
     Ok(kept.report)
 }
 

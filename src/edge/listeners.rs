@@ -10,6 +10,7 @@ use crate::sys::fdstore::Inherited;
 use crate::sys::notify::Manager;
 use crate::sys::ports::{Transport, bind_failure};
 use crate::sys::tcp::{adopt, open, open_shared, share_port};
+use crate::text;
 
 /// The names by which the service manager keeps the sockets, and by which units of systemd may hand them over.
 const HTTPS: &str = "https";
@@ -285,8 +286,8 @@ fn bind_all(
     }
     if listeners.is_empty() {
         let section = one.key.split('.').next().unwrap_or(one.key);
-        let why = Failure::operator(format!("there is no address to listen on for {}", one.what))
-            .hinted(format!("list one as `{section}.bind`"));
+        let why = Failure::operator(text!("there is no address to listen on for {}", one.what))
+            .hinted(text!("list one as `{}.bind`", section));
         return Err(Refused { why, is_taken: false });
     }
     Ok(listeners)

@@ -13,6 +13,7 @@ use super::redirect::OwnNames;
 use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::sys::notify::Manager;
+use crate::text;
 
 /// Listeners that are accepted from in place of all before them.
 type Set = Vec<(Port, TcpListener)>;
@@ -77,7 +78,7 @@ impl Live {
 impl Moving {
     fn new(held: Listeners) -> Result<Self> {
         let cloned = held.try_clone();
-        let cloned = cloned.map_err(|error| Failure::operator("cannot keep a listener").caused_by(error))?;
+        let cloned = cloned.map_err(|error| Failure::operator(text!("cannot keep a listener")).caused_by(error))?;
         Ok(Self { held, set: cloned.into_each().collect() })
     }
 }
@@ -93,7 +94,7 @@ impl Control {
     /// If a port is taken, naming its holder, or may not be had.
     pub fn bind(&self, config: &Config) -> Result<Moving> {
         let cloned = self.live.held().try_clone();
-        let cloned = cloned.map_err(|error| Failure::operator("cannot keep a listener").caused_by(error))?;
+        let cloned = cloned.map_err(|error| Failure::operator(text!("cannot keep a listener")).caused_by(error))?;
         // Whoever asks for a port is told that it is taken; what is lacking already keeps nothing else away.
         let may_lack = config.web.http_port.is_some_and(|port| cloned.lacks(port));
         let held = cloned.into_each().map(|(_, listener)| listener).collect();

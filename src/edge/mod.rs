@@ -39,6 +39,7 @@ use crate::supervisor::handover::{Door, HttpJob, TurnStream};
 use crate::supervisor::instance::Pulse;
 use crate::sys::marks::Marks;
 use crate::sys::process::open_files_limit;
+use crate::text;
 pub use counters::{Class, Counters};
 pub use listeners::Listeners;
 pub use live::{Control, Moving};
@@ -116,7 +117,7 @@ impl Edge {
             .thread_name("edge")
             .enable_all()
             .build()
-            .map_err(|error| Failure::operator("cannot start a runtime for edge").caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot start a runtime for edge")).caused_by(error))?;
         let result = runtime.block_on(self.serve(closing, asking, closed));
         // Whoever has not finished by now is cut off.
         runtime.shutdown_background();

@@ -8,6 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use super::demux::{ACME_PROTOCOL, Offer, TURN_PROTOCOLS, WEB_PROTOCOLS};
 use crate::certs::CertHandle;
 use crate::error::{Failure, Result};
+use crate::text;
 
 /// What a handshake goes on with once its ClientHello was read.
 pub(super) struct Tls {
@@ -23,7 +24,7 @@ impl Tls {
     /// # Errors
     /// If the cryptography library refuses what it is built with.
     pub(super) fn new(certificate: CertHandle) -> Result<Self> {
-        let failed = |error: rustls::Error| Failure::bug("cannot configure TLS").caused_by(error);
+        let failed = |error: rustls::Error| Failure::bug(text!("cannot configure TLS")).caused_by(error);
         // No early data: it can be replayed, and an Allocate must not be.
         let challenges = certificate.challenges().clone();
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

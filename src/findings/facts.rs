@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::supervisor::board::State;
 use crate::supervisor::service::TaskName;
+use crate::words::Text;
 
 /// Everything that is known at a moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,15 +15,15 @@ pub struct Facts {
     pub certificate: Certificate,
     pub config_not_applied: Option<Edit>,
     /// Why the port of HTTP is not served, and what to do.
-    pub http_port_taken: Option<(String, String)>,
+    pub http_port_taken: Option<(Text, Text)>,
     /// By how many seconds the clock was set lately; negative: back.
     pub clock_jump: Option<i64>,
     /// The disks that state and logs are on.
     pub disks: Vec<Disk>,
     pub descriptors: Option<Share>,
     pub relay_ports: Option<Share>,
-    pub log_error: Option<String>,
-    pub notify_error: Option<String>,
+    pub log_error: Option<Text>,
+    pub notify_error: Option<Text>,
     /// Datagrams that the kernel dropped within the last minute.
     pub receive_drops: u64,
     /// Connections that found no room within the last five minutes.
@@ -36,9 +37,9 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     /// Which files, in a word for people.
-    pub what: String,
+    pub what: Text,
     /// Why a reload or a start would refuse it.
-    pub refused: Option<String>,
+    pub refused: Option<Text>,
 }
 
 /// A task, as the board has it.
@@ -46,7 +47,7 @@ pub struct Edit {
 pub struct Task {
     pub name: TaskName,
     pub state: State,
-    pub last_error: Option<String>,
+    pub last_error: Option<Text>,
     /// Restarts within the last five minutes.
     pub restarts_lately: u64,
     /// Its last instance was given up for lack of progress within the last five minutes.
@@ -132,11 +133,11 @@ impl Kind {
 pub enum Verdict {
     Fine,
     /// In words.
-    Failed(String),
+    Failed(Text),
     /// Nothing listens there.
-    Refused(String),
+    Refused(Text),
     /// What must be refused was granted.
-    Granted(String),
+    Granted(Text),
 }
 
 impl Verdict {
@@ -147,7 +148,7 @@ impl Verdict {
 
     /// What is wrong.
     #[must_use]
-    pub fn error(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&Text> {
         match self {
             Self::Fine => None,
             Self::Failed(text) | Self::Refused(text) | Self::Granted(text) => Some(text),

@@ -50,6 +50,7 @@ pub use ledger::{Ledger, Shown, Transition};
 pub use rules::judge;
 
 use crate::control::protocol::Severity;
+use crate::words::Text;
 
 /// What a finding is about, too: a task, an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,11 +78,11 @@ impl Cause {
 pub struct Raised {
     pub key: Key,
     pub severity: Severity,
-    pub title: String,
+    pub title: Text,
     /// What was seen.
-    pub evidence: String,
+    pub evidence: Text,
     /// What to do.
-    pub hint: String,
+    pub hint: Text,
     /// While one of these is wrong, this is no news.
     pub causes: Vec<Cause>,
 }

@@ -40,7 +40,7 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
 fn set_task(facts: &mut Facts, name: TaskName, state: State) {
     let task = facts.tasks.iter_mut().find(|task| task.name == name).unwrap();
     task.state = state;
-    task.last_error = Some("it broke".to_owned());
+    task.last_error = Some("it broke".into());
 }
 
 fn set_probe(facts: &mut Facts, kind: Kind, verdict: Verdict) {
@@ -54,7 +54,7 @@ fn a_healthy_service_has_no_findings() {
 
 #[test]
 fn each_fact_raises_its_code() {
-    let failed = || Verdict::Failed("why".to_owned());
+    let failed = || Verdict::Failed("why".into());
     let cases: Vec<(&str, Facts)> = vec![
         ("certificate-ends", with(|facts| facts.certificate = Certificate::Valid(Duration::from_secs(86_400)))),
         ("certificate-expired", with(|facts| facts.certificate = Certificate::Expired(Duration::from_secs(1)))),
@@ -63,27 +63,24 @@ fn each_fact_raises_its_code() {
         ("clock-jumped", with(|facts| facts.clock_jump = Some(-7200))),
         (
             "config-not-applied",
-            with(|facts| facts.config_not_applied = Some(Edit { what: "edited".to_owned(), refused: None })),
+            with(|facts| facts.config_not_applied = Some(Edit { what: "edited".into(), refused: None })),
         ),
         ("connections-turned-away", with(|facts| facts.turned_away = 1)),
         ("descriptors-almost-exhausted", with(|facts| facts.descriptors = Some(Share { used: 922, limit: 1024 }))),
         ("disk-almost-full", with(|facts| facts.disks[0].free_bytes = 100 << 20)),
-        (
-            "http-port-taken",
-            with(|facts| facts.http_port_taken = Some(("nginx has it".to_owned(), "stop it".to_owned()))),
-        ),
-        ("log-not-writable", with(|facts| facts.log_error = Some("read-only file system".to_owned()))),
-        ("notify-fails", with(|facts| facts.notify_error = Some("no answer".to_owned()))),
-        ("port-lost", with(|facts| set_probe(facts, Kind::Stun, Verdict::Refused("refused".to_owned())))),
+        ("http-port-taken", with(|facts| facts.http_port_taken = Some(("nginx has it".into(), "stop it".into())))),
+        ("log-not-writable", with(|facts| facts.log_error = Some("read-only file system".into()))),
+        ("notify-fails", with(|facts| facts.notify_error = Some("no answer".into()))),
+        ("port-lost", with(|facts| set_probe(facts, Kind::Stun, Verdict::Refused("refused".into())))),
         ("receive-buffer-drops", with(|facts| facts.receive_drops = 3)),
         (
             "relay-accepts-anyone",
-            with(|facts| set_probe(facts, Kind::ForbiddenLogins, Verdict::Granted("a wrong password".to_owned()))),
+            with(|facts| set_probe(facts, Kind::ForbiddenLogins, Verdict::Granted("a wrong password".into()))),
         ),
         ("relay-ports-almost-exhausted", with(|facts| facts.relay_ports = Some(Share { used: 1800, limit: 2000 }))),
         (
             "relay-reaches-forbidden",
-            with(|facts| set_probe(facts, Kind::ForbiddenPeers, Verdict::Granted("127.0.0.1".to_owned()))),
+            with(|facts| set_probe(facts, Kind::ForbiddenPeers, Verdict::Granted("127.0.0.1".into()))),
         ),
         ("relay-tcp-fails", with(|facts| set_probe(facts, Kind::RelayTcp, failed()))),
         ("relay-tls-fails", with(|facts| set_probe(facts, Kind::RelayTls, failed()))),
@@ -183,7 +180,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn a_probe_that_fails_once_is_no_news() {
     let mut sim = Sim::new();
-    let failing = with(|facts| set_probe(facts, Kind::Web, Verdict::Failed("slow".to_owned())));
+    let failing = with(|facts| set_probe(facts, Kind::Web, Verdict::Failed("slow".into())));
     assert_eq!(sim.hold(&failing, 3 * SECOND), Vec::<&str>::new());
     assert_eq!(sim.hold(&healthy(), SECOND), Vec::<&str>::new());
     assert_eq!(sim.hold(&failing, 3 * SECOND), Vec::<&str>::new(), "it has to hold without a break");
@@ -208,7 +205,7 @@ fn a_finding_that_comes_and_goes_is_one_finding() {
 #[test]
 fn a_forbidden_peer_is_told_at_once() {
     let mut sim = Sim::new();
-    let weak = with(|facts| set_probe(facts, Kind::ForbiddenPeers, Verdict::Granted("127.0.0.1".to_owned())));
+    let weak = with(|facts| set_probe(facts, Kind::ForbiddenPeers, Verdict::Granted("127.0.0.1".into())));
     assert_eq!(sim.hold(&weak, Duration::ZERO), ["relay-reaches-forbidden"]);
 }
 
@@ -217,9 +214,9 @@ fn a_root_cause_hides_what_follows_from_it() {
     let mut sim = Sim::new();
     let down = with(|facts| {
         set_task(facts, TaskName::Web, State::Held);
-        set_probe(facts, Kind::Web, Verdict::Failed("no answer".to_owned()));
-        set_probe(facts, Kind::Stun, Verdict::Failed("no answer".to_owned()));
-        set_probe(facts, Kind::RelayUdp, Verdict::Failed("no answer".to_owned()));
+        set_probe(facts, Kind::Web, Verdict::Failed("no answer".into()));
+        set_probe(facts, Kind::Stun, Verdict::Failed("no answer".into()));
+        set_probe(facts, Kind::RelayUdp, Verdict::Failed("no answer".into()));
     });
     assert_eq!(sim.hold(&down, 10 * SECOND), ["task-held", "stun-unanswered"]);
     let shown = sim.ledger.shown();
@@ -231,7 +228,7 @@ fn a_root_cause_hides_what_follows_from_it() {
         [(true, "stun-unanswered"), (true, "task-held")].iter().rev().copied().collect::<Vec<_>>()
     );
     // The cause is gone, and what followed from it is there still: now it is news.
-    let left = with(|facts| set_probe(facts, Kind::Web, Verdict::Failed("no answer".to_owned())));
+    let left = with(|facts| set_probe(facts, Kind::Web, Verdict::Failed("no answer".into())));
     assert_eq!(sim.hold(&left, 10 * SECOND), ["web-unanswered"]);
 }
 
@@ -252,9 +249,7 @@ fn nothing_follows_from_itself_by_a_detour() {
     // Everything that can be wrong at once, whichever way each task is down.
     let mut causes: BTreeMap<Code, BTreeSet<Code>> = BTreeMap::new();
     for state in [State::Ready, State::Degraded, State::Backoff, State::Held, State::Stopped] {
-        for verdict in
-            [Verdict::Failed("x".to_owned()), Verdict::Refused("x".to_owned()), Verdict::Granted("x".to_owned())]
-        {
+        for verdict in [Verdict::Failed("x".into()), Verdict::Refused("x".into()), Verdict::Granted("x".into())] {
             let facts = with(|facts| {
                 for name in TaskName::ALL {
                     set_task(facts, name, state);
@@ -265,7 +260,7 @@ fn nothing_follows_from_itself_by_a_detour() {
                 facts.tasks[0].hung_lately = true;
                 facts.tasks[1].restarts_lately = 5;
                 facts.certificate = Certificate::Missing;
-                facts.log_error = Some("x".to_owned());
+                facts.log_error = Some("x".into());
             });
             for raised in judge(&facts) {
                 causes.entry(raised.key.code).or_default().extend(raised.causes.iter().map(|cause| cause.code));
@@ -300,9 +295,9 @@ fn any_facts() -> impl Strategy<Value = Facts> {
     let verdict = prop::sample::select(vec![
         Verdict::Fine,
         Verdict::Fine,
-        Verdict::Failed("x".to_owned()),
-        Verdict::Refused("x".to_owned()),
-        Verdict::Granted("x".to_owned()),
+        Verdict::Failed("x".into()),
+        Verdict::Refused("x".into()),
+        Verdict::Granted("x".into()),
     ]);
     let states = prop::collection::vec(state, TaskName::ALL.len());
     let verdicts = prop::collection::vec(verdict, Kind::ALL.len());
@@ -315,7 +310,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 probe.verdict = verdict;
             }
             facts.descriptors = Some(Share { used, limit: 1024 });
-            facts.log_error = (!is_logged).then(|| "x".to_owned());
+            facts.log_error = (!is_logged).then(|| "x".into());
         })
     })
 }

@@ -14,6 +14,8 @@ use crate::home::Home;
 use crate::sys::clock;
 use crate::sys::lock::Lock;
 use crate::sys::unix::ShortPath;
+use crate::text;
+use crate::words::Text;
 
 /// How long a guardian that has just come up may need until it can be reached.
 const REACHED_WITHIN: Duration = Duration::from_secs(2);
@@ -56,9 +58,11 @@ pub fn restart(home: &Home, patience: Duration) -> Result<u32> {
 fn ask_for_a_daemon(home: &Home, request: Request, patience: Duration) -> Result<u32> {
     match ask(home, request, patience)? {
         Answer::Ready { pid } => Ok(pid),
-        Answer::Failed { cause } => Err(Failure::operator("the daemon does not start").because(cause)),
-        Answer::Stopping => Err(Failure::new(Kind::Locked, "rtcctl is just stopping for this home")
-            .hinted(format!("try `rtcctl{} start` again", home.flag()))),
+        Answer::Failed { cause } => {
+            Err(Failure::operator(text!("the daemon does not start")).because(Text::verbatim(cause)))
+        }
+        Answer::Stopping => Err(Failure::new(Kind::Locked, text!("rtcctl is just stopping for this home"))
+            .hinted(text!("try `rtcctl{} start` again", home.flag()))),
         Answer::Report(_) => Err(strange()),
     }
 }
@@ -75,7 +79,7 @@ pub fn stop(home: &Home) -> Result<()> {
 }
 
 fn strange() -> Failure {
-    Failure::bug("the guardian gave an answer to another question")
+    Failure::bug(text!("the guardian gave an answer to another question"))
 }
 
 fn ask(home: &Home, request: Request, patience: Duration) -> Result<Answer> {
@@ -94,10 +98,10 @@ fn ask(home: &Home, request: Request, patience: Duration) -> Result<Answer> {
         Ok(serde_json::from_slice(&packet[..length])?)
     };
     exchange().map_err(|error| {
-        let who = holder(home).map_or_else(String::new, |pid| format!(" (pid {pid})"));
-        Failure::operator(format!("the guardian{who} does not answer"))
+        let who = holder(home).map_or_else(Text::default, |pid| text!(" (pid {})", pid));
+        Failure::operator(text!("the guardian{} does not answer", who))
             .caused_by(error)
-            .hinted(format!("`rtcctl{} stop` ends it even if it hangs", home.flag()))
+            .hinted(text!("`rtcctl{} stop` ends it even if it hangs", home.flag()))
     })
 }
 

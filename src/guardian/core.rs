@@ -15,6 +15,7 @@ use crate::supervisor::board::State;
 use crate::supervisor::policy::{self, Change, InstanceId, Limits, Pace, Policy};
 use crate::sys::clock::Now;
 use crate::sys::process::End;
+use crate::words::Text;
 
 /// How long a daemon may take until all its tasks are up or have failed; it gives up waiting for them before.
 const STARTED_WITHIN: Duration = Duration::from_secs(90);
@@ -234,12 +235,12 @@ impl Core {
             End::Killed(_) => false,
         };
         if self.is_ending {
-            self.policy.handle_ended(process.instance, "", now.mono, rng);
+            self.policy.handle_ended(process.instance, &Text::default(), now.mono, rng);
             return self.end_if_done();
         }
         if self.state() == State::Draining {
             // It was asked to end for the next one, however it did.
-            self.policy.handle_ended(process.instance, "", now.mono, rng);
+            self.policy.handle_ended(process.instance, &Text::default(), now.mono, rng);
             return self.obey(now.mono);
         }
         if was_told && is_orderly {
@@ -259,7 +260,7 @@ impl Core {
         self.deaths += 1;
         self.last_death = Some((now.wall, cause.clone()));
         // One that was cut off is no news to the policy.
-        self.policy.handle_ended(process.instance, &cause, now.mono, rng);
+        self.policy.handle_ended(process.instance, &Text::verbatim(cause), now.mono, rng);
         if let Some(instance) = self.next.take() {
             self.spawn(instance);
         }
@@ -321,7 +322,7 @@ impl Core {
                 policy::Command::Escalate => {}
                 policy::Command::Abandon(_) => {
                     if let Some(process) = self.process.as_mut().filter(|process| process.killed_because.is_none()) {
-                        let why = self.policy.last_error().unwrap_or("it takes too long").to_owned();
+                        let why = self.policy.last_error().map_or("it takes too long", Text::english).to_owned();
                         process.killed_because = Some(why.clone());
                         self.commands.push_back(Command::Kill { why });
                     }

@@ -32,6 +32,9 @@ use crate::sys::lock::{Lock, Refused};
 use crate::sys::log::record::Level;
 use crate::sys::notices::Notices;
 use crate::sys::process::{self, End, Watched};
+use crate::text;
+use crate::words::Text;
+use crate::words::carry;
 
 /// The longest sleep between two looks at the clock, which stops while a machine is suspended, and at the files by
 /// which the guardian is found, which somebody may delete.
@@ -82,18 +85,19 @@ struct Daemon {
 impl Guardian {
     fn new(home: &Home, manner: Manner, occasion: Occasion) -> Result<Self> {
         process::harden();
-        let cannot = |what: &'static str| move |error: io::Error| Failure::operator(what).caused_by(error);
+        let cannot = |what: Text| move |error: io::Error| Failure::operator(what).caused_by(error);
         let mask = process::daemon_signals();
-        mask.thread_block().map_err(io::Error::from).map_err(cannot("cannot take over the signals"))?;
+        mask.thread_block().map_err(io::Error::from).map_err(cannot(text!("cannot take over the signals")))?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-        let signals = signals.map_err(io::Error::from).map_err(cannot("cannot take over the signals"))?;
-        process::leave_session().map_err(cannot("cannot leave the terminal"))?;
+        let signals = signals.map_err(io::Error::from).map_err(cannot(text!("cannot take over the signals")))?;
+        process::leave_session().map_err(cannot(text!("cannot leave the terminal")))?;
         for folder in [home.state_dir(), home.log_dir(), home.run_dir()] {
             create_private_dir(folder)?;
         }
         let lock = take_lock(home)?;
-        let notices = Notices::bind(&home.notify_socket()).map_err(cannot("cannot bind the guardian's sockets"))?;
-        let desk = Desk::bind(&home.guardian_socket()).map_err(cannot("cannot bind the guardian's sockets"))?;
+        let notices =
+            Notices::bind(&home.notify_socket()).map_err(cannot(text!("cannot bind the guardian's sockets")))?;
+        let desk = Desk::bind(&home.guardian_socket()).map_err(cannot(text!("cannot bind the guardian's sockets")))?;
         let now = clock::now();
         let mut core = Core::new(manner.pace(), now.mono);
         let daemon = match occasion {
@@ -361,7 +365,7 @@ impl Guardian {
     fn end(self, code: u8, failure: Option<String>) -> u8 {
         if let Some(why) = failure.filter(|_| self.is_heard) {
             // A daemon that could still speak has told more, and is heard first.
-            tell(Failure::operator("the daemon ended before it was ready").because(why));
+            tell(Failure::operator(text!("the daemon ended before it was ready")).because(Text::verbatim(why)));
         }
         for socket in [self.home.notify_socket(), self.home.guardian_socket()] {
             // They are gone when the lock is: whoever waits for the one may rely on the other.
@@ -375,18 +379,18 @@ fn take_lock(home: &Home) -> Result<Lock> {
     let path = home.guardian_lock_file();
     Lock::take(&path).map_err(|refused| match refused {
         Refused::Held(pid) => {
-            let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            Failure::new(Kind::Locked, format!("this home has a guardian already{by}"))
-                .hinted(format!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
+            let by = pid.map_or_else(Text::default, |pid| text!(" (pid {})", pid));
+            Failure::new(Kind::Locked, text!("this home has a guardian already{}", by))
+                .hinted(text!("see `rtcctl{0} status`, or end it by `rtcctl{0} stop`", home.flag()))
         }
-        Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", path.display())).caused_by(error),
+        Refused::Io(error) => Failure::operator(text!("cannot lock `{}`", path.display())).caused_by(error),
     })
 }
 
 /// The process that has started this one, if it is still the one that it says it is.
 fn parent(pid: u32) -> Result<Watched> {
     let is_parent = || getppid().as_raw().unsigned_abs() == pid;
-    let gone = || Failure::operator(format!("the daemon (pid {pid}) that asked for a guardian is not there any more"));
+    let gone = || Failure::operator(text!("the daemon (pid {}) that asked for a guardian is not there any more", pid));
     // Looked at on both sides of taking hold of it: a number may have gone to another process meanwhile.
     let process = is_parent().then(|| Watched::new(pid)).ok_or_else(gone)?.map_err(|error| gone().caused_by(error))?;
     is_parent().then_some(process).ok_or_else(gone)
@@ -407,8 +411,7 @@ fn report(core: &Core, daemon: Option<&Daemon>, manner: Manner, now: Now) -> Rep
 
 /// Says to the `start` that waits on standard output that nothing came of it.
 fn tell(failure: Failure) {
-    let mut line = serde_json::to_vec(&Outcome::Failed { failure }).expect("an outcome has string keys only");
-    line.push(b'\n');
+    let line = carry::to_line(&Outcome::Failed { failure }).expect("an outcome has string keys only");
     let mut output = io::stdout().lock();
     // A `start` that was interrupted does not listen any more.
     let _ = output.write_all(&line).and_then(|()| output.flush());

@@ -19,6 +19,8 @@ use self::queue::{Event, Queue};
 use crate::config::NotifyConfig;
 use crate::error::{Failure, Result};
 use crate::sys::{clock, exec, roots};
+use crate::text;
+use crate::words::Text;
 
 /// How long one try may take.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
@@ -34,7 +36,7 @@ const REST: Duration = Duration::from_secs(3600);
 pub struct Hooks {
     config: Arc<ArcSwap<NotifyConfig>>,
     inbox: SyncSender<Event>,
-    error: Arc<Mutex<Option<String>>>,
+    error: Arc<Mutex<Option<Text>>>,
 }
 
 /// Why somebody could not be told.
@@ -71,7 +73,7 @@ impl Hooks {
             webhook: Queue::default(),
         };
         let spawned = thread::Builder::new().name("hooks".to_owned()).spawn(move || teller.run(&events));
-        spawned.map_err(|error| Failure::operator("cannot start the thread `hooks`").caused_by(error))?;
+        spawned.map_err(|error| Failure::operator(text!("cannot start the thread `hooks`")).caused_by(error))?;
         Ok(hooks)
     }
 
@@ -93,14 +95,14 @@ impl Hooks {
 
     /// Why an event could not be handed on, if the last try failed.
     #[must_use]
-    pub fn error(&self) -> Option<String> {
+    pub fn error(&self) -> Option<Text> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 struct Teller {
     config: Arc<ArcSwap<NotifyConfig>>,
-    error: Arc<Mutex<Option<String>>>,
+    error: Arc<Mutex<Option<Text>>>,
     own_ca: PathBuf,
     command: Queue,
     webhook: Queue,
@@ -151,7 +153,7 @@ impl Teller {
             None => Ok(()),
         };
         try_first(&mut self.webhook, "notify.webhook", webhook);
-        let error = self.command.error().or(self.webhook.error()).map(str::to_owned);
+        let error = self.command.error().or(self.webhook.error()).map(Text::verbatim);
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 }

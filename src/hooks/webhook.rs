@@ -66,7 +66,7 @@ fn client(url: &WebUrl, roots: &RootCertStore) -> Result<ClientConnection, Faile
 fn connect(url: &WebUrl, limit: Duration, until: Instant) -> io::Result<Timed> {
     let host = url.host.to_string();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses = resolve(host, url.port, limit).map_err(io::Error::other)?;
+    let addresses = resolve(host, url.port, limit).map_err(|why| io::Error::other(why.english()))?;
     let mut last = io::Error::from(ErrorKind::NotFound);
     for address in addresses {
         match left(until).and_then(|left| TcpStream::connect_timeout(&address, left)) {

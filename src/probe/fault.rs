@@ -4,16 +4,19 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
+use crate::text;
+use crate::words::Text;
+
 /// Why a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    text: String,
+    text: Text,
     is_refused: bool,
 }
 
 impl Fault {
     #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Text>) -> Self {
         Self { text: text.into(), is_refused: false }
     }
 
@@ -22,20 +25,26 @@ impl Fault {
     pub(super) fn of_io(address: SocketAddr, transport: &str, error: &io::Error) -> Self {
         let is_refused = error.kind() == ErrorKind::ConnectionRefused;
         let text = if is_refused {
-            format!("nothing listens on `{address}/{transport}`")
+            text!("nothing listens on `{}/{}`", address, transport)
         } else if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
-            format!("no answer from `{address}/{transport}` in time")
+            text!("no answer from `{}/{}` in time", address, transport)
         } else {
-            format!("no answer from `{address}/{transport}`: {error}")
+            text!("no answer from `{}/{}`: {}", address, transport, Text::of_error(error))
         };
         Self { text, is_refused }
     }
 
     /// Says at what it failed.
     #[must_use]
-    pub fn at(mut self, what: &str) -> Self {
-        self.text = format!("{what}: {}", self.text);
+    pub fn at(mut self, what: impl Into<Text>) -> Self {
+        self.text = text!("{}: {}", what.into(), self.text);
         self
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn told(&self) -> Text {
+        self.text.clone()
     }
 
     /// Whether the port is closed: nobody listens.
@@ -47,6 +56,6 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.text.english())
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{Fault, Secured, tls};
 use crate::sys::timed::{Timed, left};
+use crate::text;
 
 /// Bytes of an answer that are read.
 const MAX_ANSWER: u64 = 16 * 1024;
@@ -25,7 +26,7 @@ pub(super) fn exchange(mut stream: tls::Stream, address: SocketAddr, path: &str)
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    let status = status.ok_or_else(|| Fault::new(format!("`{address}/tcp` answers, but not as HTTP")))?;
+    let status = status.ok_or_else(|| Fault::new(text!("`{}/tcp` answers, but not as HTTP", address)))?;
     Ok((status, body.to_owned()))
 }
 
@@ -38,5 +39,5 @@ pub(super) fn ask_plain(address: SocketAddr, until: Instant) -> Result<(), Fault
     stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut start = [0; 7];
     stream.read_exact(&mut start).map_err(failed)?;
-    if &start == b"HTTP/1." { Ok(()) } else { Err(Fault::new(format!("`{address}/tcp` answers, but not as HTTP"))) }
+    if &start == b"HTTP/1." { Ok(()) } else { Err(Fault::new(text!("`{}/tcp` answers, but not as HTTP", address))) }
 }

@@ -10,6 +10,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::tls::{self, Accepted, Stream};
 use super::{Fault, https};
 use crate::sys::timed::left;
+use crate::text;
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ fn shake_hands(address: SocketAddr, name: Option<&str>, until: Instant) -> Resul
     let connect = || TcpStream::connect_timeout(&address, left(until)?);
     let stream = tls::shake_hands(Accepted::AnyDangerous, address, name, until, connect)?;
     let leaf = stream.conn.peer_certificates().and_then(<[_]>::first).and_then(PresentedLeaf::read);
-    let leaf = leaf.ok_or_else(|| Fault::new(format!("`{address}/tcp` presents no certificate that can be read")))?;
+    let leaf = leaf.ok_or_else(|| Fault::new(text!("`{}/tcp` presents no certificate that can be read", address)))?;
     Ok((leaf, stream))
 }
 

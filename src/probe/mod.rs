@@ -25,6 +25,7 @@ pub use leaf::{PresentedLeaf, presented_leaf, presented_page};
 pub use trusted::is_trusted;
 
 use crate::sys::marks::Marks;
+use crate::text;
 
 /// Where a TLS listener is asked, and what it must present.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +87,7 @@ pub fn handshake(at: Secured<'_>) -> Result<(), Fault> {
 pub fn web(at: Secured<'_>) -> Result<(), Fault> {
     let (status, body) = https::get(at.reachable(), "/healthz")?;
     let is_health = matches!(status, 200 | 503) && body.starts_with("{\"state\":");
-    if is_health { Ok(()) } else { Err(Fault::new(format!("health was answered by status {status}"))) }
+    if is_health { Ok(()) } else { Err(Fault::new(text!("health was answered by status {}", status))) }
 }
 
 /// Shakes hands with the signaling task, as a Socket.IO client does.
@@ -99,7 +100,7 @@ pub fn signaling(at: Secured<'_>) -> Result<(), Fault> {
     if status == 200 && body.starts_with("0{") {
         return Ok(());
     }
-    Err(Fault::new(format!("the Socket.IO handshake was answered by status {status}")))
+    Err(Fault::new(text!("the Socket.IO handshake was answered by status {}", status)))
 }
 
 /// Two peers meet in a room, say something to each other, and a third one is kept out.

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::websocket::WebSocket;
 use super::{Fault, Secured};
+use crate::text;
+use crate::words::Text;
 
 const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
 /// Packets that are read while one is waited for; more is a flood.
@@ -40,7 +42,7 @@ pub(super) fn meet(at: Secured<'_>) -> Result<(), Fault> {
     two.must_enter(&room)?;
     one.must_hear("otherjoin", None)?;
     if three.join(&room)?.get("error") != Some(&json!("full")) {
-        return Err(Fault::new("a third was let into a room of two"));
+        return Err(Fault::new(text!("a third was let into a room of two")));
     }
     for (sender, receiver, word) in [(0, 1, "offer"), (1, 0, "answer")] {
         let said = json!({ "type": word, "probe": room });
@@ -51,7 +53,7 @@ pub(super) fn meet(at: Secured<'_>) -> Result<(), Fault> {
     // Whatever a third was told of the two has come before this is answered.
     three.join(&room)?;
     if three.heard.iter().any(|event| event[0] == "message") {
-        return Err(Fault::new("a third hears what two say to each other"));
+        return Err(Fault::new(text!("a third hears what two say to each other")));
     }
     one.emit(&json!(["leave", room]), None)?;
     two.must_hear("bye", None)
@@ -60,9 +62,9 @@ pub(super) fn meet(at: Secured<'_>) -> Result<(), Fault> {
 impl Peer {
     fn connect(at: Secured<'_>) -> Result<Self, Fault> {
         let mut peer = Self { socket: WebSocket::open(at, PATH)?, heard: Vec::new() };
-        peer.find("a hello", |packet| (*packet == Packet::Open).then_some(()))?;
+        peer.find(&text!("a hello"), |packet| (*packet == Packet::Open).then_some(()))?;
         peer.socket.send("40")?;
-        peer.find("to be connected", |packet| (*packet == Packet::Connected).then_some(()))?;
+        peer.find(&text!("to be connected"), |packet| (*packet == Packet::Connected).then_some(()))?;
         Ok(peer)
     }
 
@@ -71,16 +73,15 @@ impl Peer {
         if answer["ok"] == true {
             return Ok(());
         }
-        Err(Fault::new(format!("a peer was not let into a room: {}", answer["error"])))
+        Err(Fault::new(text!("a peer was not let into a room: {}", answer["error"])))
     }
 
     /// Gives what the server answers.
     fn join(&mut self, room: &str) -> Result<Value, Fault> {
         self.emit(&json!(["join", room]), Some(ACK))?;
-        self.find(
-            "an answer to `join`",
-            |packet| if let Packet::Ack(answer) = packet { Some(answer[0].clone()) } else { None },
-        )
+        self.find(&text!("an answer to `join`"), |packet| {
+            if let Packet::Ack(answer) = packet { Some(answer[0].clone()) } else { None }
+        })
     }
 
     fn emit(&mut self, event: &Value, ack: Option<u32>) -> Result<(), Fault> {
@@ -95,12 +96,12 @@ impl Peer {
             return Ok(());
         }
         let is_it = |packet: &Packet| matches!(packet, Packet::Event(event) if fits(event)).then_some(());
-        self.find(&format!("the event `{name}`"), is_it)
+        self.find(&text!("the event `{}`", name), is_it)
     }
 
-    fn find<T>(&mut self, what: &str, fits: impl Fn(&Packet) -> Option<T>) -> Result<T, Fault> {
+    fn find<T>(&mut self, what: &Text, fits: impl Fn(&Packet) -> Option<T>) -> Result<T, Fault> {
         for _ in 0..MAX_PACKETS {
-            let text = self.socket.receive().map_err(|fault| fault.at(&format!("a peer waits for {what}")))?;
+            let text = self.socket.receive().map_err(|fault| fault.at(text!("a peer waits for {}", what)))?;
             let packet = read(&text);
             if packet == Packet::Ping {
                 self.socket.send("3")?;
@@ -112,7 +113,7 @@ impl Peer {
                 self.heard.push(event);
             }
         }
-        Err(Fault::new(format!("a peer waits for {what} and hears everything else")))
+        Err(Fault::new(text!("a peer waits for {} and hears everything else", what)))
     }
 }
 

@@ -8,6 +8,7 @@ use super::Fault;
 use super::turn::binding;
 use crate::sys::clock;
 use crate::sys::timed::{Timed, left};
+use crate::text;
 
 /// The longest answer that is read; a Binding success has 44 bytes at most.
 const MAX_ANSWER: usize = 512;
@@ -22,7 +23,7 @@ pub(super) fn ask(address: SocketAddr, until: Instant) -> Result<(), Fault> {
     if seen == own {
         return Ok(());
     }
-    Err(Fault::new(format!("`{address}/udp` sees us as `{seen}`, and not as `{own}`")))
+    Err(Fault::new(text!("`{}/udp` sees us as `{}`, and not as `{}`", address, seen, own)))
 }
 
 /// Asks a server anywhere for the address that it sees.
@@ -41,7 +42,7 @@ pub(super) fn ask_by_tcp(address: SocketAddr, until: Instant) -> Result<(), Faul
     let mut answer = vec![0; HEADER];
     stream.read_exact(&mut answer).map_err(failed)?;
     let length = usize::from(u16::from_be_bytes([answer[2], answer[3]]));
-    let odd = || Fault::new(format!("`{address}/tcp` answers, but not as STUN"));
+    let odd = || Fault::new(text!("`{}/tcp` answers, but not as STUN", address));
     if length > MAX_ANSWER {
         return Err(odd());
     }
@@ -67,7 +68,7 @@ fn exchange(address: SocketAddr, from: IpAddr, until: Instant) -> Result<(Socket
                 let own = socket.local_addr().map_err(failed)?;
                 return match binding::mapped(&answer[..length], id) {
                     Some(seen) => Ok((seen, own)),
-                    None => Err(Fault::new(format!("`{address}/udp` answers, but not as STUN"))),
+                    None => Err(Fault::new(text!("`{}/udp` answers, but not as STUN", address))),
                 };
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && clock::now().mono < until => wait *= 2,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Fault;
 use crate::sys::clock::{self, Now};
 use crate::sys::timed::left;
+use crate::text;
 
 const LENGTH: usize = 48;
 /// Version 4, as a client.
@@ -41,7 +42,7 @@ pub fn ahead_of(server: SocketAddr, until: Instant) -> Result<f64, Fault> {
     let length = socket.recv(&mut answer).map_err(failed)?;
     let received = clock::now();
     judge(&answer[..length], cookie, sent, received)
-        .ok_or_else(|| Fault::new(format!("`{server}/udp` answers, but not as a time server that knows the time")))
+        .ok_or_else(|| Fault::new(text!("`{}/udp` answers, but not as a time server that knows the time", server)))
 }
 
 fn judge(answer: &[u8], cookie: [u8; 8], sent: Now, received: Now) -> Option<f64> {

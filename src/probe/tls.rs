@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 use super::leaf::fingerprint_of;
 use super::{Fault, Secured};
 use crate::sys::timed::Timed;
+use crate::text;
 
 /// A stream over TLS that ends at its deadline.
 pub(super) type Stream = StreamOwned<ClientConnection, Timed>;
@@ -40,7 +41,7 @@ pub(super) fn shake_hands(
     until: Instant,
     connect: impl FnOnce() -> io::Result<TcpStream>,
 ) -> Result<Stream, Fault> {
-    let config = config(accepted).map_err(|error| Fault::new(format!("cannot configure a TLS client: {error}")))?;
+    let config = config(accepted).map_err(|error| Fault::new(text!("cannot configure a TLS client: {}", error)))?;
     handshake(config, address, name, until, connect, |error| Fault::of_io(address, "tcp", &error))
 }
 
@@ -55,18 +56,18 @@ pub(super) fn handshake<E: From<Fault>>(
 ) -> Result<Stream, E> {
     let name = match name {
         Some(name) => ServerName::try_from(name.to_owned())
-            .map_err(|error| Fault::new(format!("`{name}` cannot be said in a handshake: {error}")))?,
+            .map_err(|error| Fault::new(text!("`{}` cannot be said in a handshake: {}", name, error)))?,
         // An address is not said in a handshake.
         None => ServerName::IpAddress(address.ip().into()),
     };
     let mut tls = ClientConnection::new(config, name)
-        .map_err(|error| Fault::new(format!("cannot make a TLS client: {error}")))?;
+        .map_err(|error| Fault::new(text!("cannot make a TLS client: {}", error)))?;
     let stream = connect().map_err(|error| Fault::of_io(address, "tcp", &error))?;
     let mut tcp = Timed::new(stream, until);
     while tls.is_handshaking() {
         match tls.complete_io(&mut tcp) {
             Ok((0, 0)) => {
-                return Err(Fault::new(format!("`{address}/tcp` closed the connection in the handshake")).into());
+                return Err(Fault::new(text!("`{}/tcp` closed the connection in the handshake", address)).into());
             }
             Ok(_) => {}
             Err(error) => return Err(explain(error)),

@@ -12,19 +12,21 @@ use rustls::{CertificateError, ClientConfig, Error};
 use super::{Fault, tls};
 use crate::sys::roots;
 use crate::sys::timed::left;
+use crate::text;
+use crate::words::Text;
 
 /// Shakes hands with `address` as with `name`. `Ok(Err(_))`: the certificate is not believed, in words.
 ///
 /// # Errors
 /// If it does not come to a certificate, or this host knows no authority.
-pub fn is_trusted(address: SocketAddr, name: &str, until: Instant) -> Result<Result<(), String>, Fault> {
+pub fn is_trusted(address: SocketAddr, name: &str, until: Instant) -> Result<Result<(), Text>, Fault> {
     let roots = roots::of_this_host(Path::new(""));
     if roots.is_empty() {
-        return Err(Fault::new("this host has no bundle of authorities"));
+        return Err(Fault::new(text!("this host has no bundle of authorities")));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Fault::new(format!("cannot configure a TLS client: {error}")))?
+        .map_err(|error| Fault::new(text!("cannot configure a TLS client: {}", error)))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     let connect = || TcpStream::connect_timeout(&address, left(until)?);
@@ -41,7 +43,7 @@ pub fn is_trusted(address: SocketAddr, name: &str, until: Instant) -> Result<Res
 
 /// Why a handshake did not come to its end.
 enum Doubt {
-    Disbelieved(String),
+    Disbelieved(Text),
     Fault(Fault),
 }
 
@@ -52,17 +54,17 @@ impl From<Fault> for Doubt {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "what else there may be says so itself")]
-fn in_words(why: &CertificateError, name: &str) -> String {
+fn in_words(why: &CertificateError, name: &str) -> Text {
     match why {
         CertificateError::UnknownIssuer => {
-            "no authority that this host knows has issued it, or the chain lacks the one in between".to_owned()
+            text!("no authority that this host knows has issued it, or the chain lacks the one in between")
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => text!("it has expired"),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => text!("it is not valid yet"),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("it is not for `{name}`")
+            text!("it is not for `{}`", name)
         }
-        CertificateError::Revoked => "it is revoked".to_owned(),
-        other => other.to_string(),
+        CertificateError::Revoked => text!("it is revoked"),
+        other => Text::verbatim(other.to_string()),
     }
 }

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Fault, Secured, tls};
+use crate::text;
 
 /// What a server proves by that it speaks WebSocket. RFC 6455, section 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -50,7 +51,7 @@ impl WebSocket {
         if is_accepted(&String::from_utf8_lossy(&head), &key) {
             return Ok(socket);
         }
-        Err(Fault::new(format!("`{address}/tcp` does not switch to WebSocket")))
+        Err(Fault::new(text!("`{}/tcp` does not switch to WebSocket", address)))
     }
 
     pub(super) fn send(&mut self, text: &str) -> Result<(), Fault> {
@@ -73,7 +74,7 @@ impl WebSocket {
                 }
                 Cut::More => self.read_more()?,
                 Cut::Foreign => {
-                    return Err(Fault::new(format!("`{}/tcp` sends what is no frame of ours", self.address)));
+                    return Err(Fault::new(text!("`{}/tcp` sends what is no frame of ours", self.address)));
                 }
             }
         }
@@ -96,7 +97,7 @@ impl WebSocket {
     }
 
     fn closed(&self) -> Fault {
-        Fault::new(format!("`{}/tcp` closed the connection", self.address))
+        Fault::new(text!("`{}/tcp` closed the connection", self.address))
     }
 }
 

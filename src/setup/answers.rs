@@ -2,7 +2,6 @@
 //! says, what was detected, and defaults, in this order. Every value knows where it comes from.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -13,10 +12,11 @@ use super::opening::FirewallChoice;
 use super::suggest::{Surroundings, suggest_host, suggest_public_ips, suggest_reach, suggest_web_port};
 use super::wanted::Wanted;
 use crate::config::{
-    Access, CertSource, ChallengeChoice, Host, Network, PeerMode, Reach, default_access, default_peers, parse_name,
-    parse_port_range,
+    Access, CertSource, ChallengeChoice, Host, Malformed, Network, PeerMode, Reach, default_access, default_peers,
+    parse_name, parse_port_range,
 };
-use crate::word;
+use crate::words::Text;
+use crate::{text, word};
 
 /// Something `init` can be told. In the order in which the plan shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,9 +158,11 @@ pub enum Origin {
     Default,
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Origin {
+    /// As the plan says it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Flag => word!("flag"),
             Self::Variable => word!("environment"),
             Self::AnswersFile => word!("answers file"),
@@ -168,7 +170,7 @@ impl fmt::Display for Origin {
             Self::Config => word!("config.yaml"),
             Self::Detected => word!("detected"),
             Self::Default => word!("default"),
-        })
+        }
     }
 }
 
@@ -217,7 +219,7 @@ impl Draft {
     ///
     /// # Errors
     /// Every value that is malformed or not supported, in words that name its flag.
-    pub fn read(given: &BTreeMap<Key, Given>, working_dir: &Path) -> Result<Self, Vec<String>> {
+    pub fn read(given: &BTreeMap<Key, Given>, working_dir: &Path) -> Result<Self, Vec<Text>> {
         let mut draft = Self::default();
         let mut complaints = Vec::new();
         for (key, given) in given {
@@ -235,15 +237,15 @@ impl Draft {
     ///
     /// # Errors
     /// In words, if it is malformed or not supported.
-    pub fn set(&mut self, key: Key, values: &[String], working_dir: &Path) -> Result<(), String> {
+    pub fn set(&mut self, key: Key, values: &[String], working_dir: &Path) -> Result<(), Text> {
         let flag = key.flag();
         let one = || match values {
             [value] => Ok(value.as_str()),
-            _ => Err(format!("{flag} takes one value, not {}", values.len())),
+            _ => Err(text!("{} takes one value, not {}", flag, values.len())),
         };
         let port = |text: &str| {
             let port = text.parse::<u16>().ok().filter(|port| *port > 0);
-            port.ok_or_else(|| format!("{flag} {text}: must be a port from 1 to 65535"))
+            port.ok_or_else(|| text!("{} {}: must be a port from 1 to 65535", flag, text))
         };
         match key {
             Key::Reach => {
@@ -251,13 +253,13 @@ impl Draft {
                     "lan" => Reach::Lan,
                     "ip" => Reach::Ip,
                     "domain" => Reach::Domain,
-                    other => return Err(format!("{flag} {other}: must be lan, ip or domain")),
+                    other => return Err(text!("{} {}: must be lan, ip or domain", flag, other)),
                 });
             }
             Key::Host => {
                 let hosts = members::<Host>(flag, values)?;
                 if hosts.is_empty() {
-                    return Err(format!("{flag}: must be a name or an address"));
+                    return Err(text!("{}: must be a name or an address", flag));
                 }
                 self.hosts = Some(hosts);
             }
@@ -267,12 +269,13 @@ impl Draft {
                     "self-signed" => CertSource::SelfSigned,
                     "acme" => CertSource::Acme,
                     "files" => CertSource::Files,
-                    other => return Err(format!("{flag} {other}: must be self-signed, acme or files")),
+                    other => return Err(text!("{} {}: must be self-signed, acme or files", flag, other)),
                 });
             }
             Key::AcmeDirectory => {
                 let text = one()?;
-                self.certificate.directory = Some(text.parse().map_err(|why| format!("{flag} {text}: {why}"))?);
+                self.certificate.directory =
+                    Some(text.parse().map_err(|why: Malformed| text!("{} {}: {}", flag, text, why.0))?);
             }
             Key::AcmeCaRoot => self.certificate.ca_root = Some(working_dir.join(one()?)),
             Key::AcmeChallenge => {
@@ -281,13 +284,14 @@ impl Draft {
                     "http-01" => ChallengeChoice::Http01,
                     "tls-alpn-01" => ChallengeChoice::TlsAlpn01,
                     "dns-01" => ChallengeChoice::Dns01,
-                    other => return Err(format!("{flag} {other}: must be auto, http-01, tls-alpn-01 or dns-01")),
+                    other => return Err(text!("{} {}: must be auto, http-01, tls-alpn-01 or dns-01", flag, other)),
                 });
             }
             Key::AcmeDnsCommand => {
                 if values.first().is_some_and(|program| !program.starts_with('/')) {
-                    return Err(format!(
-                        "{flag} {}: must be the absolute path of a program; give it again for each argument",
+                    return Err(text!(
+                        "{} {}: must be the absolute path of a program; give it again for each argument",
+                        flag,
                         values[0]
                     ));
                 }
@@ -295,7 +299,7 @@ impl Draft {
             }
             Key::AcmeName => {
                 let texts = values.iter().flat_map(|value| value.split(',')).map(str::trim);
-                let names = texts.map(|text| parse_name(text).map_err(|why| format!("{flag} {text}: {why}")));
+                let names = texts.map(|text| parse_name(text).map_err(|why| text!("{} {}: {}", flag, text, why)));
                 self.certificate.names = Some(names.collect::<Result<_, _>>()?);
             }
             Key::CertFile => self.certificate.cert_file = Some(working_dir.join(one()?)),
@@ -304,21 +308,21 @@ impl Draft {
                 self.access = Some(match one()? {
                     "open" => Access::Open,
                     "key" => Access::Key,
-                    other => return Err(format!("{flag} {other}: must be open or key")),
+                    other => return Err(text!("{} {}: must be open or key", flag, other)),
                 });
             }
             Key::WebPort => self.web_port = Some(port(one()?)?),
             Key::HttpPort => {
                 self.http_port = Some(match one()? {
                     "off" | "false" => None,
-                    other => Some(port(other).map_err(|why| format!("{why}, or off"))?),
+                    other => Some(port(other).map_err(|why| text!("{}, or off", why))?),
                 });
             }
             // Relative to where the operator stands now; the daemon stands elsewhere.
             Key::WebRoot => self.web_root = Some(working_dir.join(one()?)),
             Key::TurnPort => self.turn_port = Some(port(one()?)?),
             Key::RelayPorts => {
-                self.relay_ports = Some(parse_port_range(one()?).map_err(|why| format!("{flag}: {why}"))?);
+                self.relay_ports = Some(parse_port_range(one()?).map_err(|why| text!("{}: {}", flag, why))?);
             }
             Key::RelayIp => self.relay_ips = Some(addresses(flag, values)?),
             Key::Peers => {
@@ -327,7 +331,7 @@ impl Draft {
                     "public" => PeerMode::Public,
                     "lan" => PeerMode::Lan,
                     "custom" => PeerMode::Custom,
-                    other => return Err(format!("{flag} {other}: must be self, public, lan or custom")),
+                    other => return Err(text!("{} {}: must be self, public, lan or custom", flag, other)),
                 });
             }
             Key::AllowPeer => self.allow_peers = Some(members(flag, values)?),
@@ -335,7 +339,7 @@ impl Draft {
                 self.trust = Some(match one()? {
                     "yes" | "true" => true,
                     "no" | "false" => false,
-                    other => return Err(format!("{flag} {other}: must be yes or no")),
+                    other => return Err(text!("{} {}: must be yes or no", flag, other)),
                 });
             }
             Key::Firewall => {
@@ -343,14 +347,14 @@ impl Draft {
                     "apply" => FirewallChoice::Apply,
                     "show" => FirewallChoice::Show,
                     "skip" => FirewallChoice::Skip,
-                    other => return Err(format!("{flag} {other}: must be apply, show or skip")),
+                    other => return Err(text!("{} {}: must be apply, show or skip", flag, other)),
                 });
             }
             Key::Boot => {
                 self.boot = Some(match one()? {
                     "none" => BootChoice::None,
                     "service" => BootChoice::Service,
-                    other => return Err(format!("{flag} {other}: must be service or none")),
+                    other => return Err(text!("{} {}: must be service or none", flag, other)),
                 });
             }
         }
@@ -461,18 +465,18 @@ fn note<T>(origins: &mut BTreeMap<Key, Origin>, key: Key, (value, origin): (T, O
     value
 }
 
-fn addresses(flag: &str, values: &[String]) -> Result<Vec<IpAddr>, String> {
+fn addresses(flag: &str, values: &[String]) -> Result<Vec<IpAddr>, Text> {
     let split = values.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty());
-    split.map(|value| value.parse().map_err(|_| format!("{flag} {value}: must be an IP address"))).collect()
+    split.map(|value| value.parse().map_err(|_| text!("{} {}: must be an IP address", flag, value))).collect()
 }
 
 /// Repeated flags, or one value with commas, as a variable has it.
-fn members<T>(flag: &str, values: &[String]) -> Result<Vec<T>, String>
+fn members<T>(flag: &str, values: &[String]) -> Result<Vec<T>, Text>
 where
-    T: std::str::FromStr<Err = crate::config::Malformed>,
+    T: std::str::FromStr<Err = Malformed>,
 {
     let split = values.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty());
-    split.map(|value| value.parse().map_err(|why| format!("{flag} {value}: {why}"))).collect()
+    split.map(|value| value.parse().map_err(|why: Malformed| text!("{} {}: {}", flag, value, why.0))).collect()
 }
 
 #[cfg(test)]

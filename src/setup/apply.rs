@@ -29,6 +29,8 @@ use crate::sys::clock;
 use crate::sys::fault;
 use crate::sys::fs::{read_to_string, write_atomic_by};
 use crate::sys::interrupt::interrupted;
+use crate::text;
+use crate::words::Text;
 
 /// A TURN secret has this many random bytes.
 const SECRET_BYTES: usize = 32;
@@ -78,7 +80,7 @@ pub fn apply(plan: &Plan, home: &Home) -> Result<Served> {
 
 fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, journal: &mut Journal) -> Result<Served> {
     if journal.ledger().cut_off().is_some() {
-        return Err(changed_meanwhile("another `init` was cut off since this plan was made"));
+        return Err(changed_meanwhile(text!("another `init` was cut off since this plan was made")));
     }
     let run = journal.ledger().next_run();
     let at = OffsetDateTime::from(clock::now().wall).truncate_to_second().format(&Rfc3339).unwrap_or_default();
@@ -90,7 +92,7 @@ fn carry_out(plan: &Plan, home: &Home, contents: &BTreeMap<PathBuf, Content>, jo
             Subject::Config | Subject::Secrets | Subject::Certificates | Subject::Answers | Subject::Boot => {
                 let content = contents
                     .get(&step.path)
-                    .ok_or_else(|| changed_meanwhile(&format!("`{}` needs no change any more", step.path.display())))?;
+                    .ok_or_else(|| changed_meanwhile(text!("`{}` needs no change any more", step.path.display())))?;
                 write_file(step, content, run, journal)?;
             }
         }
@@ -123,11 +125,11 @@ fn make_folder(step: &Step, run: u32, journal: &mut Journal) -> Result<()> {
         return Ok(());
     }
     if step.path.symlink_metadata().is_ok() {
-        return Err(changed_meanwhile(&format!("`{}` is there by now", step.path.display())));
+        return Err(changed_meanwhile(text!("`{}` is there by now", step.path.display())));
     }
     journal.will(run, Effect::Folder { path: step.path.clone() })?;
     let failed =
-        |error| Failure::operator(format!("cannot create the folder `{}`", step.path.display())).caused_by(error);
+        |error| Failure::operator(text!("cannot create the folder `{}`", step.path.display())).caused_by(error);
     DirBuilder::new().mode(step.mode).create(&step.path).map_err(failed)?;
     sync_parent(&step.path);
     fault::moment("setup");
@@ -139,17 +141,17 @@ fn write_file(step: &Step, content: &Content, run: u32, journal: &mut Journal) -
     let now = look(&path)?;
     match (step.action, &now) {
         (Action::Create, Now::Absent) | (Action::Change, Now::File(_)) => {}
-        (_, Now::Absent) => return Err(changed_meanwhile(&format!("`{}` is gone by now", path.display()))),
-        (_, Now::File(_)) => return Err(changed_meanwhile(&format!("`{}` is there by now", path.display()))),
+        (_, Now::Absent) => return Err(changed_meanwhile(text!("`{}` is gone by now", path.display()))),
+        (_, Now::File(_)) => return Err(changed_meanwhile(text!("`{}` is there by now", path.display()))),
         (_, Now::Other) => {
-            return Err(Failure::operator(format!("`{}` is no plain file", path.display()))
-                .hinted("move it away, or choose another home by `--home DIR`"));
+            return Err(Failure::operator(text!("`{}` is no plain file", path.display()))
+                .hinted(text!("move it away, or choose another home by `--home DIR`")));
         }
     }
     if let (Some(text), Now::File(now)) = (&content.base, &now)
         && *now.sha256 != print(text.as_bytes(), 0).sha256
     {
-        return Err(changed_meanwhile(&format!("`{}` was edited meanwhile", path.display())));
+        return Err(changed_meanwhile(text!("`{}` was edited meanwhile", path.display())));
     }
     let name = format!("before-{run}-{}", journal.next_step(run));
     let before = keep(&path, journal.folder(), &name)?;
@@ -168,8 +170,8 @@ fn write_file(step: &Step, content: &Content, run: u32, journal: &mut Journal) -
         Now::File(found) if found == after => Ok(()),
         Now::File(found) if found.sha256 == after.sha256 => verify_mode(step),
         Now::Absent | Now::File(_) | Now::Other => {
-            Err(Failure::operator(format!("`{}` is not what was written", path.display()))
-                .hinted("look for another program that writes it, and for the health of the disk"))
+            Err(Failure::operator(text!("`{}` is not what was written", path.display()))
+                .hinted(text!("look for another program that writes it, and for the health of the disk")))
         }
     }
 }
@@ -180,20 +182,20 @@ fn behind_links(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_path_buf());
     }
     std::fs::canonicalize(path).map_err(|error| {
-        let what = format!("`{}` is a link that leads nowhere", path.display());
-        let failure = Failure::operator(what).hinted("remove it, or make what it should lead to");
+        let what = text!("`{}` is a link that leads nowhere", path.display());
+        let failure = Failure::operator(what).hinted(text!("remove it, or make what it should lead to"));
         if error.kind() == ErrorKind::NotFound { failure } else { failure.caused_by(error) }
     })
 }
 
-fn changed_meanwhile(what: &str) -> Failure {
-    Failure::operator("the host is not as it was when this plan was made")
+fn changed_meanwhile(what: Text) -> Failure {
+    Failure::operator(text!("the host is not as it was when this plan was made"))
         .because(what)
-        .hinted("run `rtcctl init` again")
+        .hinted(text!("run `rtcctl init` again"))
 }
 
 pub(super) fn stop_if_interrupted() -> Result<()> {
-    if interrupted() { Err(Failure::new(Kind::Interrupted, "interrupted")) } else { Ok(()) }
+    if interrupted() { Err(Failure::new(Kind::Interrupted, text!("interrupted"))) } else { Ok(()) }
 }
 
 /// The bytes of every file that changes.
@@ -217,8 +219,8 @@ fn contents(plan: &Plan, home: &Home) -> Result<BTreeMap<PathBuf, Content>> {
             let text = read_to_string(&step.path)?;
             let bytes = with_access_key(&text, &key).ok_or_else(|| {
                 let path = step.path.display();
-                Failure::operator(format!("no access key can be added to `{path}` as it is written"))
-                    .hinted("give each of its keys a line of its own")
+                Failure::operator(text!("no access key can be added to `{}` as it is written", path))
+                    .hinted(text!("give each of its keys a line of its own"))
             })?;
             Content { bytes: bytes.into_bytes(), base: Some(text) }
         } else {
@@ -237,7 +239,8 @@ fn contents(plan: &Plan, home: &Home) -> Result<BTreeMap<PathBuf, Content>> {
 /// 256 bits from the operating system, in hexadecimal.
 fn new_secret() -> Result<Secret> {
     let mut bytes = [0_u8; SECRET_BYTES];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::operator("the operating system gives no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::operator(text!("the operating system gives no random numbers")))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Secret::new(text.into_bytes()))
 }
@@ -248,7 +251,7 @@ fn verify(plan: &Plan, home: &Home) -> Result<Served> {
     let (config, _) = load(home)?;
     let inspection = inspect(&config.hosts, home, clock::now())?;
     if inspection.step != leaf::Step::Keep {
-        return Err(Failure::operator("the certificate that was made is not the one that is wanted"));
+        return Err(Failure::operator(text!("the certificate that was made is not the one that is wanted")));
     }
     plan.steps.iter().filter(|step| step.action != Action::Keep).try_for_each(verify_mode)?;
     load_or_issue(&config, home, clock::now())
@@ -257,13 +260,18 @@ fn verify(plan: &Plan, home: &Home) -> Result<Served> {
 fn verify_mode(step: &Step) -> Result<()> {
     let path = step.path.display();
     let metadata = std::fs::metadata(&step.path)
-        .map_err(|error| Failure::operator(format!("cannot find `{path}`")).caused_by(error))?;
+        .map_err(|error| Failure::operator(text!("cannot find `{}`", path)).caused_by(error))?;
     let mode = metadata.mode() & 0o777;
     if mode == step.mode {
         return Ok(());
     }
-    Err(Failure::operator(format!("`{path}` has the mode {mode:04o} instead of {:04o}", step.mode))
-        .hinted("choose a home on a file system that keeps permissions"))
+    Err(Failure::operator(text!(
+        "`{}` has the mode {} instead of {}",
+        path,
+        format!("{:04o}", mode),
+        format!("{:04o}", step.mode)
+    ))
+    .hinted(text!("choose a home on a file system that keeps permissions")))
 }
 
 #[cfg(test)]

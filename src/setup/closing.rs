@@ -9,6 +9,7 @@ use super::journal::record::{Effect, Ledger};
 use super::undo::Extent;
 use crate::error::Result;
 use crate::home::Home;
+use crate::words::Text;
 
 /// What the firewall is to let in afterwards by rules of ours; `None`: it stays as it is.
 pub(super) fn firewall_after(home: &Home, ledger: &Ledger, extent: Extent, planned: &Report) -> Option<Needs> {
@@ -39,7 +40,7 @@ fn deed_of_firewall(home: &Home, needs: &Needs) -> Deed {
     } else {
         (Verb::Restore, needs.clone())
     };
-    Deed { verb, object: Object::Firewall, why: shown.to_string() }
+    Deed { verb, object: Object::Firewall, why: Text::verbatim(shown.to_string()) }
 }
 
 /// What [`set_firewall_back`] would do.

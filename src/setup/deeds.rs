@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::certs::trust::Store;
-use crate::word;
+use crate::text;
+use crate::words::Text;
 
 /// What is, or would be, done to one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Deed {
     pub verb: Verb,
     pub object: Object,
     /// For what stays; for the firewall, the ports it is about.
-    pub why: String,
+    pub why: Text,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +34,22 @@ impl Deed {
     }
 }
 
+impl Object {
+    /// As people are told of it.
+    #[must_use]
+    pub fn told(&self) -> Text {
+        match self {
+            Self::Firewall => text!("the firewall"),
+            Self::Path(_) | Self::Trust(_) => Text::verbatim(self.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => write!(f, "{}", path.display()),
-            Self::Firewall => f.write_str(word!("the firewall")),
+            Self::Firewall => f.write_str(self.told().english()),
             Self::Trust(Store::System { file, .. }) => write!(f, "{}", file.display()),
             Self::Trust(Store::Nss(folder)) => write!(f, "{}", folder.display()),
         }
@@ -79,7 +91,7 @@ impl Report {
     }
 
     /// Several runs may have touched the same path: what comes of it in the end is told.
-    pub(super) fn add(&mut self, verb: Verb, path: &Path, why: impl Into<String>) {
+    pub(super) fn add(&mut self, verb: Verb, path: &Path, why: impl Into<Text>) {
         self.deeds.retain(|deed| deed.path() != Some(path));
         self.deeds.push(Deed { verb, object: Object::Path(path.to_path_buf()), why: why.into() });
     }

@@ -28,12 +28,12 @@ pub fn describe(plan: &Plan, lang: Lang) -> String {
     line(&mut text, say(word!("Settings")));
     for setting in &plan.settings {
         let flag = setting.key.flag().trim_start_matches('-');
-        let origin = padded(lang.translate(&setting.origin.to_string()), 12);
+        let origin = padded(lang.say(setting.origin.word()), 12);
         line(&mut text, &format!("  {flag:<12} {:<24} {origin}  {}", setting.value, say(setting.why)));
     }
     line(&mut text, &format!("\n{}", say(word!("Files"))));
     for step in &plan.steps {
-        let note = lang.translate(&step.note);
+        let note = step.note.say(lang);
         let note = if note.is_empty() { String::new() } else { format!("  ({note})") };
         let action = padded(say(step.action.word()), 6);
         line(&mut text, &format!("  {action} {:04o} {}{note}", step.mode, shown(step)));
@@ -90,7 +90,7 @@ fn describe_firewall(opening: &Opening, lang: Lang, text: &mut String) {
                 if let Some(why) = &part.not_kept {
                     let lost = text!(
                         "a restart of this machine loses it, unless you put it into what is loaded at boot: {}",
-                        why.say(lang)
+                        why
                     );
                     line(text, &format!("    {}", lost.say(lang)));
                 }
@@ -129,7 +129,7 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
         .iter()
         .map(|setting| {
             (setting.key.answer(), {
-                let origin = setting.origin.to_string();
+                let origin = setting.origin.word();
                 json!({ "value": setting.value, "origin": origin, "why": setting.why })
             })
         })
@@ -152,7 +152,7 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
     let outside: Vec<Value> = plan
         .outside
         .iter()
-        .map(|outside| json!({ "what": outside.what.to_string(), "hint": outside.hint.to_string(), "proven": outside.is_proven }))
+        .map(|outside| json!({ "what": outside.what, "hint": outside.hint, "proven": outside.is_proven }))
         .collect();
     json!({
         "schema_version": 1,
@@ -177,8 +177,10 @@ pub fn as_json(plan: &Plan, applied: bool) -> Value {
 /// Why there is no plan, as data.
 #[must_use]
 pub fn objections_as_json(objections: &[Objection]) -> Value {
-    let objections: Vec<Value> =
-        objections.iter().map(|objection| json!({ "code": objection.code, "what": objection.what.to_string(), "hint": objection.hint.to_string() })).collect();
+    let objections: Vec<Value> = objections
+        .iter()
+        .map(|objection| json!({ "code": objection.code, "what": objection.what, "hint": objection.hint }))
+        .collect();
     json!({ "schema_version": 1, "applied": false, "objections": objections })
 }
 

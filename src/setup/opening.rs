@@ -4,6 +4,7 @@ use super::firewall::{self, Change, Detected, Needs, Tool};
 use super::plan::Objection;
 use super::ports::PortUse;
 use crate::text;
+use crate::words::Text;
 
 /// What is to be done about the firewall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,7 +44,7 @@ pub enum Sight {
     Unasked,
     NeedsRoot,
     /// It cannot be seen; why.
-    Hidden(String),
+    Hidden(Text),
     /// A change waits to be confirmed, for so many seconds more.
     Waits(u64),
     Seen(Box<Detected>),
@@ -153,7 +154,7 @@ mod tests {
     fn what_cannot_be_seen_is_shown_by_tool_and_never_opened() {
         for (sight, code) in [
             (Sight::NeedsRoot, "firewall-needs-root"),
-            (Sight::Hidden("no".to_owned()), "firewall-unreadable"),
+            (Sight::Hidden("no".into()), "firewall-unreadable"),
             (Sight::Waits(7), "firewall-waits"),
         ] {
             let facts = FirewallFacts { sight, ..seen() };

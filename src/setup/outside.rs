@@ -16,11 +16,8 @@ pub struct Outside {
 }
 
 pub(super) fn outside(wanted: &Wanted, facts: &Facts) -> Vec<Outside> {
-    let fault = |fault: &NameFault| Outside {
-        what: text!("{}", fault.what),
-        hint: text!("{}", fault.hint),
-        is_proven: fault.is_proven,
-    };
+    let fault =
+        |fault: &NameFault| Outside { what: fault.what.clone(), hint: fault.hint.clone(), is_proven: fault.is_proven };
     let mut found: Vec<Outside> = facts.names.iter().map(fault).collect();
     let note = |what: Text, hint: Text| Outside { what, hint, is_proven: false };
     let names: Vec<String> =
@@ -66,7 +63,7 @@ mod tests {
         assert_eq!(notes.len(), 3);
         assert!(notes.iter().all(|note| !note.is_proven));
         assert_eq!(notes[0].what.to_string(), "the DNS must lead `call.example.org` to this host");
-        let (what, hint) = ("the name `call.example.org` is not in the DNS".to_owned(), "add a record".to_owned());
+        let (what, hint) = ("the name `call.example.org` is not in the DNS".into(), "add a record".into());
         let facts = Facts { names: vec![NameFault { what, hint, is_proven: true }], ..fresh() };
         let told = told(&domain, &facts);
         assert!(told.len() == 3 && told[0].is_proven, "{told:?}");

@@ -19,8 +19,8 @@ use super::wanted::Wanted;
 use crate::config::{Access, Host, HostFacts, render_config, resolve, set_value};
 use crate::home::Home;
 use crate::sys::ports::{Holder, Transport};
+use crate::text;
 use crate::words::Text;
-use crate::{text, word};
 
 /// What was found on this host, as far as the plan depends on it.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Facts {
     /// The operator's own static files are to be served from a folder that is not there.
     pub lacks_web_root: bool,
     /// Why the wanted certificate cannot be had with the files that were named.
-    pub certificate_fault: Option<String>,
+    pub certificate_fault: Option<Text>,
     /// A daemon of this home seems to run.
     pub is_running: bool,
     /// Where the answers are to be kept, and what is there.
@@ -60,8 +60,8 @@ pub struct Facts {
 /// Something that is wrong with a name, where it is administered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameFault {
-    pub what: String,
-    pub hint: String,
+    pub what: Text,
+    pub hint: Text,
     pub is_proven: bool,
 }
 
@@ -78,9 +78,9 @@ pub struct Existing {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Certificates {
     /// A new local CA, and why.
-    pub new_ca: Option<String>,
+    pub new_ca: Option<Text>,
     /// A new leaf, and why.
-    pub new_leaf: Option<String>,
+    pub new_leaf: Option<Text>,
     /// Files of either that are there.
     pub present: BTreeSet<PathBuf>,
 }
@@ -164,7 +164,7 @@ pub struct Step {
     pub path: PathBuf,
     pub mode: u32,
     pub subject: Subject,
-    pub note: String,
+    pub note: Text,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,7 +253,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         path: path.clone(),
         mode: 0o644,
         subject: Subject::Answers,
-        note: word!("these answers, for `--answers`").to_owned(),
+        note: text!("these answers, for `--answers`"),
     }));
     steps.extend(service.iter().flat_map(|service| &service.files).map(|file| Step {
         action: match facts.boot.present.get(&file.path) {
@@ -264,7 +264,7 @@ pub fn plan(answers: &Answers, facts: &Facts) -> Result<Plan, Vec<Objection>> {
         path: file.path.clone(),
         mode: file.mode,
         subject: Subject::Boot,
-        note: file.note.to_owned(),
+        note: file.note.clone(),
     }));
     let changes_anything = steps.iter().any(|step| step.action != Action::Keep);
     let next = match (facts.is_running, changes_anything) {
@@ -307,7 +307,7 @@ fn addresses_and_folders(wanted: &Wanted, facts: &Facts) -> Vec<Objection> {
     if let Some(fault) = &facts.certificate_fault {
         objections.push(Objection {
             code: "certificate-unusable",
-            what: text!("{}", fault),
+            what: fault.clone(),
             hint: text!(
                 "give other files by `--cert-file` and `--key-file`, or `--acme-ca-root` and `--acme-dns-command` for an authority"
             ),
@@ -371,13 +371,10 @@ fn by_hand(path: &str, value: &str, facts: &Facts) -> Objection {
 }
 
 /// What the configuration's own rules say, with the flag in place of the key.
-fn objection_to(path: &str, text: &str) -> Objection {
+fn objection_to(path: &str, text: &Text) -> Objection {
     let flag = Key::ALL.into_iter().find(|key| key.path() == Some(path)).map_or("its flag", Key::flag);
-    Objection {
-        code: "config-value",
-        what: text!("{}: {}", path, text),
-        hint: text!("give another value by `{}`", flag),
-    }
+    let hint = text!("give another value by `{}`", flag);
+    Objection { code: "config-value", what: text!("{}: {}", path, text), hint }
 }
 
 fn steps(facts: &Facts, config_text: &str, access: Access, opens: bool) -> Vec<Step> {
@@ -387,7 +384,10 @@ fn steps(facts: &Facts, config_text: &str, access: Access, opens: bool) -> Vec<S
         path: path.clone(),
         mode: 0o700,
         subject: Subject::Folder,
-        note: if *path == home.setup_dir() { word!("what was there before, for `rtcctl undo`") } else { "" }.to_owned(),
+        note: match *path == home.setup_dir() {
+            true => text!("what was there before, for `rtcctl undo`"),
+            false => Text::default(),
+        },
     };
     let mut steps: Vec<Step> = facts.missing_folders.iter().map(folder).collect();
     let config = match &facts.existing {
@@ -396,21 +396,21 @@ fn steps(facts: &Facts, config_text: &str, access: Access, opens: bool) -> Vec<S
         Some(_) => Action::Change,
     };
     let config_mode = facts.existing.as_ref().map_or(0o644, |existing| existing.mode);
-    let file = |action, path, mode, subject, note: &str| Step { action, path, mode, subject, note: note.to_owned() };
-    steps.push(file(config, home.config_file(), config_mode, Subject::Config, word!("every key documented")));
+    let file = |action, path, mode, subject, note: Text| Step { action, path, mode, subject, note };
+    steps.push(file(config, home.config_file(), config_mode, Subject::Config, text!("every key documented")));
     let (secrets, note) = match (facts.has_secrets, access) {
-        (false, _) => (Action::Create, word!("TURN secret, 256 random bits, and the key of invite links")),
-        (true, Access::Key) if facts.lacks_access_key => (Action::Change, word!("the key of invite links is added")),
-        (true, _) => (Action::Keep, word!("TURN secret, 256 random bits, and the key of invite links")),
+        (false, _) => (Action::Create, text!("TURN secret, 256 random bits, and the key of invite links")),
+        (true, Access::Key) if facts.lacks_access_key => (Action::Change, text!("the key of invite links is added")),
+        (true, _) => (Action::Keep, text!("TURN secret, 256 random bits, and the key of invite links")),
     };
     steps.push(file(secrets, home.secrets_file(), 0o600, Subject::Secrets, note));
     let dir = home.certs_dir();
     let certificates = &facts.certificates;
     for (name, mode, why, what) in [
-        ("ca.pem", 0o644, &certificates.new_ca, word!("the local CA, to be trusted by devices")),
-        ("ca.key", 0o600, &certificates.new_ca, word!("its key")),
-        ("leaf.pem", 0o644, &certificates.new_leaf, word!("what the page is served with")),
-        ("leaf.key", 0o600, &certificates.new_leaf, word!("its key")),
+        ("ca.pem", 0o644, &certificates.new_ca, text!("the local CA, to be trusted by devices")),
+        ("ca.key", 0o600, &certificates.new_ca, text!("its key")),
+        ("leaf.pem", 0o644, &certificates.new_leaf, text!("what the page is served with")),
+        ("leaf.key", 0o600, &certificates.new_leaf, text!("its key")),
     ] {
         let path = dir.join(name);
         let action = match why {
@@ -419,10 +419,10 @@ fn steps(facts: &Facts, config_text: &str, access: Access, opens: bool) -> Vec<S
             Some(_) => Action::Create,
         };
         let note = match (action, why) {
-            (Action::Change, Some(why)) => format!("{what}: {why}"),
-            _ => what.to_owned(),
+            (Action::Change, Some(why)) => text!("{}: {}", what, why),
+            _ => what,
         };
-        steps.push(file(action, path, mode, Subject::Certificates, &note));
+        steps.push(file(action, path, mode, Subject::Certificates, note));
     }
     // A home of an earlier version has no journal, which by itself is no reason to change it.
     let journal = home.setup_dir();
@@ -476,8 +476,8 @@ pub(super) mod tests {
             has_secrets: false,
             lacks_access_key: false,
             certificates: Certificates {
-                new_ca: Some("there is none yet".to_owned()),
-                new_leaf: Some("there is none yet".to_owned()),
+                new_ca: Some("there is none yet".into()),
+                new_leaf: Some("there is none yet".into()),
                 present: BTreeSet::new(),
             },
             missing_folders: folders(&home),

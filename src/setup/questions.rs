@@ -8,6 +8,7 @@ use super::wanted::{Wanted, host_text, reach_word};
 use crate::config::{CertSource, Host, Reach, is_public};
 use crate::error::{Failure, Kind, Result};
 use crate::word;
+use crate::words::Text;
 
 /// Someone who answers: a person at a terminal, or a test.
 pub trait Prompter {
@@ -15,7 +16,13 @@ pub trait Prompter {
     ///
     /// # Errors
     /// `Kind::Interrupted` if the question was left.
-    fn choose(&mut self, question: &str, why: &str, items: &[&str], default: usize) -> Result<usize>;
+    fn choose(
+        &mut self,
+        question: &'static str,
+        why: &'static str,
+        items: &[&'static str],
+        default: usize,
+    ) -> Result<usize>;
 
     /// A line of text that `check` accepts.
     ///
@@ -23,17 +30,17 @@ pub trait Prompter {
     /// `Kind::Interrupted` if the question was left.
     fn line(
         &mut self,
-        question: &str,
-        why: &str,
+        question: &'static str,
+        why: &'static str,
         default: Option<&str>,
-        check: &dyn Fn(&str) -> Result<(), String>,
+        check: &dyn Fn(&str) -> Result<(), Text>,
     ) -> Result<String>;
 
     /// Yes or no.
     ///
     /// # Errors
     /// `Kind::Interrupted` if the question was left.
-    fn confirm(&mut self, question: &str) -> Result<bool>;
+    fn confirm(&mut self, question: &'static str) -> Result<bool>;
 }
 
 /// The flags of the questions that would be asked.
@@ -157,8 +164,8 @@ fn ask_line(
     draft: &mut Draft,
     prompter: &mut dyn Prompter,
     key: Key,
-    question: &str,
-    why: &str,
+    question: &'static str,
+    why: &'static str,
     default: Option<String>,
 ) -> Result<()> {
     let check = |text: &str| Draft::default().set(key, &[text.trim().to_owned()], Path::new("/"));
@@ -189,24 +196,30 @@ mod tests {
             Self { answers: answers.iter().copied().collect(), asked: Vec::new() }
         }
 
-        fn next(&mut self, question: &str) -> Result<&'static str> {
+        fn next(&mut self, question: &'static str) -> Result<&'static str> {
             self.asked.push(question.to_owned());
             self.answers.pop_front().ok_or_else(|| Failure::new(Kind::Interrupted, "left"))
         }
     }
 
     impl Prompter for Scripted {
-        fn choose(&mut self, question: &str, _why: &str, items: &[&str], default: usize) -> Result<usize> {
+        fn choose(
+            &mut self,
+            question: &'static str,
+            _why: &'static str,
+            items: &[&'static str],
+            default: usize,
+        ) -> Result<usize> {
             let answer = self.next(question)?;
             Ok(items.iter().position(|item| !answer.is_empty() && item.starts_with(answer)).unwrap_or(default))
         }
 
         fn line(
             &mut self,
-            question: &str,
-            _why: &str,
+            question: &'static str,
+            _why: &'static str,
             default: Option<&str>,
-            check: &dyn Fn(&str) -> Result<(), String>,
+            check: &dyn Fn(&str) -> Result<(), Text>,
         ) -> Result<String> {
             let answer = self.next(question)?;
             let answer = if answer.is_empty() { default.unwrap_or_default() } else { answer };
@@ -214,7 +227,7 @@ mod tests {
             Ok(answer.to_owned())
         }
 
-        fn confirm(&mut self, question: &str) -> Result<bool> {
+        fn confirm(&mut self, question: &'static str) -> Result<bool> {
             Ok(self.next(question)? == "y")
         }
     }

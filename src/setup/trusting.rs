@@ -13,7 +13,8 @@ use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::fault;
 use crate::sys::fs::{draft_of, write_atomic_by};
-use crate::{text, word};
+use crate::text;
+use crate::words::Text;
 
 /// A store of this host, as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,13 +90,13 @@ pub(super) fn trust(changes: &[Trusting], home: &Home, run: u32, journal: &mut J
     for Trusting { store, name, .. } in changes {
         super::apply::stop_if_interrupted()?;
         let failed =
-            |why: String| Failure::operator(format!("{store} cannot be told to trust the local CA")).because(why);
+            |why: Text| Failure::operator(text!("{} cannot be told to trust the local CA", store)).because(why);
         let (before, made) = (store.known(name), store.new_files());
         journal.will(run, Effect::Trust { store: store.clone(), name: name.clone(), before, made })?;
         add(store, name, &ca, &pem).map_err(failed)?;
         fault::moment("setup");
         if !store.trusts(name, &pem) {
-            return Err(failed("it does not know it afterwards".to_owned()));
+            return Err(failed(text!("it does not know it afterwards")));
         }
     }
     Ok(())
@@ -111,12 +112,12 @@ pub(super) fn take_back(
     before: Option<&str>,
     made: &[PathBuf],
     folder: &Path,
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Text> {
     remove(store, name)?;
     remove_made(store, made);
     let Some(pem) = before else { return Ok(()) };
     let file = folder.join("trusted-before.pem");
-    write_atomic_by(&draft_of(&file), &file, pem.as_bytes(), 0o600).map_err(|failure| failure.to_string())?;
+    write_atomic_by(&draft_of(&file), &file, pem.as_bytes(), 0o600).map_err(|failure| failure.told())?;
     let done = add(store, name, &file, pem);
     let _ = std::fs::remove_file(&file);
     done
@@ -125,7 +126,7 @@ pub(super) fn take_back(
 /// What is told of it.
 pub(super) fn deed(store: &Store, was_known: bool) -> Deed {
     let verb = if was_known { Verb::Restore } else { Verb::Remove };
-    Deed { verb, object: Object::Trust(store.clone()), why: word!("trust in the local CA").to_owned() }
+    Deed { verb, object: Object::Trust(store.clone()), why: text!("trust in the local CA") }
 }
 
 #[cfg(test)]

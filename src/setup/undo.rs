@@ -16,7 +16,8 @@ use super::trusting;
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
 use crate::sys::fault;
-use crate::word;
+use crate::text;
+use crate::words::Text;
 
 /// Where users are.
 const PASSWD: &str = "/etc/passwd";
@@ -83,12 +84,12 @@ fn preview_files(home: &Home, ledger: &Ledger, extent: Extent, more: &[PathBuf])
     let mut report = Report::default();
     let mut gone: BTreeSet<PathBuf> = [home.setup_dir()].into_iter().chain(more.iter().cloned()).collect();
     for path in products(home, ledger, extent) {
-        report.add(Verb::Remove, &path, "");
+        report.add(Verb::Remove, &path, Text::default());
         gone.insert(path);
     }
     for folder in own_folders(home) {
         if folder.is_dir() && extent != Extent::CutOff && is_covered(&folder, &gone) && !gone.contains(&folder) {
-            report.add(Verb::Remove, &folder, "");
+            report.add(Verb::Remove, &folder, Text::default());
             gone.insert(folder);
         }
     }
@@ -104,12 +105,12 @@ fn preview_files(home: &Home, ledger: &Ledger, extent: Extent, more: &[PathBuf])
                 match verdict(before, after, &now, *is_ours || extent.is_forced()) {
                     Verdict::Nothing => {}
                     Verdict::Remove => {
-                        report.add(Verb::Remove, path, "");
+                        report.add(Verb::Remove, path, Text::default());
                         gone.insert(path.clone());
                         files.insert(path.clone(), Now::Absent);
                     }
                     Verdict::Restore => {
-                        report.add(Verb::Restore, path, "");
+                        report.add(Verb::Restore, path, Text::default());
                         if let Before::File { print, .. } = before {
                             files.insert(path.clone(), Now::File(print.clone()));
                         }
@@ -119,10 +120,10 @@ fn preview_files(home: &Home, ledger: &Ledger, extent: Extent, more: &[PathBuf])
             }
             Effect::Folder { path } if !path.exists() || gone.contains(path) => {}
             Effect::Folder { path } if is_covered(path, &gone) => {
-                report.add(Verb::Remove, path, "");
+                report.add(Verb::Remove, path, Text::default());
                 gone.insert(path.clone());
             }
-            Effect::Folder { path } => report.add(Verb::Leave, path, word!("it is not empty")),
+            Effect::Folder { path } => report.add(Verb::Leave, path, text!("it is not empty")),
             Effect::Firewall { .. } => {}
             Effect::Trust { store, before, .. } => report.deeds.push(trusting::deed(store, before.is_some())),
             Effect::Service { link, makes_user, .. } => no_service(link.as_deref(), *makes_user, &mut report),
@@ -131,10 +132,10 @@ fn preview_files(home: &Home, ledger: &Ledger, extent: Extent, more: &[PathBuf])
     if ends(ledger, extent, &report) {
         for folder in ledger.folders.iter().rev().filter(|folder| **folder != home.setup_dir()) {
             if is_covered(folder, &gone) {
-                report.add(Verb::Remove, folder, "");
+                report.add(Verb::Remove, folder, Text::default());
                 gone.insert(folder.clone());
             } else {
-                report.add(Verb::Leave, folder, word!("it is not empty"));
+                report.add(Verb::Leave, folder, text!("it is not empty"));
             }
         }
     }
@@ -196,9 +197,9 @@ pub fn take_back(home: &Home, mut journal: Journal, extent: Extent) -> Result<Re
         let stay = journal.bury()?;
         for folder in folders.iter().rev().filter(|folder| **folder != home.setup_dir()) {
             if stay.contains(folder) {
-                report.add(Verb::Leave, folder, word!("it is not empty"));
+                report.add(Verb::Leave, folder, text!("it is not empty"));
             } else {
-                report.add(Verb::Remove, folder, "");
+                report.add(Verb::Remove, folder, Text::default());
             }
         }
         name_contents(home, &[], &mut report, &BTreeSet::new());
@@ -227,9 +228,9 @@ pub fn clear(home: &Home, extent: Extent) -> Result<Report> {
     ];
     for folder in folders {
         match std::fs::remove_dir(&folder) {
-            Ok(()) => report.add(Verb::Remove, &folder, ""),
+            Ok(()) => report.add(Verb::Remove, &folder, Text::default()),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(_) => report.add(Verb::Leave, &folder, word!("it is not empty")),
+            Err(_) => report.add(Verb::Leave, &folder, text!("it is not empty")),
         }
     }
     name_contents(home, &[], &mut report, &BTreeSet::new());
@@ -245,7 +246,7 @@ pub fn preview_clear(home: &Home, extent: Extent) -> Report {
     }
     let mut gone = BTreeSet::new();
     for path in products(home, &Ledger::default(), extent) {
-        report.add(Verb::Remove, &path, "");
+        report.add(Verb::Remove, &path, Text::default());
         gone.insert(path);
     }
     let folders = own_folders(home).into_iter().chain([
@@ -256,10 +257,10 @@ pub fn preview_clear(home: &Home, extent: Extent) -> Report {
     ]);
     for folder in folders.filter(|folder| folder.is_dir()) {
         if is_covered(&folder, &gone) {
-            report.add(Verb::Remove, &folder, "");
+            report.add(Verb::Remove, &folder, Text::default());
             gone.insert(folder);
         } else {
-            report.add(Verb::Leave, &folder, word!("it is not empty"));
+            report.add(Verb::Leave, &folder, text!("it is not empty"));
         }
     }
     name_contents(home, &[], &mut report, &gone);
@@ -292,8 +293,8 @@ pub fn recover(home: &Home) -> Result<Option<Report>> {
     if stuck.is_empty() {
         return Ok(Some(report));
     }
-    let failure = Failure::operator("an earlier `init` was cut off, and not all of it can be taken back");
-    Err(stuck.into_iter().fold(failure, |failure, deed| failure.because(format!("`{}`: {}", deed.object, deed.why))))
+    let failure = Failure::operator(text!("an earlier `init` was cut off, and not all of it can be taken back"));
+    Err(stuck.into_iter().fold(failure, |failure, deed| failure.because(text!("`{}`: {}", deed.object, deed.why))))
 }
 
 /// Takes a step back. `true`: it is as it was before.
@@ -302,17 +303,17 @@ fn one_back(home: &Home, journal: &mut Journal, step: &Step, is_forced: bool, re
         Effect::Folder { path } => match std::fs::remove_dir(path) {
             Ok(()) => {
                 sync_parent(path);
-                report.add(Verb::Remove, path, "");
+                report.add(Verb::Remove, path, Text::default());
                 fault::moment("setup");
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => true,
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-                report.add(Verb::Leave, path, word!("it is not empty"));
+                report.add(Verb::Leave, path, text!("it is not empty"));
                 false
             }
             Err(error) => {
-                report.add(Verb::Fail, path, error.to_string());
+                report.add(Verb::Fail, path, Text::of_error(&error));
                 false
             }
         },
@@ -322,7 +323,7 @@ fn one_back(home: &Home, journal: &mut Journal, step: &Step, is_forced: bool, re
             let now = match look(path) {
                 Ok(now) => now,
                 Err(failure) => {
-                    report.add(Verb::Fail, path, failure.to_string());
+                    report.add(Verb::Fail, path, failure.told());
                     return false;
                 }
             };
@@ -337,8 +338,8 @@ fn one_back(home: &Home, journal: &mut Journal, step: &Step, is_forced: bool, re
             };
             fault::moment("setup");
             match done {
-                Ok(()) => report.add(verb, path, ""),
-                Err(failure) => report.add(Verb::Fail, path, failure.to_string()),
+                Ok(()) => report.add(verb, path, Text::default()),
+                Err(failure) => report.add(Verb::Fail, path, failure.told()),
             }
             report.deeds.last().is_some_and(|deed| deed.verb != Verb::Fail)
         }
@@ -359,7 +360,7 @@ fn one_back(home: &Home, journal: &mut Journal, step: &Step, is_forced: bool, re
             fault::moment("setup");
             match done {
                 Ok(()) => no_service(link.as_deref(), *makes_user, report),
-                Err(failure) => report.add(Verb::Fail, Path::new(PASSWD), failure.to_string()),
+                Err(failure) => report.add(Verb::Fail, Path::new(PASSWD), failure.told()),
             }
             report.deeds.last().is_none_or(|deed| deed.verb != Verb::Fail)
         }
@@ -369,17 +370,17 @@ fn one_back(home: &Home, journal: &mut Journal, step: &Step, is_forced: bool, re
 /// What is told of a service that does not start with the machine any more.
 fn no_service(link: Option<&Path>, makes_user: bool, report: &mut Report) {
     if let Some(link) = link {
-        report.add(Verb::Remove, link, "");
+        report.add(Verb::Remove, link, Text::default());
     }
     if makes_user {
         // The user is taken out of it.
-        report.add(Verb::Restore, Path::new(PASSWD), "");
+        report.add(Verb::Restore, Path::new(PASSWD), Text::default());
     }
 }
 
 fn remove(path: &Path) -> Result<()> {
     std::fs::remove_file(path)
-        .map_err(|error| Failure::operator(format!("cannot remove `{}`", path.display())).caused_by(error))?;
+        .map_err(|error| Failure::operator(text!("cannot remove `{}`", path.display())).caused_by(error))?;
     sync_parent(path);
     Ok(())
 }
@@ -412,8 +413,8 @@ fn products(home: &Home, ledger: &Ledger, extent: Extent) -> Vec<PathBuf> {
 fn remove_products(home: &Home, ledger: &Ledger, extent: Extent, report: &mut Report) {
     for path in products(home, ledger, extent) {
         match remove(&path) {
-            Ok(()) => report.add(Verb::Remove, &path, ""),
-            Err(failure) => report.add(Verb::Fail, &path, failure.to_string()),
+            Ok(()) => report.add(Verb::Remove, &path, Text::default()),
+            Err(failure) => report.add(Verb::Fail, &path, failure.told()),
         }
     }
     if extent == Extent::CutOff {
@@ -421,7 +422,7 @@ fn remove_products(home: &Home, ledger: &Ledger, extent: Extent, report: &mut Re
     }
     for folder in own_folders(home) {
         if std::fs::remove_dir(&folder).is_ok() {
-            report.add(Verb::Remove, &folder, "");
+            report.add(Verb::Remove, &folder, Text::default());
         }
     }
 }
@@ -478,9 +479,9 @@ fn name_contents(home: &Home, journals: &[PathBuf], report: &mut Report, gone: &
                 continue;
             }
             let why = match by_product(home, &path) {
-                Some(ByProduct::Scratch | ByProduct::Data) => word!("the service wrote it"),
-                Some(ByProduct::Settings) => word!("it was there, or was made, without `init`"),
-                None => word!("it is not of rtcctl"),
+                Some(ByProduct::Scratch | ByProduct::Data) => text!("the service wrote it"),
+                Some(ByProduct::Settings) => text!("it was there, or was made, without `init`"),
+                None => text!("it is not of rtcctl"),
             };
             named += 1;
             report.add(Verb::Leave, &path, why);
@@ -500,7 +501,7 @@ pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
         if failure.kind() != Kind::Interrupted {
             return failure;
         }
-        return Failure::new(Kind::Interrupted, format!("{}; nothing was changed", failure.message()));
+        return Failure::new(Kind::Interrupted, text!("{}; nothing was changed", failure.message()));
     }
     let has_failed = report.of(Verb::Fail).next().is_some();
     let kind = if failure.kind() == Kind::Interrupted {
@@ -515,9 +516,9 @@ pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
     } else {
         "what was changed has been taken back"
     };
-    let mut whole = Failure::new(kind, format!("{}; {how}", failure.message()));
+    let mut whole = Failure::new(kind, text!("{}; {}", failure.message(), how));
     if !stuck.is_empty() {
-        whole = whole.because(format!("this could not be taken back: {}", stuck.join(", ")));
+        whole = whole.because(text!("this could not be taken back: {}", stuck.join(", ")));
     }
     let whole = failure.causes().iter().fold(whole, Failure::because);
     failure.hints().iter().fold(whole, Failure::hinted)
@@ -525,5 +526,5 @@ pub(super) fn rolled_back(failure: Failure, report: &Report) -> Failure {
 
 /// What is said when the journal itself could not be removed.
 pub(super) fn stuck(home: &Home, why: &Failure) -> Deed {
-    Deed { verb: Verb::Fail, object: Object::Path(home.setup_dir()), why: why.to_string() }
+    Deed { verb: Verb::Fail, object: Object::Path(home.setup_dir()), why: why.told() }
 }

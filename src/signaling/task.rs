@@ -25,6 +25,7 @@ use crate::error::{Failure, Result};
 use crate::supervisor::handover::{Door, Hangup, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
 use crate::sys::{clock, process, turns};
+use crate::text;
 use crate::turn::ice::LiveIce;
 
 /// How often a client is asked whether it lives, and how long it may take to say so. Together they are as long as
@@ -146,7 +147,7 @@ impl Service for Signaling {
             .enable_all()
             .on_thread_start(context.adopter())
             .build()
-            .map_err(|error| Failure::operator("cannot start a runtime for signaling").caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot start a runtime for signaling")).caused_by(error))?;
         runtime.block_on(self.serve(&context));
         self.counters.clear();
         Ok(())

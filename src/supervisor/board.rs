@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use super::service::TaskName;
+use crate::words::Text;
 
 /// A task's state, in order of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -54,7 +55,7 @@ pub struct TaskView {
     pub abandoned: usize,
     /// The numbers of the running instance's threads.
     pub threads: Vec<i32>,
-    pub last_error: Option<String>,
+    pub last_error: Option<Text>,
     /// When the last error happened.
     pub last_error_at: Option<SystemTime>,
     pub last_panic: Option<LastPanic>,

@@ -23,12 +23,14 @@ use super::watchdog::{self, Fixture, Hang, Hung, Watched};
 use crate::error::{Failure, Result};
 use crate::sys::tail::Tail;
 use crate::sys::{clock, memory, threads, turns};
+use crate::text;
+use crate::words::Text;
 
 /// What reaches the supervisor's thread.
 enum Event {
     Report { task: usize, instance: InstanceId, report: Report },
     Panicked { task: usize, capsule: Box<Capsule> },
-    Ended { task: usize, instance: InstanceId, error: String },
+    Ended { task: usize, instance: InstanceId, error: Text },
     Stands(Box<Hang>),
     Order { task: TaskName, order: Order, reply: Sender<Result<()>> },
     Settled { reply: Sender<()> },
@@ -48,13 +50,13 @@ impl Handle {
     /// If the task failed instead, or `patience` is over.
     pub fn order(&self, task: TaskName, order: Order, patience: Duration) -> Result<()> {
         let (reply, answer) = mpsc::channel();
-        let gone = || Failure::operator("the service is stopping");
+        let gone = || Failure::operator(text!("the service is stopping"));
         self.events.send(Event::Order { task, order, reply }).map_err(|_| gone())?;
         answer.recv_timeout(patience).unwrap_or_else(|waited| match waited {
             RecvTimeoutError::Disconnected => Err(gone()),
             RecvTimeoutError::Timeout => {
-                let failure = format!("{task} has not come to it within {} s", patience.as_secs());
-                Err(Failure::operator(failure).hinted("look at it by `rtcctl status`"))
+                let failure = text!("{} has not come to it within {} s", task, patience.as_secs());
+                Err(Failure::operator(failure).hinted(text!("look at it by `rtcctl status`")))
             }
         })
     }
@@ -251,7 +253,7 @@ impl Supervisor {
         self.tasks[task].last_panic = Some(LastPanic { at: now.wall, message, place });
     }
 
-    fn handle_ended(&mut self, index: usize, instance: InstanceId, error: &str) {
+    fn handle_ended(&mut self, index: usize, instance: InstanceId, error: &Text) {
         let now = clock::now().mono;
         self.watched.remove(index, instance);
         let task = &mut self.tasks[index];
@@ -276,26 +278,27 @@ impl Supervisor {
                 self.fleet.tell(task, now.mono, handle);
                 // One that starts or ends has a deadline for that, and may take its time until then.
                 if self.fleet.policy(task).hangs() > before {
-                    error!(task = %name, cause = hang.cause, threads = ?hang.capsule.threads, "an instance hangs");
-                    let entry = Entry::new(EventKind::Hang, Some(name), &hang.cause, now);
+                    error!(task = %name, cause = hang.cause.english(), threads = ?hang.capsule.threads, "an instance hangs");
+                    let entry = Entry::new(EventKind::Hang, Some(name), hang.cause.english(), now);
                     self.journal.record(entry.with_capsule(hang.capsule));
                 }
             }
             Hung::Fixture(name) => {
-                error!(cause = hang.cause, "{name} hangs");
-                self.journal.record(Entry::new(EventKind::Hang, None, &hang.cause, now).with_capsule(hang.capsule));
-                self.start_anew(&format!("{name} hangs: {}", hang.cause));
+                error!(cause = hang.cause.english(), "{name} hangs");
+                self.journal
+                    .record(Entry::new(EventKind::Hang, None, hang.cause.english(), now).with_capsule(hang.capsule));
+                self.start_anew(&format!("{name} hangs: {}", hang.cause.english()));
             }
         }
     }
 
     fn handle_order(&mut self, name: TaskName, order: Order, reply: Sender<Result<()>>) {
         let Some(task) = self.fleet.find(name) else {
-            let _ = reply.send(Err(Failure::bug(format!("there is no task `{name}`"))));
+            let _ = reply.send(Err(Failure::bug(text!("there is no task `{}`", name))));
             return;
         };
         if self.fleet.is_halting() {
-            let _ = reply.send(Err(Failure::operator("the service is stopping")));
+            let _ = reply.send(Err(Failure::operator(text!("the service is stopping"))));
             return;
         }
         let now = clock::now();
@@ -360,14 +363,14 @@ impl Supervisor {
         let run = move || {
             context.adopt_thread();
             let error = match catch_unwind(AssertUnwindSafe(|| service.run(context))) {
-                Ok(Ok(())) => "ended without being asked to".to_owned(),
-                Ok(Err(failure)) => failure.to_string(),
-                Err(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
+                Ok(Ok(())) => text!("ended without being asked to"),
+                Ok(Err(failure)) => failure.told(),
+                Err(panic) => text!("panicked: {}", panic_text(panic.as_ref())),
             };
             let _ = ends.send(Event::Ended { task: index, instance: id, error });
         };
         if let Err(error) = thread::Builder::new().name(name.to_string()).spawn(run) {
-            let error = format!("cannot start a thread: {error}");
+            let error = text!("cannot start a thread: {}", Text::of_error(&error));
             let _ = self.sender.send(Event::Ended { task: index, instance: id, error });
         }
     }
@@ -394,7 +397,7 @@ impl Supervisor {
                 panics: task.panics,
                 abandoned: task.abandoned.len(),
                 threads: task.running.as_ref().map(|(instance, _)| instance.threads()).unwrap_or_default(),
-                last_error: policy.last_error().map(str::to_owned),
+                last_error: policy.last_error().cloned(),
                 last_error_at: task.last_error_at,
                 last_panic: task.last_panic.clone(),
             }
@@ -413,8 +416,8 @@ impl Supervisor {
                 (Order::Start | Order::Restart, State::Ready | State::Degraded) => Ok(()),
                 (Order::Start | Order::Restart, State::Backoff | State::Held) => {
                     let name = tasks[waiter.task].service.name();
-                    let failure = Failure::operator(format!("{name} does not start"));
-                    Err(failure.because(policy.last_error().unwrap_or("it says nothing")))
+                    let failure = Failure::operator(text!("{} does not start", name));
+                    Err(failure.because(policy.last_error().cloned().unwrap_or_else(|| text!("it says nothing"))))
                 }
                 (Order::Start | Order::Restart, State::Stopped | State::Starting | State::Draining) => return true,
             };

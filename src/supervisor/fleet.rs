@@ -12,6 +12,8 @@ use rand::Rng;
 use super::board::State;
 use super::policy::{Change, Command, Limits, Pace, Policy};
 use super::service::TaskName;
+use crate::text;
+use crate::words::Text;
 
 /// How much a task needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,12 +216,12 @@ impl Fleet {
         }
     }
 
-    fn missing(&self, task: usize, need: Need) -> Option<String> {
+    fn missing(&self, task: usize, need: Need) -> Option<Text> {
         let mut wanted = dependencies(self.members[task].name).iter().filter(|dependency| dependency.need == need);
         wanted.find_map(|Dependency { on, what, .. }| {
             let provider = self.members.iter().find(|member| member.name == *on && !member.has_served)?;
             let state = provider.policy.state().as_str();
-            Some(format!("waits for {what}: {on} has not been ready yet and is {state}"))
+            Some(text!("waits for {}: {} has not been ready yet and is {}", what, on, state))
         })
     }
 }
@@ -290,7 +292,7 @@ mod tests {
             let (task, Some(id)) = self.of(name) else { return };
             self.running[task] = None;
             let (now, rng) = (self.now, &mut self.rng);
-            self.fleet.tell(task, now, |policy| policy.handle_ended(id, "it broke", now, rng));
+            self.fleet.tell(task, now, |policy| policy.handle_ended(id, &"it broke".into(), now, rng));
             self.obey();
         }
 
@@ -338,7 +340,7 @@ mod tests {
         assert_eq!(sim.states(), [Backoff, Degraded, Backoff, Backoff]);
         assert!(sim.fleet.is_settled());
         let why = "waits for a certificate: certs has not been ready yet and is backoff";
-        assert_eq!(sim.fleet.policy(3).last_error(), Some(why));
+        assert_eq!(sim.fleet.policy(3).last_error().map(Text::english), Some(why));
         sim.advance(Duration::from_secs(60));
         sim.become_ready(TaskName::Certs);
         assert_eq!(sim.states(), [Ready, Ready, Starting, Starting]);

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::instance::{Instance, Pulse};
 use crate::error::Result;
+use crate::words::Text;
 
 /// The supervised tasks, in the order in which they start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -69,7 +70,7 @@ pub enum Report {
     /// It serves.
     Ready,
     /// It serves, but not well. `None`: all is well again.
-    Degraded(Option<String>),
+    Degraded(Option<Text>),
 }
 
 /// The handles one instance gets.
@@ -101,7 +102,7 @@ impl Context {
     }
 
     /// Says that the instance serves badly, and why; or that it has recovered.
-    pub fn degraded(&self, why: Option<String>) {
+    pub fn degraded(&self, why: Option<Text>) {
         (self.report)(Report::Degraded(why));
     }
 

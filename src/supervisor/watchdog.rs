@@ -12,6 +12,8 @@ use super::instance::{Instance, Pulse};
 use super::policy::InstanceId;
 use super::silence::{LOOKED_EVERY, Silence};
 use crate::sys::{clock, threads, turns};
+use crate::text;
+use crate::words::Text;
 
 /// Loops that belong to no task, and whose hang only a new process mends.
 #[derive(Clone)]
@@ -24,7 +26,7 @@ pub struct Fixture {
 #[derive(Debug)]
 pub(super) struct Hang {
     pub(super) of: Hung,
-    pub(super) cause: String,
+    pub(super) cause: Text,
     pub(super) capsule: Capsule,
 }
 
@@ -112,10 +114,10 @@ impl Rounds {
             }
             // Those that serve say more than the one that looks after them.
             let Some((name, lasted)) = standing.last() else { continue };
-            let cause = format!("the loop `{name}` has stood still for {:.1} s", lasted.as_secs_f64());
+            let cause = text!("the loop `{}` has stood still for {} s", name, format!("{:.1}", lasted.as_secs_f64()));
             let threads = instance.as_ref().map_or_else(Vec::new, |instance| instance.threads());
             let capsule = Capsule {
-                message: cause.clone(),
+                message: cause.english().to_owned(),
                 thread: (*name).to_owned(),
                 threads: threads.into_iter().filter_map(threads::describe).collect(),
                 log: instance.as_ref().map_or_else(Vec::new, |instance| instance.log()),

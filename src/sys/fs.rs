@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Failure, Result};
+use crate::text;
 
 /// Replaces `path` by `bytes` with the permission bits `mode`, so that a crash leaves the old file or the new one.
 ///
@@ -34,7 +35,7 @@ pub fn write_atomic_by(draft: &Path, path: &Path, bytes: &[u8], mode: u32) -> Re
     if let Err(error) = written {
         // The draft may never have come to be; the failure that counts is the one above.
         let _ = std::fs::remove_file(draft);
-        return Err(Failure::operator(format!("cannot write `{}`", path.display())).caused_by(error));
+        return Err(Failure::operator(text!("cannot write `{}`", path.display())).caused_by(error));
     }
     // The rename itself must survive a power cut. A file system that cannot do that has done what it can.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
@@ -76,7 +77,7 @@ pub fn create_private_dir(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| Failure::operator(format!("cannot create the folder `{}`", path.display())).caused_by(error))
+        .map_err(|error| Failure::operator(text!("cannot create the folder `{}`", path.display())).caused_by(error))
 }
 
 /// Makes those of `folders` anew that were deleted, as far as their parents are still there.
@@ -103,7 +104,7 @@ pub fn read_at_most(path: &Path, most: u64) -> std::io::Result<Option<Vec<u8>>> 
 /// If it is missing, not readable, or not UTF-8.
 pub fn read_to_string(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
-        .map_err(|error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error))
+        .map_err(|error| Failure::operator(text!("cannot read `{}`", path.display())).caused_by(error))
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::text;
+use crate::words::Text;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
@@ -128,22 +130,22 @@ pub fn broadcast_addresses() -> Vec<IpAddr> {
 ///
 /// # Errors
 /// Why there is none, in words.
-pub fn resolve(host: &str, port: u16, patience: Duration) -> Result<Vec<SocketAddr>, String> {
+pub fn resolve(host: &str, port: u16, patience: Duration) -> Result<Vec<SocketAddr>, Text> {
     let (told, answer) = mpsc::channel();
     let place = (host.to_owned(), port);
     let asking = move || {
         // Nobody may listen any more.
         let _ = told.send(place.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
     };
-    thread::Builder::new().name("dns".to_owned()).spawn(asking).map_err(|error| error.to_string())?;
+    thread::Builder::new().name("dns".to_owned()).spawn(asking).map_err(|error| Text::of_error(&error))?;
     match answer.recv_timeout(patience) {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err("the resolver knows the name but no address".to_owned()),
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(text!("the resolver knows the name but no address")),
         Ok(Ok(mut addresses)) => {
             addresses.dedup();
             Ok(addresses)
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("the resolver did not answer within {} s", patience.as_secs())),
+        Ok(Err(error)) => Err(Text::of_error(&error)),
+        Err(_) => Err(text!("the resolver did not answer within {} s", patience.as_secs())),
     }
 }
 

@@ -13,6 +13,8 @@ use nix::unistd::gettid;
 
 use super::exec;
 use super::net::local_addresses;
+use crate::text;
+use crate::words::Text;
 
 /// How long a step of setting it up may take.
 const STEP_WITHIN: Duration = Duration::from_secs(3);
@@ -44,17 +46,17 @@ impl Cable {
 ///
 /// # Errors
 /// In words, if it cannot be made: it takes root and the program `ip`.
-pub fn as_a_stranger<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    let cable = choose().ok_or("no addresses are left for a cable")?;
+pub fn as_a_stranger<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, Text> {
+    let cable = choose().ok_or(text!("no addresses are left for a cable"))?;
     let (made, is_made) = mpsc::channel();
     let (tied, is_tied) = mpsc::channel::<()>();
-    let stranger = thread::Builder::new().name("stranger".to_owned()).spawn(move || -> Result<T, String> {
+    let stranger = thread::Builder::new().name("stranger".to_owned()).spawn(move || -> Result<T, Text> {
         let entered = unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
         let told = entered.as_ref().map(|()| gettid()).map_err(ToString::to_string);
         // Whoever waits for this has not gone away.
         let _ = made.send(told);
-        entered.map_err(|error| error.to_string())?;
-        is_tied.recv().map_err(|_| "the cable could not be laid".to_owned())?;
+        entered.map_err(|error| Text::of_error(&error))?;
+        is_tied.recv().map_err(|_| text!("the cable could not be laid"))?;
         for line in [
             "link set lo up".to_owned(),
             format!("address add {}/30 dev stranger", cable.v4(2)),
@@ -71,24 +73,27 @@ pub fn as_a_stranger<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static
         }
         Ok(act())
     });
-    let stranger = stranger.map_err(|error| error.to_string())?;
-    let made = is_made.recv().map_err(|_| "the thread has ended".to_owned()).and_then(|told| told);
+    let stranger = stranger.map_err(|error| Text::of_error(&error))?;
+    let made = is_made
+        .recv()
+        .map_err(|_| text!("the thread has ended"))
+        .and_then(|told: Result<_, String>| told.map_err(Text::verbatim));
     let laid = made.and_then(|thread| lay(cable, &thread.to_string()));
     if laid.is_ok() {
         let _ = tied.send(());
     }
     drop(tied);
-    let outcome = stranger.join().map_err(|_| "the thread has panicked".to_owned())?;
+    let outcome = stranger.join().map_err(|_| text!("the thread has panicked"))?;
     laid.and(outcome)
 }
 
-fn lay(cable: Cable, thread: &str) -> Result<(), String> {
+fn lay(cable: Cable, thread: &str) -> Result<(), Text> {
     let name = cable.name();
     for line in [
-        format!("link add {name} type veth peer name stranger netns {thread}"),
-        format!("address add {}/30 dev {name}", cable.v4(1)),
-        format!("-6 address add {}/126 dev {name} nodad", cable.v6(1)),
-        format!("link set {name} up"),
+        format!("link add {} type veth peer name stranger netns {}", name, thread),
+        format!("address add {}/30 dev {}", cable.v4(1), name),
+        format!("-6 address add {}/126 dev {} nodad", cable.v6(1), name),
+        format!("link set {} up", name),
     ] {
         let done = ip(&line);
         if !line.starts_with("-6") {
@@ -111,13 +116,13 @@ fn choose() -> Option<Cable> {
     (0..16).map(|_| Cable { number: rand::random() }).find(is_free)
 }
 
-fn ip(line: &str) -> Result<(), String> {
+fn ip(line: &str) -> Result<(), Text> {
     let command: Vec<String> = std::iter::once("ip").chain(line.split(' ')).map(str::to_owned).collect();
     let ended = exec::run(&command, b"", STEP_WITHIN, MAX_OUTPUT).map_err(|error| {
         let is_missing = error.kind() == io::ErrorKind::NotFound;
-        if is_missing { "the program `ip` is not installed".to_owned() } else { format!("`ip {line}`: {error}") }
+        if is_missing { text!("the program `ip` is not installed") } else { text!("`ip {}`: {}", line, error) }
     })?;
-    if ended.status.success() { Ok(()) } else { Err(format!("`ip {line}`: {}", ended.output.trim())) }
+    if ended.status.success() { Ok(()) } else { Err(text!("`ip {}`: {}", line, ended.output.trim())) }
 }
 
 #[cfg(test)]

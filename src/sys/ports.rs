@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::error::Failure;
+use crate::text;
 
 /// What runs over the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,21 +117,22 @@ fn process_name(pid: u32) -> String {
 #[must_use]
 pub fn bind_failure(transport: Transport, addr: SocketAddr, what: &str, key: &str, error: io::Error) -> Failure {
     let kind = error.kind();
-    let failure = Failure::operator(format!("cannot bind `{addr}/{transport}` for {what}")).caused_by(error);
+    let failure = Failure::operator(text!("cannot bind `{}/{}` for {}", addr, transport, what)).caused_by(error);
     let hint = if kind == ErrorKind::AddrInUse {
         match holder(transport, addr.port()) {
-            Some(holder) => format!("`{holder}` already listens there; stop it or change `{key}`"),
-            None => format!(
-                "another process, hidden from this user, listens there; find it as root by `ss -lpn sport = :{}`, or change `{key}`",
-                addr.port()
+            Some(holder) => text!("`{}` already listens there; stop it or change `{}`", holder, key),
+            None => text!(
+                "another process, hidden from this user, listens there; find it as root by `ss -lpn sport = :{}`, or change `{}`",
+                addr.port(),
+                key
             ),
         }
     } else if kind == ErrorKind::PermissionDenied {
-        format!("ports below 1024 need root or CAP_NET_BIND_SERVICE; run as root, or set `{key}` to a port above 1023")
+        text!("ports below 1024 need root or CAP_NET_BIND_SERVICE; run as root, or set `{}` to a port above 1023", key)
     } else if kind == ErrorKind::AddrNotAvailable {
-        "this host has no such address; compare with `ip address` and change the `bind` list beside it".to_owned()
+        text!("this host has no such address; compare with `ip address` and change the `bind` list beside it")
     } else {
-        format!("change `{key}` if the port is reserved on this host")
+        text!("change `{}` if the port is reserved on this host", key)
     };
     failure.hinted(hint)
 }

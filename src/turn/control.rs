@@ -18,6 +18,7 @@ use crate::error::{Failure, Result};
 use crate::sys::notify::Manager;
 use crate::sys::udp::{Purpose, open};
 use crate::sys::{clock, net};
+use crate::text;
 
 /// Changes what the relay works by. Cheap to clone; outlives the task's instances.
 #[derive(Clone)]
@@ -74,9 +75,9 @@ impl Control {
     pub fn check_relay_ips(&self, config: &TurnConfig) -> Result<()> {
         config.relay_ips.iter().try_for_each(|address| {
             open(SocketAddr::new(*address, 0), Purpose::Relay).map(drop).map_err(|error| {
-                Failure::operator(format!("cannot relay by `{address}`"))
+                Failure::operator(text!("cannot relay by `{}`", address))
                     .caused_by(error)
-                    .hinted("list addresses of this host as `turn.relay_ips`; public ones are `turn.public_ips`")
+                    .hinted(text!("list addresses of this host as `turn.relay_ips`; public ones are `turn.public_ips`"))
             })
         })
     }

@@ -12,6 +12,7 @@ use crate::config::TurnConfig;
 use crate::error::{Failure, Result};
 use crate::sys::fdstore::Inherited;
 use crate::sys::notify::Manager;
+use crate::text;
 
 /// How long a port that was moved away from is served at most: as long as the longest lifetime that a client may ask
 /// for, after which it has asked for another page, or hangs.
@@ -112,8 +113,8 @@ impl Listening {
         }
         let free = MAX_LISTENERS - self.live().count();
         if moving.opened.len() > free {
-            return Err(Failure::operator("too many ports of turn still drain from the last moves")
-                .hinted("let their calls end, or end them by `rtcctl restart turn`"));
+            return Err(Failure::operator(text!("too many ports of turn still drain from the last moves"))
+                .hinted(text!("let their calls end, or end them by `rtcctl restart turn`")));
         }
         Ok(moving)
     }

@@ -10,6 +10,7 @@ use crate::sys::fdstore::Inherited;
 use crate::sys::notify::Manager;
 use crate::sys::ports::{Transport, bind_failure};
 use crate::sys::udp::{Purpose, adopt, open};
+use crate::text;
 
 /// The name by which the service manager keeps the sockets, and by which units of systemd may hand them over.
 const NAME: &str = "turn-udp";
@@ -97,7 +98,7 @@ pub fn take_or_bind(config: &TurnConfig, inherited: &mut Inherited) -> Result<Tu
 }
 
 pub(super) fn nowhere() -> Failure {
-    Failure::operator("there is no address to listen on for turn").hinted("list one as `turn.bind`")
+    Failure::operator(text!("there is no address to listen on for turn")).hinted(text!("list one as `turn.bind`"))
 }
 
 /// Has the service manager keep these sockets, and no others.

@@ -24,6 +24,7 @@ use crate::supervisor::service::{Context, Service, TaskName};
 use crate::sys::threads::unparking;
 use crate::sys::udp::offloads;
 use crate::sys::{clock, turns};
+use crate::text;
 
 /// The STUN/TURN server. Each instance starts without allocations, on the same listening sockets.
 pub struct Turn {
@@ -60,7 +61,7 @@ impl Service for Turn {
 
     fn run(&self, context: Context) -> Result<()> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot make an eventfd for turn")).caused_by(error))?;
         let current = self.live.begin()?;
         let offloads = offloads();
         self.counters.path.gro.store(offloads.gro, Ordering::Relaxed);
@@ -102,7 +103,7 @@ impl Service for Turn {
                 match thread::Builder::new().name(name).spawn_scoped(scope, serve) {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
-                        let failure = Failure::operator("cannot start a thread for turn").caused_by(error);
+                        let failure = Failure::operator(text!("cannot start a thread for turn")).caused_by(error);
                         return end(&stop, threads).and(Err(failure));
                     }
                 }
@@ -150,7 +151,7 @@ impl Drop for Bell {
 
 /// Stops all workers and gives the first failure. A panic goes on, so that the supervisor sees it as what it is.
 fn end(stop: &EventFd, threads: Vec<ScopedJoinHandle<'_, Result<()>>>) -> Result<()> {
-    stop.write(1).map_err(|error| Failure::bug("cannot signal the workers of turn").caused_by(error))?;
+    stop.write(1).map_err(|error| Failure::bug(text!("cannot signal the workers of turn")).caused_by(error))?;
     let ends: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
     ends.into_iter().try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }

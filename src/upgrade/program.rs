@@ -10,6 +10,8 @@ use crate::error::{Failure, Kind, Result};
 use crate::sys::exec;
 use crate::sys::fs::{read_at_most, write_atomic};
 use crate::sys::lock::{FolderLock, Refused};
+use crate::text;
+use crate::words::Text;
 
 /// Bytes of the largest program: a release has some twenty million, one for debugging ten times as many.
 const MAX_PROGRAM: u64 = 1024 * 1024 * 1024;
@@ -36,39 +38,39 @@ impl Candidate {
     /// # Errors
     /// `Kind::Operator` with what is wrong with it.
     pub fn read(file: &Path, sha256: Option<&str>) -> Result<Self> {
-        let failed = |error| Failure::operator(format!("cannot read `{}`", file.display())).caused_by(error);
+        let failed = |error| Failure::operator(text!("cannot read `{}`", file.display())).caused_by(error);
         if !std::fs::metadata(file).map_err(failed)?.is_file() {
-            return Err(Failure::operator(format!("`{}` is no file", file.display())));
+            return Err(Failure::operator(text!("`{}` is no file", file.display())));
         }
         let bytes = read_at_most(file, MAX_PROGRAM)
             .map_err(failed)?
-            .ok_or_else(|| Failure::operator(format!("`{}` is too large to be a program", file.display())))?;
+            .ok_or_else(|| Failure::operator(text!("`{}` is too large to be a program", file.display())))?;
         let found = sha256_hex(&bytes);
         if let Some(wanted) = sha256.filter(|wanted| !wanted.eq_ignore_ascii_case(&found)) {
-            return Err(Failure::operator(format!("`{}` is not the file that was meant", file.display()))
-                .because(format!("its SHA-256 is {found}, not {wanted}"))
-                .hinted("fetch it again; nothing was changed"));
+            return Err(Failure::operator(text!("`{}` is not the file that was meant", file.display()))
+                .because(text!("its SHA-256 is {}, not {}", found, wanted))
+                .hinted(text!("fetch it again; nothing was changed")));
         }
         if let Some(fault) = fault(&bytes, &own_header()?) {
-            return Err(Failure::operator(format!("`{}` does not run on this machine", file.display())).because(fault));
+            return Err(Failure::operator(text!("`{}` does not run on this machine", file.display())).because(fault));
         }
         Ok(Self { bytes, sha256: found })
     }
 }
 
 /// What keeps a program from running where one with the header `own` does.
-fn fault(bytes: &[u8], own: &[u8; HEADER]) -> Option<String> {
+fn fault(bytes: &[u8], own: &[u8; HEADER]) -> Option<Text> {
     let Some(header) = bytes.first_chunk::<HEADER>().filter(|header| header.starts_with(b"\x7fELF")) else {
-        return Some("it is no program for Linux (it has no ELF header)".to_owned());
+        return Some(text!("it is no program for Linux (it has no ELF header)"));
     };
     let machine = |header: &[u8; HEADER]| (header[4], header[5], u16::from_le_bytes([header[18], header[19]]));
     if machine(header) != machine(own) {
         let (named, wanted) = (name(header), name(own));
-        return Some(format!("it is for {named}, and this machine runs {wanted}"));
+        return Some(text!("it is for {}, and this machine runs {}", named, wanted));
     }
     // A program, or one that may lie anywhere in memory; an object or an image of memory is neither.
     (!matches!(u16::from_le_bytes([header[16], header[17]]), 2 | 3))
-        .then(|| "it is no program but a part of one".to_owned())
+        .then(|| text!("it is no program but a part of one"))
 }
 
 fn name(header: &[u8; HEADER]) -> String {
@@ -86,7 +88,7 @@ fn name(header: &[u8; HEADER]) -> String {
 fn own_header() -> Result<[u8; HEADER]> {
     let mut header = [0; HEADER];
     let read = File::open("/proc/self/exe").and_then(|mut file| file.read_exact(&mut header));
-    read.map_err(|error| Failure::operator("cannot read this program").caused_by(error))?;
+    read.map_err(|error| Failure::operator(text!("cannot read this program")).caused_by(error))?;
     Ok(header)
 }
 
@@ -96,8 +98,7 @@ fn own_header() -> Result<[u8; HEADER]> {
 /// If it cannot be read.
 pub fn digest_of(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path);
-    let bytes =
-        bytes.map_err(|error| Failure::operator(format!("cannot read `{}`", path.display())).caused_by(error))?;
+    let bytes = bytes.map_err(|error| Failure::operator(text!("cannot read `{}`", path.display())).caused_by(error))?;
     Ok(sha256_hex(&bytes))
 }
 
@@ -110,10 +111,10 @@ impl Place {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let lock = FolderLock::take(folder).map_err(|refused| match refused {
             Refused::Held(pid) => {
-                let by = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-                Failure::new(Kind::Locked, format!("another upgrade of `{}` is under way{by}", path.display()))
+                let by = pid.map_or_else(Text::default, |pid| text!(" (pid {})", pid));
+                Failure::new(Kind::Locked, text!("another upgrade of `{}` is under way{}", path.display(), by))
             }
-            Refused::Io(error) => Failure::operator(format!("cannot lock `{}`", folder.display())).caused_by(error),
+            Refused::Io(error) => Failure::operator(text!("cannot lock `{}`", folder.display())).caused_by(error),
         })?;
         Ok(Self { path, _lock: lock })
     }
@@ -149,12 +150,12 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::PermissionDenied && !nix::unistd::geteuid().is_root() => {
                 return Err(Failure::new(
                     Kind::NeedsRoot,
-                    format!("this user may not replace `{}`", self.path.display()),
+                    text!("this user may not replace `{}`", self.path.display()),
                 )
-                .hinted("run it as root"));
+                .hinted(text!("run it as root")));
             }
             Err(error) => {
-                return Err(Failure::operator(format!("cannot write `{}`", staged.display())).caused_by(error));
+                return Err(Failure::operator(text!("cannot write `{}`", staged.display())).caused_by(error));
             }
         }
         let mode = std::fs::metadata(&self.path).map_or(0o755, |data| data.permissions().mode() & 0o755 | 0o500);
@@ -173,7 +174,7 @@ impl Place {
     /// # Errors
     /// If the folder does not take it; the program is the one before then.
     pub fn swap(&self, staged: &Path) -> Result<()> {
-        let failed = |error| Failure::operator(format!("cannot replace `{}`", self.path.display())).caused_by(error);
+        let failed = |error| Failure::operator(text!("cannot replace `{}`", self.path.display())).caused_by(error);
         match std::fs::metadata(&self.path) {
             Ok(data) => {
                 // Whose program it was stays the same.
@@ -199,7 +200,7 @@ impl Place {
     /// # Errors
     /// If the folder does not take it.
     pub fn take_back(&self) -> Result<()> {
-        let failed = |error| Failure::operator(format!("cannot bring `{}` back", self.path.display())).caused_by(error);
+        let failed = |error| Failure::operator(text!("cannot bring `{}` back", self.path.display())).caused_by(error);
         let draft = self.beside("new");
         let _ = std::fs::remove_file(&draft);
         // By another name of it, so that the one before is there still if this is cut off.
@@ -246,7 +247,7 @@ mod tests {
             ("a part of one", program(|bytes| bytes[16..18].copy_from_slice(&[1, 0]))),
         ] {
             let told = fault(&bytes, &own).unwrap();
-            assert!(told.contains(wanted), "{wanted}: {told}");
+            assert!(told.contains(wanted), "{wanted}: {told:?}");
         }
     }
 

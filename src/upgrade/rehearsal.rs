@@ -12,6 +12,8 @@ use crate::home::Home;
 use crate::sys::exec::{Ended, run_with};
 use crate::sys::fs::create_private_dir;
 use crate::sys::process::own_program;
+use crate::text;
+use crate::words::Text;
 
 /// How long a program may take to say its version.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
@@ -50,9 +52,9 @@ impl Program {
         let variables: Vec<(&str, String)> =
             HOME_VARIABLES.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect();
         run_with(&line, &variables, b"", within, MAX_OUTPUT).map_err(|error| {
-            let told = Failure::operator(format!("`{}` does not run", self.0.display()));
+            let told = Failure::operator(text!("`{}` does not run", self.0.display()));
             if error.kind() == std::io::ErrorKind::TimedOut {
-                told.because(format!("`{}` has not ended within {} s", arguments.join(" "), within.as_secs()))
+                told.because(text!("`{}` has not ended within {} s", arguments.join(" "), within.as_secs()))
             } else {
                 told.caused_by(error)
             }
@@ -67,9 +69,9 @@ impl Program {
         }
         let said = ended.output.trim();
         let said: String = said.chars().take(SHOWN).collect();
-        let failure = Failure::operator(format!("`{} {}` fails", self.0.display(), arguments.join(" ")));
-        let failure = failure.because(ended.status.to_string());
-        Err(if said.is_empty() { failure } else { failure.because(said) })
+        let failure = Failure::operator(text!("`{} {}` fails", self.0.display(), arguments.join(" ")));
+        let failure = failure.because(Text::verbatim(ended.status.to_string()));
+        Err(if said.is_empty() { failure } else { failure.because(Text::verbatim(said)) })
     }
 
     /// The version that it says it is.
@@ -82,8 +84,8 @@ impl Program {
         let version = told.trim().strip_prefix("rtcctl ").filter(|version| !version.is_empty() && version.len() < 80);
         version.map(str::to_owned).ok_or_else(|| {
             let said: String = told.trim().chars().take(80).collect();
-            Failure::operator(format!("`{}` is no rtcctl", self.0.display()))
-                .because(format!("it says `{}`", said.escape_debug()))
+            Failure::operator(text!("`{}` is no rtcctl", self.0.display()))
+                .because(text!("it says `{}`", said.escape_debug()))
         })
     }
 }
@@ -164,12 +166,12 @@ fn serve(program: &Program, scratch: &Home) -> Result<()> {
     // A finding, such as a clock that is wrong, is none of the program's.
     let told = program.step(scratch, &["status", "--json"], STEP_WITHIN, &[0, 10])?;
     let status: Value = serde_json::from_str(told.trim()).map_err(|error| {
-        Failure::operator(format!("`{}` tells a status that cannot be read", program.0.display())).caused_by(error)
+        Failure::operator(text!("`{}` tells a status that cannot be read", program.0.display())).caused_by(error)
     })?;
     let ready = status["tasks"].as_array().into_iter().flatten().filter(|task| task["state"] == "ready").count();
     if ready < 4 {
         let told = status["tasks"].to_string().chars().take(SHOWN).collect::<String>();
-        return Err(Failure::operator(format!("`{}` does not serve", program.0.display())).because(told));
+        return Err(Failure::operator(text!("`{}` does not serve", program.0.display())).because(Text::verbatim(told)));
     }
     program.step(scratch, &["stop"], STEP_WITHIN, &[0]).map(drop)
 }
@@ -184,7 +186,7 @@ fn spare_ports() -> Result<[u16; 2]> {
     };
     let find = || (0..64).find_map(|_| spare());
     let (Some((_first, web)), Some((_second, turn))) = (find(), find()) else {
-        return Err(Failure::operator("there are no two ports to rehearse on"));
+        return Err(Failure::operator(text!("there are no two ports to rehearse on")));
     };
     Ok([web, turn])
 }

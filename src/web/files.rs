@@ -9,6 +9,7 @@ use tower_http::services::ServeDir;
 
 use super::task::words;
 use crate::error::{Failure, Result};
+use crate::text;
 
 /// Serves a folder. Hidden files and links that lead out of it do not exist.
 #[derive(Clone)]
@@ -22,9 +23,9 @@ impl Files {
     /// If the folder is not there or not readable.
     pub(super) fn new(root: &Path) -> Result<Self> {
         let real = std::fs::canonicalize(root).map_err(|error| {
-            Failure::operator(format!("cannot serve the folder `{}`", root.display()))
+            Failure::operator(text!("cannot serve the folder `{}`", root.display()))
                 .caused_by(error)
-                .hinted("change `web.root`, or leave it empty for the built-in page")
+                .hinted(text!("change `web.root`, or leave it empty for the built-in page"))
         })?;
         Ok(Self { folder: ServeDir::new(&real), root: real })
     }

@@ -32,6 +32,7 @@ use crate::supervisor::board::Board;
 use crate::supervisor::handover::{Door, HttpJob};
 use crate::supervisor::service::{Context, Service, TaskName};
 use crate::sys::{clock, turns};
+use crate::text;
 use crate::turn::ice::LiveIce;
 
 /// Bytes of a request's body; a phone's report is the only one.
@@ -167,7 +168,7 @@ impl Service for Web {
             .enable_all()
             .on_thread_start(context.adopter())
             .build()
-            .map_err(|error| Failure::operator("cannot start a runtime for web").caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot start a runtime for web")).caused_by(error))?;
         let router = self.router()?;
         runtime.block_on(self.serve(&router, &context));
         Ok(())

@@ -1,40 +1,9 @@
-//! Texts with values in them, and the Chinese for each.
+//! Looks texts up.
 
-use super::Lang;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-/// A text with values in it, in whatever language it is said in the end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text {
-    english: &'static str,
-    values: Vec<String>,
-}
-
-impl Text {
-    /// Use [`crate::text!`], which the test of the catalogue finds.
-    #[must_use]
-    pub fn new(english: &'static str, values: Vec<String>) -> Self {
-        Self { english, values }
-    }
-
-    #[must_use]
-    pub fn say(&self, lang: Lang) -> String {
-        fill(lang.say(self.english), &self.values)
-    }
-}
-
-/// As [`std::fmt::Display`]: documents are in English.
-impl serde::Serialize for Text {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// In English, for logs and documents that scripts read.
-impl std::fmt::Display for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&fill(self.english, &self.values))
-    }
-}
+use super::{Lang, chinese};
 
 impl Lang {
     /// A text without values, as [`crate::word!`] marks them. What the catalogue does not have stays English.
@@ -42,54 +11,16 @@ impl Lang {
     pub fn say(self, english: &'static str) -> &'static str {
         match self {
             Self::En => english,
-            Self::Zh => chinese(english).unwrap_or(english),
-        }
-    }
-}
-
-impl Lang {
-    /// As [`Self::say`], for a text that came by another way; what the catalogue does not have stays as it is.
-    #[must_use]
-    pub fn translate(self, text: &str) -> &str {
-        match self {
-            Self::En => text,
-            Self::Zh => chinese(text).unwrap_or(text),
+            Self::Zh => in_chinese(english).unwrap_or(english),
         }
     }
 }
 
 /// The Chinese for an English text.
 #[must_use]
-pub fn chinese(english: &str) -> Option<&'static str> {
-    all().find(|(key, _)| *key == english).map(|(_, text)| *text)
-}
-
-/// Puts the values where `{}` or `{0}` stands.
-fn fill(text: &str, values: &[String]) -> String {
-    let mut filled = String::with_capacity(text.len() + 32);
-    let mut next = 0;
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
-        let Some((index, tail)) = after.split_once('}') else {
-            filled.push('{');
-            rest = after;
-            continue;
-        };
-        let at = if index.is_empty() { next } else { index.parse().unwrap_or(usize::MAX) };
-        next += 1;
-        filled.push_str(values.get(at).map_or("", String::as_str));
-        rest = tail;
-    }
-    filled.push_str(rest);
-    filled
-}
-
-/// The tables, by subject.
-const TABLES: [&[(&str, &str)]; 2] = [super::chinese_setup::TABLE, super::chinese_checks::TABLE];
-
-fn all() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    TABLES.into_iter().flatten()
+pub(super) fn in_chinese(english: &str) -> Option<&'static str> {
+    static BY_ENGLISH: LazyLock<BTreeMap<&str, &str>> = LazyLock::new(|| chinese::all().copied().collect());
+    BY_ENGLISH.get(english).copied()
 }
 
 #[cfg(test)]
@@ -99,6 +30,15 @@ mod tests {
 
     use super::*;
 
+    /// Source without its comments and without the tests at its end, whose texts need no Chinese.
+    fn said(text: &str) -> String {
+        let lines: Vec<&str> = text.lines().collect();
+        let begins_tests = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].ends_with('{');
+        let end = lines.windows(2).position(begins_tests).unwrap_or(lines.len());
+        let is_code = |line: &&&str| !line.trim_start().starts_with("//");
+        lines[..end].iter().filter(is_code).copied().collect::<Vec<_>>().join("\n")
+    }
+
     /// Every text that is marked in the source.
     fn marked() -> BTreeSet<String> {
         let mut found = BTreeSet::new();
@@ -107,14 +47,12 @@ mod tests {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    // The macros themselves are there.
-                    if !path.ends_with("src/words") {
-                        folders.push(path);
-                    }
+                    folders.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
                     let text = std::fs::read_to_string(&path).unwrap();
+                    let said = said(&text);
                     for mark in ["text!(", "word!("] {
-                        found.extend(text.split(mark).skip(1).filter_map(literal));
+                        found.extend(said.split(mark).skip(1).filter_map(literal));
                     }
                 }
             }
@@ -135,6 +73,7 @@ mod tests {
                         let rest = symbols.as_str().trim_start();
                         symbols = rest.chars();
                     }
+                    'n' => text.push('\n'),
                     other => text.push(other),
                 },
                 other => text.push(other),
@@ -143,16 +82,35 @@ mod tests {
         None
     }
 
-    fn places(text: &str) -> usize {
-        text.matches('{').count()
+    /// Which values stand in a text.
+    fn places(text: &str) -> BTreeSet<usize> {
+        let inner = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+        inner.enumerate().map(|(at, (index, _))| index.parse().unwrap_or(at)).collect()
+    }
+
+    /// What is typed, but for what has a value in it.
+    fn typed(text: &str) -> BTreeSet<&str> {
+        text.split('`').skip(1).step_by(2).filter(|one| !one.contains('{')).collect()
+    }
+
+    fn is_chinese(text: &str) -> bool {
+        let ranges = ['\u{3000}'..='\u{303f}', '\u{4e00}'..='\u{9fff}', '\u{ff00}'..='\u{ffef}'];
+        text.chars().any(|symbol| ranges.iter().any(|range| range.contains(&symbol)))
+    }
+
+    /// Whether there is a word of English in it, besides names and what is typed.
+    fn has_words(text: &str) -> bool {
+        let prose: String = text.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+        let words = prose.split(|symbol: char| !symbol.is_ascii_alphanumeric() && symbol != '.' && symbol != '_');
+        words.filter(|word| word.len() > 1).any(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
     }
 
     #[test]
     fn the_catalogue_has_every_text_and_no_other() {
         let marked = marked();
-        assert!(marked.len() > 80, "{}", marked.len());
-        let known: BTreeSet<String> = all().map(|(english, _)| (*english).to_owned()).collect();
-        assert_eq!(known.len(), all().count(), "a text stands there twice");
+        assert!(marked.len() > 1_000, "{}", marked.len());
+        let known: BTreeSet<String> = chinese::all().map(|(english, _)| (*english).to_owned()).collect();
+        assert_eq!(known.len(), chinese::all().count(), "a text stands there twice");
         let lacking: Vec<&String> = marked.difference(&known).collect();
         assert!(lacking.is_empty(), "without Chinese: {lacking:#?}");
         let unused: Vec<&String> = known.difference(&marked).collect();
@@ -160,27 +118,21 @@ mod tests {
     }
 
     #[test]
-    fn both_languages_have_the_same_places_for_values() {
-        for (english, chinese) in all() {
+    fn both_languages_have_the_same_values_and_the_same_to_type() {
+        for (english, chinese) in chinese::all() {
             assert_eq!(places(english), places(chinese), "{english}");
-            let values: Vec<String> = (0..places(english)).map(|index| format!("<{index}>")).collect();
-            let filled = fill(chinese, &values);
-            assert!(values.iter().all(|value| filled.contains(value)), "{filled}");
-            assert!(!chinese.is_empty());
-            // What is typed is the same.
-            let typed = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
-            let (english_typed, chinese_typed) = (typed(english), typed(chinese));
-            let plain =
-                |set: BTreeSet<String>| set.into_iter().filter(|one| !one.contains('{')).collect::<BTreeSet<_>>();
-            assert_eq!(plain(english_typed), plain(chinese_typed), "{english}");
+            assert_eq!(typed(english), typed(chinese), "{english}");
         }
     }
 
     #[test]
-    fn values_come_to_their_places() {
-        let text = Text::new("set `{}` to {} in `{}` by hand", vec!["a".into(), "b".into(), "c".into()]);
-        assert_eq!(text.to_string(), "set `a` to b in `c` by hand");
-        assert_eq!(text.say(Lang::Zh), "请在 `c` 中手工把 `a` 设为 b");
-        assert_eq!(fill("a { b", &[]), "a { b");
+    fn what_has_words_is_chinese_with_chinese_punctuation() {
+        for (english, chinese) in chinese::all() {
+            assert!(is_chinese(chinese) || !has_words(english), "{english}: {chinese}");
+            let prose = chinese.split('`').step_by(2).collect::<Vec<_>>().join("`");
+            for sign in [", ", "; ", "? ", "! "] {
+                assert!(!is_chinese(chinese) || !prose.contains(sign), "`{sign}` in {chinese}");
+            }
+        }
     }
 }

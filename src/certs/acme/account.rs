@@ -15,6 +15,8 @@ use super::Authority;
 use super::failure::trouble;
 use super::http::Client;
 use crate::sys::fs::{create_private_dir, write_atomic};
+use crate::text;
+use crate::words::Text;
 
 /// An account as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -101,11 +103,9 @@ async fn sign_up(client: &Client, authority: &Authority, pkcs8: Vec<u8>, contact
 /// What an authority refuses where it was shown a binding is most likely that.
 fn refused(trouble: Trouble) -> Trouble {
     match trouble.class {
-        Class::Ours if ["unauthorized", "malformed"].contains(&trouble.code.as_str()) => Trouble::new(
-            Class::Ours,
-            "binding",
-            format!("the account was refused with its binding: {}", trouble.detail),
-        ),
+        Class::Ours if ["unauthorized", "malformed"].contains(&trouble.code.as_str()) => {
+            Trouble::new(Class::Ours, "binding", text!("the account was refused with its binding: {}", trouble.detail))
+        }
         Class::Ours | Class::Theirs | Class::Limit => trouble,
     }
 }
@@ -117,14 +117,14 @@ fn binding_key(text: &[u8]) -> Result<Vec<u8>, Trouble> {
         .decode(text)
         .or_else(|_| BASE64_URL_SAFE.decode(text))
         .or_else(|_| BASE64_STANDARD.decode(text))
-        .map_err(|_| Trouble::new(Class::Ours, "binding", "the key in `acme_eab` of secrets.yaml is not Base64"))
+        .map_err(|_| Trouble::new(Class::Ours, "binding", text!("the key in `acme_eab` of secrets.yaml is not Base64")))
 }
 
 fn load(file: &Path, directory: &str) -> Result<Option<Saved>, Trouble> {
     let text = match std::fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(disk(format!("cannot read `{}`: {error}", file.display()))),
+        Err(error) => return Err(disk(text!("cannot read `{}`: {}", file.display(), error))),
     };
     match serde_json::from_slice::<Saved>(&text) {
         Ok(saved) if saved.directory != directory => Ok(None),
@@ -134,7 +134,7 @@ fn load(file: &Path, directory: &str) -> Result<Option<Saved>, Trouble> {
             let aside = file.with_extension("damaged");
             warn!(file = %file.display(), "an account's file is damaged; it is put aside and a new account is made");
             std::fs::rename(file, &aside)
-                .map_err(|error| disk(format!("cannot rename `{}`: {error}", file.display())))?;
+                .map_err(|error| disk(text!("cannot rename `{}`: {}", file.display(), error)))?;
             Ok(None)
         }
     }
@@ -147,14 +147,14 @@ fn is_usable(saved: &Saved) -> bool {
 }
 
 fn save(file: &Path, saved: &Saved) -> Result<(), Trouble> {
-    let text = serde_json::to_vec(saved).map_err(|error| disk(error.to_string()))?;
+    let text = serde_json::to_vec(saved).map_err(|error| disk(Text::verbatim(error.to_string())))?;
     if let Some(folder) = file.parent() {
-        create_private_dir(folder).map_err(|failure| disk(failure.to_string()))?;
+        create_private_dir(folder).map_err(|failure| disk(failure.told()))?;
     }
-    write_atomic(file, &text, 0o600).map_err(|failure| disk(failure.to_string()))
+    write_atomic(file, &text, 0o600).map_err(|failure| disk(failure.told()))
 }
 
-fn disk(detail: String) -> Trouble {
+fn disk(detail: Text) -> Trouble {
     Trouble::new(Class::Ours, "disk", detail)
 }
 

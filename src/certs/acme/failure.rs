@@ -7,24 +7,28 @@ use instant_acme::{Error, Problem};
 use rustls::CertificateError;
 
 use super::super::trouble::{Class, Trouble};
-use super::http::Noted;
+use super::http::{Noted, Said};
+use crate::text;
+use crate::words::Text;
 
 /// Whose fault an error is, with what the last answer of the authority said besides.
 pub(super) fn trouble(error: &Error, noted: Noted) -> Trouble {
     match error {
         Error::Api(problem) => of_problem(problem, noted),
-        Error::Timeout(_) => Trouble::new(Class::Theirs, "timeout", "the authority did not come to a decision in time"),
+        Error::Timeout(_) => {
+            Trouble::new(Class::Theirs, "timeout", text!("the authority did not come to a decision in time"))
+        }
         Error::KeyRejected | Error::Crypto => {
-            Trouble::new(Class::Ours, "account", format!("the account's key: {error}"))
+            Trouble::new(Class::Ours, "account", text!("the account's key: {}", error))
         }
         Error::Unsupported(what) => {
-            Trouble::new(Class::Ours, "unsupported", format!("the authority does not support {what}"))
+            Trouble::new(Class::Ours, "unsupported", text!("the authority does not support {}", what))
         }
         // What does not speak ACME, but says so by its status.
         _ if noted.status.is_some_and(|status| status >= 400) => {
             let status = noted.status.unwrap_or_default();
             let class = if status == 429 { Class::Limit } else { Class::Theirs };
-            let detail = format!("the authority answered with status {status}");
+            let detail = text!("the authority answered with status {}", status);
             Trouble { retry_at: noted.retry_at, ..Trouble::new(class, &format!("http-{status}"), detail) }
         }
         Error::Http(_) | Error::InvalidUri(_) | Error::Json(_) | Error::Other(_) | Error::Str(_) | _ => {
@@ -55,26 +59,36 @@ fn of_network(error: &Error) -> Trouble {
         ) => Trouble::new(
             Class::Ours,
             "clock",
-            format!("the authority's certificate does not fit this host's clock: {text}"),
+            text!("the authority's certificate does not fit this host's clock: {}", text),
         ),
-        Some(_) => Trouble::new(Class::Ours, "roots", format!("the authority's certificate is not trusted: {text}")),
+        Some(_) => Trouble::new(Class::Ours, "roots", text!("the authority's certificate is not trusted: {}", text)),
         None => Trouble::new(Class::Theirs, "unreachable", text),
     }
 }
 
 /// The messages of an error and its sources, without repetition.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
+fn chain(error: &(dyn StdError + 'static)) -> Text {
+    let mut told = said(error);
     let mut deeper = error.source();
     while let Some(source) = deeper {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
+        let more = said(source);
+        // Some errors have the message of their source in their own.
+        told = match told.english().contains(more.english()) {
+            true if more.english().contains(told.english()) => more,
+            true => told,
+            false => text!("{}: {}", told, more),
+        };
         deeper = source.source();
     }
-    text
+    told
+}
+
+fn said(error: &(dyn StdError + 'static)) -> Text {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    match inner.and_then(|inner| inner.downcast_ref::<Said>()).or_else(|| error.downcast_ref()) {
+        Some(Said(text)) => text.clone(),
+        None => Text::of_error(error),
+    }
 }
 
 fn refused_certificate(error: &Error) -> Option<CertificateError> {

@@ -31,6 +31,8 @@ use tokio_rustls::TlsConnector;
 use super::super::moment::Moment;
 use super::super::trouble::{Class, Trouble};
 use crate::sys::clock;
+use crate::text;
+use crate::words::Text;
 
 /// How long one address of an authority may take to accept a connection.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
@@ -73,15 +75,15 @@ impl Client {
     /// If there are none.
     pub(super) fn new(root: Option<&Path>) -> Result<Self, Trouble> {
         let roots = match root {
-            Some(path) => roots_of(path).map_err(|why| no_roots(format!("cannot use `{}`: {why}", path.display())))?,
+            Some(path) => roots_of(path).map_err(|why| no_roots(text!("cannot use `{}`: {}", path.display(), why)))?,
             None => {
                 let mut found = SYSTEM_ROOTS.iter().filter_map(|path| roots_of(Path::new(path)).ok());
-                found.next().ok_or_else(|| no_roots("this system has no list of trusted authorities".to_owned()))?
+                found.next().ok_or_else(|| no_roots(text!("this system has no list of trusted authorities")))?
             }
         };
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| no_roots(error.to_string()))?
+            .map_err(|error| no_roots(Text::verbatim(error.to_string())))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self { tls: Arc::new(config), noted: Arc::default() })
@@ -94,7 +96,7 @@ impl Client {
     async fn send(self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, BoxError> {
         *self.noted.lock().expect("nothing panics while it holds this lock") = Noted::default();
         let answer = timeout(ANSWERED_WITHIN, self.exchange(request)).await;
-        let response = answer.map_err(|_| other("the authority did not answer in time"))??;
+        let response = answer.map_err(|_| other(text!("the authority did not answer in time")))??;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
         let noted = Noted {
@@ -108,9 +110,9 @@ impl Client {
 
     async fn exchange(&self, mut request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, BoxError> {
         let uri = request.uri().clone();
-        let host = uri.host().ok_or_else(|| other("the authority's address has no host"))?;
+        let host = uri.host().ok_or_else(|| other(text!("the authority's address has no host")))?;
         if uri.scheme_str() != Some("https") {
-            return Err(other("the authority's address does not begin with https://"));
+            return Err(other(text!("the authority's address does not begin with https://")));
         }
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let stream = connect(&bare, uri.port_u16().unwrap_or(443)).await?;
@@ -148,33 +150,46 @@ impl HttpClient for Client {
 
 /// Tries the addresses of a name one after the other.
 async fn connect(host: &str, port: u16) -> Result<TcpStream, BoxError> {
-    let found = lookup_host((host, port)).await.map_err(|error| other(format!("cannot resolve `{host}`: {error}")))?;
+    let found =
+        lookup_host((host, port)).await.map_err(|error| other(text!("cannot resolve `{}`: {}", host, error)))?;
     let addresses: Vec<SocketAddr> = found.collect();
-    let mut last = other(format!("`{host}` has no address"));
+    let mut last = other(text!("`{}` has no address", host));
     for address in addresses {
         match timeout(CONNECTED_WITHIN, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = other(format!("cannot connect to {address}: {error}")),
-            Err(_) => last = other(format!("{address} does not answer")),
+            Ok(Err(error)) => last = other(text!("cannot connect to {}: {}", address, error)),
+            Err(_) => last = other(text!("{} does not answer", address)),
         }
     }
     Err(last)
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, String> {
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+fn roots_of(path: &Path) -> Result<RootCertStore, Text> {
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| Text::of_error(&error))?;
     let mut roots = RootCertStore::empty();
     // One strange certificate among a hundred is no reason to trust none.
     roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-    if roots.is_empty() { Err("it holds no certificate of an authority".to_owned()) } else { Ok(roots) }
+    if roots.is_empty() { Err(text!("it holds no certificate of an authority")) } else { Ok(roots) }
 }
 
-fn no_roots(detail: String) -> Trouble {
+fn no_roots(detail: Text) -> Trouble {
     Trouble::new(Class::Ours, "roots", detail)
 }
 
-fn other(text: impl Into<String>) -> BoxError {
-    Box::new(io::Error::other(text.into()))
+/// What is wrong, on its way through the errors of others.
+#[derive(Debug)]
+pub(super) struct Said(pub(super) Text);
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.english())
+    }
+}
+
+impl std::error::Error for Said {}
+
+fn other(text: Text) -> BoxError {
+    Box::new(io::Error::other(Said(text)))
 }
 
 /// A number of seconds, or a date. RFC 9110, section 10.2.3.

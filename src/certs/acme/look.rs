@@ -10,6 +10,7 @@ use super::super::trouble::{Class, Trouble};
 use super::Authority;
 use super::failure::trouble;
 use super::http::Client;
+use crate::text;
 
 /// Asks for the directory. Gives the time at the authority, if it tells.
 ///
@@ -21,7 +22,7 @@ pub async fn look(authority: &Authority) -> Result<Option<Moment>, Trouble> {
 }
 
 pub(super) async fn check(client: &Client, directory: &str) -> Result<Option<Moment>, Trouble> {
-    let none = |why: &str| Trouble::new(Class::Ours, "no-directory", format!("`{directory}` {why}"));
+    let none = |why: &str| Trouble::new(Class::Ours, "no-directory", text!("`{}` {}", directory, why));
     let request = Request::builder().uri(directory).body(BodyWrapper::<Bytes>::default());
     let request = request.map_err(|error| none(&format!("is no address: {error}")))?;
     let mut answer = client.request(request).await.map_err(|error| trouble(&error, client.noted()))?;

@@ -26,6 +26,7 @@ use super::moment::Moment;
 use super::trouble::{Class, Trouble};
 use crate::config::{Host, Secret};
 use crate::sys::clock;
+use crate::text;
 
 /// The profile for certificates that hold an address, where an authority has it.
 const SHORT_LIVED: &str = "shortlived";
@@ -112,11 +113,11 @@ impl Session {
     }
 
     async fn obtain_by_any(&self, order: &Order<'_>) -> Result<(Obtained, Kind), Trouble> {
-        let mut last = Trouble::new(Class::Ours, "no-challenge", "no kind of challenge can be answered here");
+        let mut last = Trouble::new(Class::Ours, "no-challenge", text!("no kind of challenge can be answered here"));
         for kind in order.kinds {
             if *kind == Kind::Http01 && order.challenges.lacks_http() {
                 // Whoever has the port would answer, and a failed validation counts.
-                let detail = "HTTP-01 cannot be answered: another process has the port of HTTP";
+                let detail = text!("HTTP-01 cannot be answered: another process has the port of HTTP");
                 last = Trouble::new(Class::Ours, "port-taken", detail);
                 warn!(trouble = %last, "this kind of challenge is left out");
                 continue;
@@ -185,7 +186,7 @@ fn ahead(there: Moment, now: Moment) -> Option<Trouble> {
     let ahead = now.since(there);
     (ahead > MAX_AHEAD).then(|| {
         let days = ahead.as_secs() / (24 * 3600);
-        Trouble::new(Class::Ours, "clock", format!("this host's clock is {days} days ahead of the authority's"))
+        Trouble::new(Class::Ours, "clock", text!("this host's clock is {} days ahead of the authority's", days))
     })
 }
 

@@ -21,6 +21,8 @@ use super::http::Client;
 use crate::config::Host;
 use crate::sys::fault;
 use crate::sys::fs::{create_private_dir, write_atomic};
+use crate::text;
+use crate::words::Text;
 
 /// How long an authority may take to look, and again to sign. Some look from several continents.
 const DECIDED_WITHIN: Duration = Duration::from_secs(180);
@@ -105,7 +107,7 @@ async fn complete(
     let failed = |error: Error| trouble(&error, client.noted());
     if order.state().status == OrderStatus::Pending {
         if *kind == ChallengeType::Dns01 {
-            let hook = wanted.dns.ok_or_else(|| lost("no command adds records to the DNS"))?;
+            let hook = wanted.dns.ok_or_else(|| lost(text!("no command adds records to the DNS")))?;
             let mut presented = Presented::begin(hook).await;
             let proven = match present(client, &mut order, &mut presented).await {
                 Ok(()) => prove(client, &mut order, kind, wanted).await,
@@ -126,7 +128,7 @@ async fn complete(
         fault::point("finalized");
     }
     let chain_pem = patiently!(order.poll_certificate(&patience())).map_err(failed)?;
-    let key_pem = pending.key_pem.ok_or_else(|| lost("the key of an order that is signed is lost"))?;
+    let key_pem = pending.key_pem.ok_or_else(|| lost(text!("the key of an order that is signed is lost")))?;
     Ok(Obtained { chain_pem, key_pem })
 }
 
@@ -272,13 +274,13 @@ async fn announce(
             AuthorizationStatus::Invalid
             | AuthorizationStatus::Revoked
             | AuthorizationStatus::Expired
-            | AuthorizationStatus::Deactivated => return Err(lost("an authorization of the order is over")),
+            | AuthorizationStatus::Deactivated => return Err(lost(text!("an authorization of the order is over"))),
         }
         let Some(host) = host(authorization.identifier().identifier) else {
-            return Err(lost("the authority asks for something that was not ordered"));
+            return Err(lost(text!("the authority asks for something that was not ordered")));
         };
         let Some(mut challenge) = authorization.challenge(kind.clone()) else {
-            let detail = format!("the authority offers no {} for {host}", word(kind));
+            let detail = text!("the authority offers no {} for {}", word(kind), host);
             return Err(Trouble::new(Class::Ours, "no-challenge", detail));
         };
         if announced.contains(&challenge.token) {
@@ -286,8 +288,9 @@ async fn announce(
         }
         let proof = challenge.key_authorization();
         if *kind == ChallengeType::TlsAlpn01 {
-            let digest = <[u8; 32]>::try_from(proof.digest().as_ref()).map_err(|_| lost("a digest has 32 bytes"))?;
-            answering.answer_tls(&host, &digest).map_err(|failure| lost(&failure.to_string()))?;
+            let digest =
+                <[u8; 32]>::try_from(proof.digest().as_ref()).map_err(|_| lost(text!("a digest has 32 bytes")))?;
+            answering.answer_tls(&host, &digest).map_err(|failure| lost(failure.told()))?;
         } else if *kind == ChallengeType::Http01 {
             answering.answer_http(&challenge.token, proof.as_str());
         }
@@ -300,7 +303,7 @@ async fn announce(
 /// Why an order was refused: what the authority says of its challenges tells more than what it says of the order.
 async fn refusal(client: &Client, order: &mut instant_acme::Order, first: Option<Trouble>) -> Trouble {
     if first.as_ref().is_some_and(|first| first.class == Class::Theirs) {
-        return first.unwrap_or_else(|| lost("the order was refused"));
+        return first.unwrap_or_else(|| lost(text!("the order was refused")));
     }
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -309,16 +312,16 @@ async fn refusal(client: &Client, order: &mut instant_acme::Order, first: Option
         let name = state.identifier().to_string();
         if let Some(problem) = state.challenges.iter().find_map(|challenge| challenge.error.as_ref()) {
             let mut found = of_problem(problem, client.noted());
-            found.detail = format!("{name}: {}", found.detail);
+            found.detail = text!("{}: {}", name, found.detail);
             return found;
         }
     }
-    first.unwrap_or_else(|| lost("the authority refused the order and did not say why"))
+    first.unwrap_or_else(|| lost(text!("the authority refused the order and did not say why")))
 }
 
 /// A new key, and the request to sign it. Names stand among the alternative names alone: addresses must not be elsewhere.
 fn signing_request(hosts: &BTreeSet<Host>) -> Result<(String, Vec<u8>), Trouble> {
-    let failed = |error: rcgen::Error| lost(&format!("cannot make a signing request: {error}"));
+    let failed = |error: rcgen::Error| lost(text!("cannot make a signing request: {}", error));
     let key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -333,12 +336,12 @@ fn signing_request(hosts: &BTreeSet<Host>) -> Result<(String, Vec<u8>), Trouble>
 
 fn remember(file: Option<&Path>, pending: &Pending) -> Result<(), Trouble> {
     let Some(file) = file else { return Ok(()) };
-    let disk = |why: String| Trouble::new(Class::Ours, "disk", why);
-    let text = serde_json::to_vec(pending).map_err(|error| disk(error.to_string()))?;
+    let disk = |why: Text| Trouble::new(Class::Ours, "disk", why);
+    let text = serde_json::to_vec(pending).map_err(|error| disk(Text::verbatim(error.to_string())))?;
     if let Some(folder) = file.parent() {
-        create_private_dir(folder).map_err(|failure| disk(failure.to_string()))?;
+        create_private_dir(folder).map_err(|failure| disk(failure.told()))?;
     }
-    write_atomic(file, &text, 0o600).map_err(|failure| disk(failure.to_string()))
+    write_atomic(file, &text, 0o600).map_err(|failure| disk(failure.told()))
 }
 
 fn forget(file: Option<&Path>) {
@@ -389,6 +392,6 @@ fn word(kind: &ChallengeType) -> &'static str {
 }
 
 /// Nothing that the operator did, and nothing that waiting alone would mend at the next look.
-fn lost(why: &str) -> Trouble {
+fn lost(why: Text) -> Trouble {
     Trouble::new(Class::Theirs, LOST, why)
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::super::moment::Moment;
 use super::Objection;
+use crate::text;
+use crate::words::Text;
 
 /// Seconds that a clock may be off: certificates are dated an hour back by most authorities.
 const OFF_BY: Duration = Duration::from_secs(3600);
@@ -31,24 +33,32 @@ pub struct HereFacts {
 #[must_use]
 pub fn judge_here(facts: &HereFacts) -> Vec<Objection> {
     let mut found = Vec::new();
-    let mut object = |code, is_certain, what: String, hint: &str| {
-        found.push(Objection { code, what, hint: hint.to_owned(), is_certain });
+    let mut object = |code, is_certain, what: Text, hint: Text| {
+        found.push(Objection { code, what, hint, is_certain });
     };
     if let Some(there) = facts.there {
         let off = there.since(facts.now).max(facts.now.since(there));
         if off > OFF_BY {
             let minutes = off.as_secs() / 60;
-            let way = if there > facts.now { "behind" } else { "ahead of" };
-            let what = format!("this host's clock is {minutes} minutes {way} the authority's");
-            object("clock", true, what, "set this host's clock, best by NTP");
+            let what = if there > facts.now {
+                text!("this host's clock is {} minutes behind the authority's", minutes)
+            } else {
+                text!("this host's clock is {} minutes ahead of the authority's", minutes)
+            };
+            object("clock", true, what, text!("set this host's clock, best by NTP"));
         }
     }
     if let Some(why) = &facts.unwritable {
-        object("disk", true, format!("the folder of certificates cannot be written: {why}"), "see its owner and mode");
+        object(
+            "disk",
+            true,
+            text!("the folder of certificates cannot be written: {}", why),
+            text!("see its owner and mode"),
+        );
     }
     if let Some(free) = facts.free_bytes.filter(|free| *free < LEAST_ROOM) {
-        let what = format!("{free} bytes are free on the disk of the certificates");
-        object("disk", true, what, "free some space there");
+        let what = text!("{} bytes are free on the disk of the certificates", free);
+        object("disk", true, what, text!("free some space there"));
     }
     // One port that is come to is enough.
     if !facts.ports.is_empty() && facts.ports.iter().all(|(_, instead)| instead.is_some()) {
@@ -57,8 +67,10 @@ pub fn judge_here(facts: &HereFacts) -> Vec<Objection> {
             object(
                 "port",
                 false,
-                format!("an authority comes to TCP port {port}, and the service has {instead} in its place"),
-                "have the router or the firewall lead the one to the other, or run the service on the usual port",
+                text!("an authority comes to TCP port {}, and the service has {} in its place", port, instead),
+                text!(
+                    "have the router or the firewall lead the one to the other, or run the service on the usual port"
+                ),
             );
         }
     }
@@ -66,8 +78,8 @@ pub fn judge_here(facts: &HereFacts) -> Vec<Objection> {
         object(
             "port",
             false,
-            format!("{address} refuses connections from here"),
-            "start the service, and let the router or the load balancer lead this port to it",
+            text!("{} refuses connections from here", address),
+            text!("start the service, and let the router or the load balancer lead this port to it"),
         );
     }
     found

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use super::super::dns::Answer;
+use crate::text;
+use crate::words::Text;
 
 /// What is known of one name. `None`: nobody answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +22,8 @@ pub struct NameFacts {
 pub struct Objection {
     /// As ACME would call it.
     pub code: &'static str,
-    pub what: String,
-    pub hint: String,
+    pub what: Text,
+    pub hint: Text,
     /// It is known to fail, so that it is better not tried.
     pub is_certain: bool,
 }
@@ -35,7 +37,7 @@ pub fn judge(facts: &[NameFacts], own: &[IpAddr], issuer: Option<&str>) -> Vec<O
 fn of_name(facts: &NameFacts, own: &[IpAddr], issuer: Option<&str>) -> Vec<Objection> {
     let name = &facts.name;
     let mut found = Vec::new();
-    let mut object = |code, is_certain, what: String, hint: String| {
+    let mut object = |code, is_certain, what: Text, hint: Text| {
         found.push(Objection { code, what, hint, is_certain });
     };
     let both = [("A", &facts.v4), ("AAAA", &facts.v6)];
@@ -45,19 +47,21 @@ fn of_name(facts: &NameFacts, own: &[IpAddr], issuer: Option<&str>) -> Vec<Objec
         && is_empty(v6)
     {
         let what = if v4.is_unknown {
-            format!("the name `{name}` is not in the DNS")
+            text!("the name `{}` is not in the DNS", name)
         } else {
-            format!("the name `{name}` has neither an A nor an AAAA record")
+            text!("the name `{}` has neither an A nor an AAAA record", name)
         };
-        let mine = own.iter().find(|address| !address.is_loopback()).map(|address| format!(" for {address}"));
-        let mine = mine.unwrap_or_default();
-        object("dns", true, what, format!("add a record{mine} where `{name}` is administered, or correct `hosts`"));
+        let hint = match own.iter().find(|address| !address.is_loopback()) {
+            Some(mine) => text!("add a record for {} where `{}` is administered, or correct `hosts`", mine, name),
+            None => text!("add a record where `{}` is administered, or correct `hosts`", name),
+        };
+        object("dns", true, what, hint);
     }
     for (kind, answer) in both {
         let Some(answer) = answer else { continue };
         if answer.fails {
-            let what = format!("the {kind} records of `{name}` cannot be resolved (SERVFAIL)");
-            object("dns", false, what, format!("check the name servers of `{name}`, and its DNSSEC"));
+            let what = text!("the {} records of `{}` cannot be resolved (SERVFAIL)", kind, name);
+            object("dns", false, what, text!("check the name servers of `{}`, and its DNSSEC", name));
         }
         let family: Vec<&IpAddr> = own.iter().filter(|address| address.is_ipv4() == (kind == "A")).collect();
         let strangers: Vec<String> =
@@ -67,13 +71,14 @@ fn of_name(facts: &NameFacts, own: &[IpAddr], issuer: Option<&str>) -> Vec<Objec
         }
         // Behind NAT this host does not know its own address, so this alone proves nothing.
         let mine = family.iter().map(|address| address.to_string()).collect::<Vec<_>>().join(", ");
-        let mine = if mine.is_empty() { "has none of this family".to_owned() } else { format!("has {mine}") };
+        let mine = if mine.is_empty() { text!("has none of this family") } else { text!("has {}", mine) };
         object(
             "dns",
             false,
-            format!("the {kind} record of `{name}` leads to {}, and this host {mine}", strangers.join(", ")),
-            format!(
-                "correct or remove the {kind} record, or name the address in front of this host by `turn.public_ips`"
+            text!("the {} record of `{}` leads to {}, and this host {}", kind, name, strangers.join(", "), mine),
+            text!(
+                "correct or remove the {} record, or name the address in front of this host by `turn.public_ips`",
+                kind
             ),
         );
     }
@@ -84,20 +89,22 @@ fn of_name(facts: &NameFacts, own: &[IpAddr], issuer: Option<&str>) -> Vec<Objec
         object(
             "hosts-file",
             false,
-            format!("this host takes `{name}` for {}, the DNS for something else", here.join(", ")),
-            "that is fine if /etc/hosts says so on purpose".to_owned(),
+            text!("this host takes `{}` for {}, the DNS for something else", name, here.join(", ")),
+            text!("that is fine if /etc/hosts says so on purpose"),
         );
     }
     if let (Some(caa), Some(issuer)) = (&facts.caa, issuer) {
         if caa.fails {
             let what =
-                format!("the CAA records of `{name}` cannot be resolved (SERVFAIL), which keeps every authority away");
-            object("caa", false, what, format!("check the name servers of `{name}`, and its DNSSEC"));
+                text!("the CAA records of `{}` cannot be resolved (SERVFAIL), which keeps every authority away", name);
+            object("caa", false, what, text!("check the name servers of `{}`, and its DNSSEC", name));
         } else if !caa.issuers.is_empty() && !caa.issuers.iter().any(|allowed| allowed == issuer) {
-            let allowed: Vec<&str> =
-                caa.issuers.iter().map(|one| if one.is_empty() { "nobody" } else { one.as_str() }).collect();
-            let what = format!("the CAA records of `{name}` allow {} alone", allowed.join(", "));
-            object("caa", true, what, format!("add `{name}. CAA 0 issue \"{issuer}\"`, or remove the records"));
+            let allowed = caa
+                .issuers
+                .iter()
+                .map(|one| if one.is_empty() { text!("nobody") } else { Text::verbatim(one.as_str()) });
+            let what = text!("the CAA records of `{}` allow {} alone", name, Text::list(allowed));
+            object("caa", true, what, text!("add `{}. CAA 0 issue \"{}\"`, or remove the records", name, issuer));
         }
     }
     found
@@ -130,7 +137,7 @@ mod tests {
         assert_eq!(codes(facts(&[], &[])), [("dns", true)]);
         let what = &judge(&[facts(&[], &[])], &own(), None)[0];
         assert_eq!(what.what, "the name `call.rtc.dev` has neither an A nor an AAAA record");
-        assert!(what.hint.starts_with("add a record for 198.51.100.7"), "{}", what.hint);
+        assert!(what.hint.starts_with("add a record for 198.51.100.7"), "{:?}", what.hint);
     }
 
     #[test]

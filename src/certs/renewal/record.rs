@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::moment::Moment;
 use super::super::trouble::{Class, Trouble};
+use crate::text;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -158,7 +159,8 @@ impl Record {
     /// What was cut off by the end of the process counts, but stands in nobody's way for long.
     pub fn recover(&mut self, now: Moment) {
         if self.attempts.last().is_some_and(|last| last.outcome == Outcome::Begun) {
-            let trouble = Trouble::new(Class::Theirs, "interrupted", "the service ended while the order was under way");
+            let trouble =
+                Trouble::new(Class::Theirs, "interrupted", text!("the service ended while the order was under way"));
             let Some(attempt) = self.attempts.last_mut() else { return };
             let standing = self.standings.entry(attempt.authority.clone()).or_default();
             standing.retry_at = Some(now.plus(cut_off_pause(&self.attempts, now)));

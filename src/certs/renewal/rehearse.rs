@@ -8,6 +8,7 @@ use super::super::moment::Moment;
 use super::super::trouble::{Class, Trouble};
 use super::record::{Attempt, Outcome, Record};
 use super::step::{Alarm, Authority, Held, Purpose, State, Step, alarm, next_step};
+use crate::text;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -232,18 +233,18 @@ impl World<'_> {
         }
         let day = self.day();
         let hour = self.now.0 / HOUR.as_secs() % 24;
-        let down = || Trouble::new(Class::Theirs, "unreachable", "the authority does not answer");
+        let down = || Trouble::new(Class::Theirs, "unreachable", text!("the authority does not answer"));
         match self.scenario.outage {
             Outage::Never => None,
             Outage::UpDaily { from, hours } => (!(from..from + hours).contains(&hour) && day > 0).then(down),
             Outage::Down { from, days } => (from..from + days).contains(&day).then(down),
             Outage::Limits { from, days, hours } => (from..from + days).contains(&day).then(|| Trouble {
                 retry_at: Some(self.clock().plus(HOUR * u32::try_from(hours).unwrap_or(u32::MAX))),
-                ..Trouble::new(Class::Limit, "rateLimited", "too many certificates already issued")
+                ..Trouble::new(Class::Limit, "rateLimited", text!("too many certificates already issued"))
             }),
             Outage::PortShut { from, days } => (from..from + days)
                 .contains(&day)
-                .then(|| Trouble::new(Class::Ours, "connection", "port 80 does not answer")),
+                .then(|| Trouble::new(Class::Ours, "connection", text!("port 80 does not answer"))),
         }
     }
 
@@ -359,7 +360,8 @@ fn order(
             let held = world.issue(&state.wanted, &directory);
             if held.not_after <= now {
                 story.failures += 1;
-                let trouble = Trouble::new(Class::Ours, "clock", "the new certificate is over already by this clock");
+                let trouble =
+                    Trouble::new(Class::Ours, "clock", text!("the new certificate is over already by this clock"));
                 story.tell(world, &format!("{reason}: {directory}: {trouble}"));
                 state.record.fail(trouble, left, now, chance);
                 return;

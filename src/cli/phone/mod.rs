@@ -21,7 +21,9 @@ use crate::phone::desk::Event;
 use crate::phone::report::Grade;
 use crate::phone::{Answer, Ask, LASTS};
 use crate::sys::interrupt;
+use crate::text;
 use crate::words::Lang;
+use crate::words::Text;
 
 /// How often it is asked what is new: ticks should seem to appear at once.
 const ASKED_EVERY: Duration = Duration::from_millis(200);
@@ -43,7 +45,7 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
     // The code ends with this command, whatever ends it: by this where it can, by its silence where it cannot.
     interrupt::catch();
     let Answer::Begun { id, url, seconds } = ask(frame, Ask::Begin { seconds: args.timeout })? else {
-        return Err(Failure::bug("the service began no proof"));
+        return Err(Failure::bug(text!("the service began no proof")));
     };
     // Whoever reads Chinese here holds the phone; English may only be what this terminal's locale is.
     let url = match frame.lang {
@@ -74,12 +76,12 @@ impl Watch<'_> {
         self.frame.say(self.words.invite());
         self.frame.print(url);
         if let Some(code) = qr_code(url) {
-            self.frame.say(&code);
+            self.frame.say(code);
         }
         if tell::is_only_here(url) {
             self.frame.say(self.words.only_here());
         }
-        self.frame.say(&self.words.bounds(seconds));
+        self.frame.say(self.words.bounds(seconds));
     }
 
     /// Shows what comes until there is a verdict.
@@ -88,12 +90,11 @@ impl Watch<'_> {
         let mut now_at = None;
         loop {
             if interrupt::interrupted() {
-                return Err(Failure::new(Kind::Interrupted, self.words.interrupted()));
+                return Err(Failure::new(Kind::Interrupted, Text::verbatim(self.words.interrupted())));
             }
             let Answer::View { view } = ask(self.frame, Ask::Read { id: id.to_owned(), from: known })? else {
-                return Err(
-                    Failure::operator(self.words.gone(is_there)).hinted(self.words.again(&self.frame.home.flag()))
-                );
+                return Err(Failure::operator(Text::verbatim(self.words.gone(is_there)))
+                    .hinted(Text::verbatim(self.words.again(&self.frame.home.flag()))));
             };
             known += view.events.len();
             for event in view.events {
@@ -112,7 +113,7 @@ impl Watch<'_> {
             questions += 1;
             if questions == LONELY_AFTER && !is_there && !self.frame.json {
                 self.clear();
-                self.frame.say(&self.words.lonely(&self.frame.home.flag()));
+                self.frame.say(self.words.lonely(&self.frame.home.flag()));
             }
             self.write_over(&self.words.waiting(is_there, now_at, view.seconds_left));
             thread::park_timeout(ASKED_EVERY);
@@ -125,7 +126,7 @@ impl Watch<'_> {
             return self.print_json(&document);
         }
         if let Some(text) = tell::event(event, self.words, self.frame.colour) {
-            self.frame.print(&text);
+            self.frame.print(text);
         }
     }
 
@@ -135,7 +136,7 @@ impl Watch<'_> {
         if let (Some(whole), Some(own)) = (whole.as_object_mut(), document.as_object()) {
             whole.extend(own.clone());
         }
-        self.frame.print(&whole.to_string());
+        self.frame.print(whole.to_string());
     }
 
     fn write_over(&self, text: &str) {
@@ -160,6 +161,6 @@ fn ask(frame: &Frame, what: Ask) -> Result<Answer> {
         | Response::Renewed { .. }
         | Response::Refused { .. }
         | Response::Reloaded { .. }
-        | Response::Failed { .. } => Err(Failure::bug("the service answered another question")),
+        | Response::Failed { .. } => Err(Failure::bug(text!("the service answered another question"))),
     }
 }

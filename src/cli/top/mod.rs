@@ -16,6 +16,7 @@ use super::status::{exit_code, read};
 use super::words::columns_of_output;
 use crate::error::{Failure, Kind, Result};
 use crate::sys::clock;
+use crate::text;
 
 /// How often it is drawn; rates are of this span.
 const DRAWN_EVERY: Duration = Duration::from_secs(1);
@@ -33,14 +34,14 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
         return once(frame);
     }
     let Some(mut terminal) = Terminal::open()? else {
-        return Err(Failure::new(Kind::Usage, "`rtcctl top` needs a terminal")
-            .hinted("take one picture by `rtcctl top --once`, or use `rtcctl status --json`"));
+        return Err(Failure::new(Kind::Usage, text!("`rtcctl top` needs a terminal"))
+            .hinted(text!("take one picture by `rtcctl top --once`, or use `rtcctl status --json`")));
     };
     let mut before: Option<Sample> = None;
     loop {
         let sample = sample(frame);
         let size = terminal.size();
-        terminal.draw(&screen(before.as_ref(), &sample, size, frame.colour))?;
+        terminal.draw(&screen(before.as_ref(), &sample, size, frame.colour, frame.lang))?;
         let code = sample.status.as_ref().map_or(Kind::NotRunning.exit_code().into(), exit_code);
         // A daemon that has ended is waited for: what it showed last is no base for rates.
         before = sample.status.is_some().then_some(sample);
@@ -56,13 +57,13 @@ fn once(frame: &Frame) -> Result<ExitCode> {
     thread::park_timeout(DRAWN_EVERY);
     let after = sample(frame);
     let Some(status) = &after.status else {
-        return Err(Failure::new(Kind::NotRunning, "rtcctl has stopped in the meantime"));
+        return Err(Failure::new(Kind::NotRunning, text!("rtcctl has stopped in the meantime")));
     };
     if frame.json {
         frame.print_json(status);
     } else {
         let size = Size { rows: usize::MAX, columns: columns_of_output() };
-        frame.print(&screen(Some(&before), &after, size, frame.colour).join("\n"));
+        frame.print(screen(Some(&before), &after, size, frame.colour, frame.lang).join("\n"));
     }
     Ok(exit_code(status))
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::cli::status::{painted, probe_word};
+use crate::cli::summary::{painted, pending_line, probe_word};
 use crate::cli::words::{bytes, count, fitted, span};
 use crate::control::protocol::Status;
 use crate::error::Failure;
 use crate::supervisor::board::State;
 use crate::sys::clock::Now;
+use crate::text;
+use crate::words::Lang;
 
 /// The status at one moment, or why there is none.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ pub(super) struct Size {
 }
 
 /// The lines of one picture. Never more than `size.rows`, never wider than `size.columns`.
-pub(super) fn screen(before: Option<&Sample>, now: &Sample, size: Size, colour: bool) -> Vec<String> {
+pub(super) fn screen(before: Option<&Sample>, now: &Sample, size: Size, colour: bool, lang: Lang) -> Vec<String> {
     let mut lines = match &now.status {
         Some(status) => {
             let before = before.and_then(|sample| Some((sample.status.as_ref()?, sample.at)));
@@ -33,9 +35,9 @@ pub(super) fn screen(before: Option<&Sample>, now: &Sample, size: Size, colour: 
             let before = before.filter(|(before, _)| before.pid == status.pid);
             let since =
                 before.map(|(before, at)| Since { before, passed: now.at.mono.saturating_duration_since(at.mono) });
-            picture(status, since.as_ref(), colour)
+            picture(status, since.as_ref(), colour, lang)
         }
-        None => nothing(now.refusal.as_ref()),
+        None => nothing(now.refusal.as_ref(), lang),
     };
     if size.rows != usize::MAX {
         lines.truncate(size.rows.saturating_sub(1));
@@ -44,11 +46,11 @@ pub(super) fn screen(before: Option<&Sample>, now: &Sample, size: Size, colour: 
     lines.iter().map(|line| fitted(line, size.columns)).collect()
 }
 
-fn nothing(refusal: Option<&Failure>) -> Vec<String> {
+fn nothing(refusal: Option<&Failure>, lang: Lang) -> Vec<String> {
     let mut lines = vec!["rtcctl top: waiting for the service".to_owned(), String::new()];
     if let Some(failure) = refusal {
-        lines.push(failure.to_string());
-        lines.extend(failure.hints().iter().map(|hint| format!("hint: {hint}")));
+        lines.push(failure.told().say(lang));
+        lines.extend(failure.hints().iter().map(|hint| text!("hint: {}", hint).say(lang)));
     }
     lines
 }
@@ -72,7 +74,7 @@ impl Since<'_> {
     }
 }
 
-fn picture(status: &Status, since: Option<&Since<'_>>, colour: bool) -> Vec<String> {
+fn picture(status: &Status, since: Option<&Since<'_>>, colour: bool, lang: Lang) -> Vec<String> {
     let state = painted(status.state, colour);
     let mut lines = vec![
         format!("rtcctl {}  {state} up {}  pid {}", status.version, span(status.uptime_s), status.pid),
@@ -98,13 +100,13 @@ fn picture(status: &Status, since: Option<&Since<'_>>, colour: bool) -> Vec<Stri
             painted(task.state, colour),
             if is_up { span(task.uptime_s) } else { "-".to_owned() },
             task.restarts,
-            probe_word(task),
+            probe_word(task).say(lang),
             percent(cpu),
             task.threads,
-            task.last_error.as_deref().unwrap_or("-"),
+            task.last_error.as_ref().map_or_else(|| "-".to_owned(), |error| error.say(lang)),
         ));
     }
-    lines.extend(findings(status, colour));
+    lines.extend(findings(status, colour, lang));
     lines
 }
 
@@ -136,18 +138,19 @@ fn calls(status: &Status, since: Option<&Since<'_>>) -> String {
     format!("calls {rooms}, {people}  {relays} of {}{traffic}", turn.limits.allocations)
 }
 
-fn findings(status: &Status, colour: bool) -> Vec<String> {
+fn findings(status: &Status, colour: bool, lang: Lang) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(pending) = &status.pending {
         lines.push(String::new());
-        lines.push(crate::cli::status::pending_line(pending));
+        lines.push(pending_line(pending).say(lang));
     }
     for finding in &status.findings {
         let severity = format!("{:?}", finding.severity).to_lowercase();
         let severity = if colour { format!("\x1b[33m{severity}\x1b[0m") } else { severity };
         lines.push(String::new());
-        lines.push(format!("{severity}: {} [{}]: {}", finding.title, finding.code, finding.evidence));
-        lines.push(format!("  hint: {}", finding.hint));
+        let title = text!("{} [{}]", finding.title, finding.code);
+        lines.push(text!("{}: {}", severity, text!("{}: {}", title, finding.evidence)).say(lang));
+        lines.push(format!("  {}", text!("hint: {}", finding.hint).say(lang)));
     }
     lines
 }
@@ -204,16 +207,16 @@ files were edited and not reloaded: turn.port; `rtcctl reload` takes them up
 
 critical: web is down [task-held]: it broke
   hint: start it";
-        assert_eq!(screen(Some(&before), &now, WIDE, false).join("\n"), wanted);
+        assert_eq!(screen(Some(&before), &now, WIDE, false, Lang::En).join("\n"), wanted);
     }
 
     #[test]
     fn the_first_look_has_no_rates_and_neither_has_another_process() {
         let (mut before, now) = samples();
-        let first = screen(None, &now, WIDE, false);
+        let first = screen(None, &now, WIDE, false, Lang::En);
         assert!(first[1].starts_with("cpu -  ") && first[2].ends_with("3 relays of 2000"), "{first:?}");
         before.status.as_mut().unwrap().pid = 8;
-        assert_eq!(screen(Some(&before), &now, WIDE, false), first);
+        assert_eq!(screen(Some(&before), &now, WIDE, false, Lang::En), first);
     }
 
     #[test]
@@ -221,7 +224,7 @@ critical: web is down [task-held]: it broke
         let (before, now) = samples();
         for columns in 1..120 {
             for rows in [1, 2, 5, 24] {
-                let lines = screen(Some(&before), &now, Size { rows, columns }, true);
+                let lines = screen(Some(&before), &now, Size { rows, columns }, true, Lang::En);
                 assert!(lines.len() <= rows, "{rows}");
                 for line in lines {
                     assert!(measure_text_width(&line) <= columns, "{columns}: {line:?}");
@@ -234,7 +237,7 @@ critical: web is down [task-held]: it broke
     fn a_service_that_is_not_there_is_waited_for() {
         let refusal = Failure::operator("rtcctl is not running").hinted("start it by `rtcctl start`");
         let sample = Sample { at: clock::now(), status: None, refusal: Some(refusal) };
-        let lines = screen(None, &sample, Size { rows: 10, columns: 80 }, false);
+        let lines = screen(None, &sample, Size { rows: 10, columns: 80 }, false, Lang::En);
         assert_eq!(lines[2..], ["rtcctl is not running", "hint: start it by `rtcctl start`", "q leaves"]);
     }
 }

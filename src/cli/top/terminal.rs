@@ -13,6 +13,7 @@ use nix::unistd::read;
 use super::screen::Size;
 use crate::error::{Failure, Result};
 use crate::sys::{clock, interrupt};
+use crate::text;
 
 /// Another screen, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -42,7 +43,7 @@ impl Terminal {
             return Ok(None);
         }
         interrupt::catch();
-        let failed = |error: Errno| Failure::operator("cannot use this terminal").caused_by(error);
+        let failed = |error: Errno| Failure::operator(text!("cannot use this terminal")).caused_by(error);
         let before = tcgetattr(io::stdin()).map_err(failed)?;
         let this = Self { before, term: Term::stdout() };
         let mut raw = this.before.clone();
@@ -85,7 +86,7 @@ impl Terminal {
             match poll(&mut waiting, timeout) {
                 Ok(0) | Err(Errno::EINTR) => continue,
                 Ok(_) => {}
-                Err(error) => return Err(Failure::operator("cannot wait for a key").caused_by(error)),
+                Err(error) => return Err(Failure::operator(text!("cannot wait for a key")).caused_by(error)),
             }
             let mut keys = [0; 32];
             match read(stdin.as_fd(), &mut keys) {
@@ -103,7 +104,7 @@ impl Terminal {
     fn put(&self, text: &str) -> Result<()> {
         let mut output = io::stdout().lock();
         let put = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-        put.map_err(|error| Failure::operator("cannot draw on this terminal").caused_by(error))
+        put.map_err(|error| Failure::operator(text!("cannot draw on this terminal")).caused_by(error))
     }
 }
 

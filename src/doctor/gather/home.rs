@@ -11,6 +11,7 @@ use crate::home::Home;
 use crate::sys::lock::Lock;
 use crate::sys::room;
 use crate::sys::unix::ShortPath;
+use crate::words::Text;
 
 pub(super) fn config_file(home: &Home) -> ConfigFile {
     let file = home.config_file();
@@ -30,11 +31,11 @@ fn is_hidden(path: &std::path::Path) -> bool {
     matches!(std::fs::File::open(path), Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-fn told(failure: &Failure) -> String {
-    std::iter::once(failure.message()).chain(failure.causes().iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
+fn told(failure: &Failure) -> Text {
+    Text::clauses(std::iter::once(failure.message()).chain(failure.causes()).cloned())
 }
 
-fn hint(failure: &Failure) -> Option<String> {
+fn hint(failure: &Failure) -> Option<Text> {
     failure.hints().first().cloned()
 }
 
@@ -52,7 +53,7 @@ pub(super) fn look(home: &Home) -> Seen {
     let unwritable = folders
         .into_iter()
         .filter(|folder| folder.exists())
-        .filter_map(|folder| Some((folder.to_path_buf(), room::writable(folder).err()?.to_string())))
+        .filter_map(|folder| Some((folder.to_path_buf(), Text::of_error(&room::writable(folder).err()?))))
         .collect();
     Seen {
         secrets: Some(secrets(home)),

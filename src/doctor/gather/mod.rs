@@ -163,8 +163,8 @@ fn look_at_hairpin(config: &Config) -> Vec<Hairpin> {
             );
             Hairpin {
                 address,
-                stun: stun.map(drop).map_err(|fault| fault.to_string()),
-                web: web.map(drop).map_err(|fault| fault.to_string()),
+                stun: stun.map(drop).map_err(|fault| fault.told()),
+                web: web.map(drop).map_err(|fault| fault.told()),
             }
         })
         .collect()

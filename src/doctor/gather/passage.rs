@@ -16,6 +16,8 @@ use crate::setup::facts::network::routes;
 use crate::sys::netns::as_a_stranger;
 use crate::sys::ports::Transport;
 use crate::sys::{clock, exec};
+use crate::text;
+use crate::words::Text;
 
 /// How long a packet may take, with the repetition of one that a busy machine has dropped.
 const ARRIVES_WITHIN: Duration = Duration::from_millis(2_200);
@@ -53,13 +55,13 @@ enum Sight {
     Answered,
     Nothing,
     Rejected,
-    Broken(String),
+    Broken(Text),
 }
 
 /// Sends a packet to each port, and to the `doubtful` ones of the relay range. `Err`: it cannot be tried here; why.
-pub(super) fn look(config: &Config, is_running: bool, doubtful: &[u16]) -> Result<Passages, String> {
+pub(super) fn look(config: &Config, is_running: bool, doubtful: &[u16]) -> Result<Passages, Text> {
     if !nix::unistd::geteuid().is_root() {
-        return Err("only root can try it: sudo rtcctl doctor".to_owned());
+        return Err(text!("only root can try it: sudo rtcctl doctor"));
     }
     let (wants, mut tried) = plan(config, is_running, doubtful);
     let packets: Vec<(Transport, SocketAddr, bool)> =
@@ -76,7 +78,7 @@ pub(super) fn look(config: &Config, is_running: bool, doubtful: &[u16]) -> Resul
                     .iter()
                     .map(|(transport, to, has_witness)| scope.spawn(move || send(*transport, *to, *has_witness)))
                     .collect();
-                let broken = |_| Sight::Broken("it could not be sent".to_owned());
+                let broken = |_| Sight::Broken(text!("it could not be sent"));
                 sending.into_iter().map(|thread| thread.join().unwrap_or_else(broken)).collect::<Vec<Sight>>()
             })
         });
@@ -84,7 +86,7 @@ pub(super) fn look(config: &Config, is_running: bool, doubtful: &[u16]) -> Resul
         over.store(true, Ordering::Release);
         (sights, watching.into_iter().map(|thread| thread.join().unwrap_or(false)).collect::<Vec<bool>>())
     });
-    let sights = sights.map_err(|why| format!("a network to send from cannot be made: {why}"))?;
+    let sights = sights.map_err(|why| text!("a network to send from cannot be made: {}", why))?;
     for ((want, sight), arrived) in wants.iter().zip(sights).zip(arrived) {
         let fate = match sight {
             _ if arrived => Fate::Passed,
@@ -132,7 +134,7 @@ fn plan(config: &Config, is_running: bool, doubtful: &[u16]) -> (Vec<Want>, Vec<
                 None => untried.push(Passage {
                     purpose: Purpose::Relay,
                     to: (*address, port).into(),
-                    fate: Fate::Untried(format!("no port near {port} is free at {address}")),
+                    fate: Fate::Untried(text!("no port near {} is free at {}", port, address)),
                 }),
             }
         }
@@ -170,7 +172,7 @@ fn samples(range: &RangeInclusive<u16>, doubtful: &[u16]) -> Vec<u16> {
     ports
 }
 
-fn witness(transport: Transport, to: SocketAddr, is_running: bool) -> Result<Option<Witness>, String> {
+fn witness(transport: Transport, to: SocketAddr, is_running: bool) -> Result<Option<Witness>, Text> {
     if is_running {
         let until = clock::now().mono + ANSWERS_HERE_WITHIN;
         let here = match transport {
@@ -179,7 +181,7 @@ fn witness(transport: Transport, to: SocketAddr, is_running: bool) -> Result<Opt
             }
             Transport::Udp => probe::mapped(to, until).map(drop).map_err(|fault| fault.to_string()),
         };
-        return here.map(|()| None).map_err(|why| format!("nobody answers at {to}: {why}"));
+        return here.map(|()| None).map_err(|why| text!("nobody answers at {}: {}", to, why));
     }
     let bound = match transport {
         Transport::Tcp => {
@@ -187,7 +189,7 @@ fn witness(transport: Transport, to: SocketAddr, is_running: bool) -> Result<Opt
         }
         Transport::Udp => udp_witness(to),
     };
-    bound.map(Some).map_err(|error| format!("the service does not run, and {to} cannot be listened on: {error}"))
+    bound.map(Some).map_err(|error| text!("the service does not run, and {} cannot be listened on: {}", to, error))
 }
 
 fn udp_witness(to: SocketAddr) -> std::io::Result<Witness> {
@@ -272,7 +274,7 @@ fn of_error(error: &std::io::Error) -> Sight {
     } else if matches!(kind, K::TimedOut | K::WouldBlock) {
         Sight::Nothing
     } else {
-        Sight::Broken(error.to_string())
+        Sight::Broken(Text::of_error(error))
     }
 }
 

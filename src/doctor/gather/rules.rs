@@ -7,13 +7,15 @@ use crate::home::Home;
 use crate::setup::firewall::confirm::Pending;
 use crate::setup::firewall::{Needs, Record, detect, drift, plan};
 use crate::setup::ports::{PortSet, port_uses};
+use crate::text;
+use crate::words::Text;
 
 /// `Err`: it cannot be seen; why.
-pub(super) fn look(home: &Home, config: &Config) -> Result<Rules, String> {
+pub(super) fn look(home: &Home, config: &Config) -> Result<Rules, Text> {
     if !nix::unistd::geteuid().is_root() {
-        return Err("only root can see it: sudo rtcctl doctor".to_owned());
+        return Err(text!("only root can see it: sudo rtcctl doctor"));
     }
-    let detected = detect(home).map_err(|failure| failure.to_string())?;
+    let detected = detect(home).map_err(|failure| failure.told())?;
     let tag = home.tag();
     let needs = Needs::of(&port_uses(config));
     let range: PortSet = std::iter::once(config.turn.relay_ports.clone()).collect();

@@ -18,7 +18,9 @@ use crate::probe::{self, Fault, PresentedLeaf, Secured, local, presented_leaf};
 use crate::sys::clock;
 use crate::sys::marks::Marks;
 use crate::sys::unix::ShortPath;
+use crate::text;
 use crate::turn::ice::IceIssuer;
+use crate::words::Text;
 
 /// A status is answered from what is published, so this is long.
 const STATUS_WITHIN: Duration = Duration::from_secs(5);
@@ -28,17 +30,17 @@ const TTL: u64 = 300;
 
 pub(super) fn look(home: &Home) -> Service {
     let reached = ShortPath::to(&home.control_socket()).and_then(|short| UnixStream::connect(short.path));
-    if let Err(error) = reached.as_ref()
+    if let Err(error) = &reached
         && error.kind() == ErrorKind::PermissionDenied
     {
-        return Service::Hidden(error.to_string());
+        return Service::Hidden(Text::of_error(error));
     }
     drop(reached);
     match ask(home, &Request::Status, STATUS_WITHIN) {
         Ok(Response::Status { status }) => Service::Answers(status),
-        Ok(_) => Service::Silent("it answers something else than a status".to_owned()),
+        Ok(_) => Service::Silent(text!("it answers something else than a status")),
         Err(failure) if failure.kind() == Kind::NotRunning => Service::Absent,
-        Err(failure) => Service::Silent(failure.to_string()),
+        Err(failure) => Service::Silent(failure.told()),
     }
 }
 
@@ -71,7 +73,7 @@ pub(super) fn answers(config: &Config) -> Vec<Answer> {
         asking
             .into_iter()
             .map(|(what, at, thread)| {
-                let (outcome, leaf) = thread.join().unwrap_or_else(|_| (Err("it could not be asked".to_owned()), None));
+                let (outcome, leaf) = thread.join().unwrap_or_else(|_| (Err(text!("it could not be asked")), None));
                 Answer { what, at, outcome, leaf }
             })
             .collect()
@@ -83,14 +85,14 @@ fn has_family(at: SocketAddr) -> bool {
     std::net::UdpSocket::bind((at.ip(), 0)).is_ok()
 }
 
-fn answer(what: Asked, at: SocketAddr, name: Option<&str>, until: Instant) -> (Result<(), String>, Option<Leaf>) {
-    let told = |outcome: Result<(), Fault>| outcome.map_err(|fault| fault.to_string());
+fn answer(what: Asked, at: SocketAddr, name: Option<&str>, until: Instant) -> (Result<(), Text>, Option<Leaf>) {
+    let told = |outcome: Result<(), Fault>| outcome.map_err(|fault| fault.told());
     match what {
         Asked::Stun => (told(probe::stun(at, until)), None),
         Asked::Http => (told(probe::plain_http(at, until)), None),
         Asked::TurnTcp => (told(probe::stun_by_tcp(at, until)), None),
         Asked::Web | Asked::Signaling => match presented_leaf(at, name, until) {
-            Err(fault) => (Err(fault.to_string()), None),
+            Err(fault) => (Err(fault.told()), None),
             Ok(leaf) => {
                 // Whichever certificate it is: that it is the right one is another check.
                 let marks = Marks::default();
@@ -125,18 +127,18 @@ pub(super) fn relay(home: &Home, config: &Config) -> Relay {
 }
 
 /// What the relay carries, measured for a moment while nobody uses it; in Mbit/s.
-pub(super) fn speed(home: &Home, config: &Config, status: &Status) -> Result<f64, String> {
+pub(super) fn speed(home: &Home, config: &Config, status: &Status) -> Result<f64, Text> {
     if status.turn.allocations > 0 {
-        return Err(format!("{} relays are in use, which are not to be disturbed", status.turn.allocations));
+        return Err(text!("{} relays are in use, which are not to be disturbed", status.turn.allocations));
     }
-    let at = relay_listener(config).ok_or("the relay listens nowhere")?;
+    let at = relay_listener(config).ok_or(text!("the relay listens nowhere"))?;
     let login = match ask(home, &Request::Measure, STATUS_WITHIN) {
         Ok(Response::Measure { username, credential }) => Login { username, password: credential },
-        Ok(_) => return Err("the service is of a version that does not know how".to_owned()),
-        Err(failure) => return Err(failure.to_string()),
+        Ok(_) => return Err(text!("the service is of a version that does not know how")),
+        Err(failure) => return Err(failure.told()),
     };
-    let found = speed_of(at, &login, Bound::HERE).map_err(|fault| fault.to_string())?;
-    found.megabits().ok_or_else(|| format!("of {} packets {} arrived", found.sent, found.arrived))
+    let found = speed_of(at, &login, Bound::HERE).map_err(|fault| fault.told())?;
+    found.megabits().ok_or_else(|| text!("of {} packets {} arrived", found.sent, found.arrived))
 }
 
 /// Where a relay on this host is asked: by the address that it relays at, where it listens there.

@@ -12,6 +12,8 @@ use crate::doctor::outcome::{Outcome, Problem};
 use crate::setup::cloud::Told;
 use crate::setup::facts::outside::Opinion;
 use crate::sys::net::Family;
+use crate::text;
+use crate::words::Text;
 
 /// The names, where there are some and somebody can be asked; otherwise how the check ends.
 fn names(evidence: &Evidence) -> Result<&Names, Box<Outcome>> {
@@ -20,10 +22,10 @@ fn names(evidence: &Evidence) -> Result<&Names, Box<Outcome>> {
     }
     let names = evidence.names.as_ref().ok_or_else(|| Box::new(not_looked_at()))?;
     if names.names.is_empty() {
-        return Err(Box::new(Outcome::Idle("this host has no names that the DNS would know".to_owned())));
+        return Err(Box::new(Outcome::Idle(text!("this host has no names that the DNS would know"))));
     }
     if !names.has_resolver {
-        return Err(Box::new(Outcome::Unknown("no resolver is configured, or nobody was to be asked".to_owned())));
+        return Err(Box::new(Outcome::Unknown(text!("no resolver is configured, or nobody was to be asked"))));
     }
     Ok(names)
 }
@@ -41,31 +43,34 @@ pub(super) fn name(evidence: &Evidence) -> Outcome {
         let NameFacts { name, v4, v6, .. } = facts;
         if [v4, v6].into_iter().flatten().any(|answer| answer.fails) {
             return Outcome::Found(
-                Problem::of(Check::DnsName, Severity::Error, format!("the name servers of `{name}` fail"))
-                    .seen("the resolver answers SERVFAIL, as it does with a broken DNSSEC, too")
-                    .fix(format!("look at the delegation and the DNSSEC of `{name}` where it is administered"))
+                Problem::of(Check::DnsName, Severity::Error, text!("the name servers of `{}` fail", name))
+                    .seen(text!("the resolver answers SERVFAIL, as it does with a broken DNSSEC, too"))
+                    .fix(text!("look at the delegation and the DNSSEC of `{}` where it is administered", name))
                     .outside(),
             );
         }
         let (Some(v4), Some(v6)) = (v4, v6) else { continue };
         if is_empty(v4) && is_empty(v6) {
-            let mine = outside_address(evidence, Family::V4).map(|address| format!(" with the value {address}"));
+            let fix = match outside_address(evidence, Family::V4) {
+                Some(mine) => text!("add an A record with the value {} where `{}` is administered", mine, name),
+                None => text!("add an A record where `{}` is administered", name),
+            };
             return Outcome::Found(
-                Problem::of(Check::DnsName, Severity::Error, format!("`{name}` leads nowhere"))
+                Problem::of(Check::DnsName, Severity::Error, text!("`{}` leads nowhere", name))
                     .seen(if v4.is_unknown {
-                        "the DNS does not know it"
+                        text!("the DNS does not know it")
                     } else {
-                        "it has neither an A nor an AAAA record"
+                        text!("it has neither an A nor an AAAA record")
                     })
-                    .fix(format!("add an A record{} where `{name}` is administered", mine.unwrap_or_default()))
+                    .fix(fix)
                     .outside(),
             );
         }
     }
     if names.names.iter().all(|facts| facts.v4.is_none() && facts.v6.is_none()) {
-        return Outcome::Unknown("no resolver answers".to_owned());
+        return Outcome::Unknown(text!("no resolver answers"));
     }
-    Outcome::Fine(list(names.names.iter().map(|facts| &facts.name)))
+    Outcome::Fine(Text::verbatim(list(names.names.iter().map(|facts| &facts.name))))
 }
 
 /// Under which address this host is seen, as configured or as agreed on outside.
@@ -110,7 +115,7 @@ pub(super) fn addresses(check: Check, evidence: &Evidence) -> Outcome {
             if answer.addresses.is_empty() {
                 continue;
             }
-            fine.push(format!("{name}: {}", list(&answer.addresses)));
+            fine.push(text!("{}: {}", name, list(&answer.addresses)));
             continue;
         }
         let mine = outside_address(evidence, family);
@@ -118,30 +123,36 @@ pub(super) fn addresses(check: Check, evidence: &Evidence) -> Outcome {
         let problem = Problem::of(
             check,
             Severity::Error,
-            format!("the {record} record of `{name}` leads to {}, which is not this host", list(&strangers)),
+            text!("the {} record of `{}` leads to {}, which is not this host", record, name, list(&strangers)),
         );
         return match (mine, has_way) {
             (Some(mine), _) => Outcome::Found(
                 problem
-                    .seen(format!("this host is {mine} outside"))
-                    .fix(format!("set the {record} record of `{name}` to {mine} where it is administered"))
+                    .seen(text!("this host is {} outside", mine))
+                    .fix(text!("set the {} record of `{}` to {} where it is administered", record, name, mine))
                     .outside(),
             ),
             // Callers try it first, and wait.
             (None, false) => Outcome::Found(
                 problem
-                    .seen(format!("this host has no way out by {}", if family == Family::V4 { "IPv4" } else { "IPv6" }))
-                    .fix(format!("remove the {record} record of `{name}` where it is administered"))
+                    .seen(text!("this host has no way out by {}", if family == Family::V4 { "IPv4" } else { "IPv6" }))
+                    .fix(text!("remove the {} record of `{}` where it is administered", record, name))
                     .outside(),
             ),
             // Behind a NAT that nobody has looked through, this may well be right.
-            (None, true) => Outcome::Unknown(format!(
-                "the {record} record of `{name}` is {}; nobody says whether that is this host",
+            (None, true) => Outcome::Unknown(text!(
+                "the {} record of `{}` is {}; nobody says whether that is this host",
+                record,
+                name,
                 list(&strangers)
             )),
         };
     }
-    if fine.is_empty() { Outcome::Idle(format!("there is no {record} record")) } else { Outcome::Fine(fine.join("; ")) }
+    if fine.is_empty() {
+        Outcome::Idle(text!("there is no {} record", record))
+    } else {
+        Outcome::Fine(Text::clauses(fine))
+    }
 }
 
 pub(super) fn hosts_file(evidence: &Evidence) -> Outcome {
@@ -158,14 +169,14 @@ pub(super) fn hosts_file(evidence: &Evidence) -> Outcome {
                 Problem::of(
                     Check::DnsHosts,
                     Severity::Info,
-                    format!("this host takes its own name `{}` for something else than the DNS does", facts.name),
+                    text!("this host takes its own name `{}` for something else than the DNS does", facts.name),
                 )
-                .seen(format!("{} here, {} in the DNS", list(&facts.here), list(resolved)))
-                .fix(format!("see `grep {} /etc/hosts`; it is fine if that is on purpose", facts.name)),
+                .seen(text!("{} here, {} in the DNS", list(&facts.here), list(resolved)))
+                .fix(text!("see `grep {} /etc/hosts`; it is fine if that is on purpose", facts.name)),
             );
         }
     }
-    Outcome::Fine("the same as the DNS".to_owned())
+    Outcome::Fine(text!("the same as the DNS"))
 }
 
 pub(super) fn caa(evidence: &Evidence) -> Outcome {
@@ -173,23 +184,23 @@ pub(super) fn caa(evidence: &Evidence) -> Outcome {
         Ok(names) => names,
         Err(end) => return *end,
     };
-    let Some(issuer) = &names.issuer else { return Outcome::Idle("no public authority is asked".to_owned()) };
+    let Some(issuer) = &names.issuer else { return Outcome::Idle(text!("no public authority is asked")) };
     for facts in &names.names {
         let Some(caa) = &facts.caa else { continue };
         let name = &facts.name;
         if caa.fails || (!caa.issuers.is_empty() && !caa.issuers.contains(issuer)) {
             let seen = if caa.fails {
-                "the resolver answers SERVFAIL".to_owned()
+                text!("the resolver answers SERVFAIL")
             } else {
-                format!("they allow {}", list(&caa.issuers))
+                text!("they allow {}", list(&caa.issuers))
             };
             return Outcome::Found(
-                Problem::of(Check::DnsCaa, Severity::Error, format!("CAA records keep the authority from `{name}`"))
+                Problem::of(Check::DnsCaa, Severity::Error, text!("CAA records keep the authority from `{}`", name))
                     .seen(seen)
-                    .fix(format!("add `{name}. CAA 0 issue \"{issuer}\"` where it is administered"))
+                    .fix(text!("add `{}. CAA 0 issue \"{}\"` where it is administered", name, issuer))
                     .outside(),
             );
         }
     }
-    Outcome::Fine(format!("{issuer} may issue"))
+    Outcome::Fine(text!("{} may issue", issuer))
 }

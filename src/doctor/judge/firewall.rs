@@ -6,7 +6,8 @@ use crate::doctor::check::Check;
 use crate::doctor::evidence::{Evidence, Fate, Passage, Purpose, Rules};
 use crate::doctor::outcome::{Outcome, Problem};
 use crate::setup::firewall::{Drift, Needs};
-use crate::word;
+use crate::text;
+use crate::words::Text;
 
 fn rules(evidence: &Evidence) -> Result<&Rules, Box<Outcome>> {
     if evidence.good_config().is_none() {
@@ -31,7 +32,7 @@ pub(super) fn drift(evidence: &Evidence) -> Outcome {
         Err(outcome) => return *outcome,
     };
     if rules.waits {
-        return Outcome::Unknown("a change of it waits to be confirmed: `rtcctl firewall confirm`".to_owned());
+        return Outcome::Unknown(text!("a change of it waits to be confirmed: `rtcctl firewall confirm`"));
     }
     let (mut lost, mut lacking, mut leftover, mut seen) =
         (Needs::default(), Needs::default(), Needs::default(), Vec::new());
@@ -42,39 +43,39 @@ pub(super) fn drift(evidence: &Evidence) -> Outcome {
                 let new = ports.without(&rules.opened);
                 lost = lost.or(&ports.without(&new));
                 lacking = lacking.or(&new);
-                seen.push(format!("{} drops {ports}", layer.as_str()));
+                seen.push(text!("{} drops {}", layer.as_str(), ports));
             }
             Drift::Leftover { layer, ports } => {
                 leftover = leftover.or(ports);
-                seen.push(format!("{} lets in {ports}, which is needed no more", layer.as_str()));
+                seen.push(text!("{} lets in {}, which is needed no more", layer.as_str(), ports));
             }
-            Drift::NotKept { layer, why } => not_kept.push(format!("{}: {why}", layer.as_str())),
+            Drift::NotKept { layer, why } => not_kept.push(text!("{}: {}", layer.as_str(), why)),
         }
     }
     if rules.opened.is_empty() && leftover.is_empty() {
-        return Outcome::Idle("rtcctl has opened nothing in it".to_owned());
+        return Outcome::Idle(text!("rtcctl has opened nothing in it"));
     }
     let (severity, title) = if !lost.is_empty() {
-        (Severity::Error, "what rtcctl opened in the firewall is closed again")
+        (Severity::Error, text!("what rtcctl opened in the firewall is closed again"))
     } else if !lacking.is_empty() {
-        (Severity::Error, "the firewall was opened for other ports than are needed now")
+        (Severity::Error, text!("the firewall was opened for other ports than are needed now"))
     } else if !leftover.is_empty() {
-        (Severity::Warning, "the firewall lets in by rules of ours what is needed no more")
+        (Severity::Warning, text!("the firewall lets in by rules of ours what is needed no more"))
     } else if !not_kept.is_empty() {
         let problem = Problem::of(
             Check::FirewallDrift,
             Severity::Info,
-            word!("a restart of this machine closes what rtcctl opened in the firewall"),
+            text!("a restart of this machine closes what rtcctl opened in the firewall"),
         );
-        let fix = format!("put the rules into what is loaded at boot, or run `{}` after a restart", opens(evidence));
-        return Outcome::Found(problem.seen(list(not_kept)).fix(fix));
+        let fix = text!("put the rules into what is loaded at boot, or run `{}` after a restart", opens(evidence));
+        return Outcome::Found(problem.seen(Text::list(not_kept)).fix(fix));
     } else {
-        return Outcome::Fine(format!("open for {}", rules.opened));
+        return Outcome::Fine(text!("open for {}", rules.opened));
     };
     Outcome::Found(
         Problem::of(Check::FirewallDrift, severity, title)
-            .seen(list(seen))
-            .fix(opens(evidence))
+            .seen(Text::list(seen))
+            .fix(Text::verbatim(opens(evidence)))
             .remedied(rules.remedy.clone()),
     )
 }
@@ -89,7 +90,7 @@ pub(super) fn range(evidence: &Evidence) -> Outcome {
     let range = &config.turn.relay_ports;
     let relay = format!("{}-{}/udp", range.start(), range.end());
     if !rules.filters {
-        return Outcome::Idle("nothing filters on this host".to_owned());
+        return Outcome::Idle(text!("nothing filters on this host"));
     }
     let closed = &rules.relay_closed;
     // What was read may be wrong about what it does not know; a packet is not.
@@ -100,31 +101,33 @@ pub(super) fn range(evidence: &Evidence) -> Outcome {
         .collect();
     let is_refuted = !tried.is_empty() && tried.iter().all(|one| one.fate == Fate::Passed);
     if closed.is_empty() || is_refuted {
-        return Outcome::Fine(format!("all of {relay}"));
+        return Outcome::Fine(text!("all of {}", relay));
     }
-    let how_much = if closed.len() == range.len() { "the relay range" } else { "a part of the relay range" };
+    let how_much =
+        if closed.len() == range.len() { text!("the relay range") } else { text!("a part of the relay range") };
     Outcome::Found(
-        Problem::of(Check::FirewallRange, Severity::Error, format!("the firewall drops {how_much}"))
-            .seen(format!(
-                "the relay uses {relay}, of which {}/udp is dropped by {}",
+        Problem::of(Check::FirewallRange, Severity::Error, text!("the firewall drops {}", how_much))
+            .seen(text!(
+                "the relay uses {}, of which {}/udp is dropped by {}",
+                relay,
                 closed.text("-", ","),
                 list(&rules.relay_closed_by)
             ))
-            .fix(opens(evidence)),
+            .fix(Text::verbatim(opens(evidence))),
     )
 }
 
 pub(super) fn passage(check: Check, purpose: Purpose, evidence: &Evidence) -> Outcome {
     let Some(config) = evidence.good_config() else { return without_config() };
     let (what, severity) = match purpose {
-        Purpose::Web => ("the HTTPS port", Severity::Error),
-        Purpose::Http => ("the HTTP port", Severity::Warning),
-        Purpose::TurnUdp => ("the UDP port of STUN and TURN", Severity::Error),
-        Purpose::TurnTcp => ("a TCP port of TURN", Severity::Error),
-        Purpose::Relay => ("the relay range", Severity::Error),
+        Purpose::Web => (text!("the HTTPS port"), Severity::Error),
+        Purpose::Http => (text!("the HTTP port"), Severity::Warning),
+        Purpose::TurnUdp => (text!("the UDP port of STUN and TURN"), Severity::Error),
+        Purpose::TurnTcp => (text!("a TCP port of TURN"), Severity::Error),
+        Purpose::Relay => (text!("the relay range"), Severity::Error),
     };
     if purpose == Purpose::Http && config.web.http_port.is_none() {
-        return Outcome::Idle("there is none".to_owned());
+        return Outcome::Idle(text!("there is none"));
     }
     let passages = match &evidence.passages {
         None => return not_looked_at(),
@@ -137,23 +140,23 @@ pub(super) fn passage(check: Check, purpose: Purpose, evidence: &Evidence) -> Ou
     let Some(first) = closed.first() else {
         let passed: Vec<_> = tried.iter().filter(|one| one.fate == Fate::Passed).map(|one| one.to).collect();
         if !passed.is_empty() {
-            return Outcome::Fine(format!("a packet to {} arrives", list(passed)));
+            return Outcome::Fine(text!("a packet to {} arrives", list(passed)));
         }
         let why = tried.iter().find_map(|one| match &one.fate {
             Fate::Untried(why) => Some(why.clone()),
             Fate::Passed | Fate::Lost | Fate::Rejected => None,
         });
-        return why.map_or_else(|| Outcome::Idle("it is not served".to_owned()), Outcome::Unknown);
+        return why.map_or_else(|| Outcome::Idle(text!("it is not served")), Outcome::Unknown);
     };
-    let how = if first.fate == Fate::Rejected { "is rejected" } else { "does not arrive" };
+    let how = if first.fate == Fate::Rejected { text!("is rejected") } else { text!("does not arrive") };
     let seen =
-        format!("sent from a network made for this, a packet to {} {how}", list(closed.iter().map(|one| one.to)));
+        text!("sent from a network made for this, a packet to {} {}", list(closed.iter().map(|one| one.to)), how);
     if passages.by_interface {
-        return Outcome::Unknown(format!("{seen}; but the rules name interfaces, and callers come by another one"));
+        return Outcome::Unknown(text!("{}; but the rules name interfaces, and callers come by another one", seen));
     }
     Outcome::Found(
-        Problem::of(check, severity, format!("a packet to {what} does not pass this host's firewall"))
+        Problem::of(check, severity, text!("a packet to {} does not pass this host's firewall", what))
             .seen(seen)
-            .fix(opens(evidence)),
+            .fix(Text::verbatim(opens(evidence))),
     )
 }

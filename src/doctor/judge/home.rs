@@ -5,6 +5,8 @@ use crate::control::protocol::Severity;
 use crate::doctor::check::Check;
 use crate::doctor::evidence::{ConfigFile, Evidence, Secrets};
 use crate::doctor::outcome::{Outcome, Problem, Remedy};
+use crate::text;
+use crate::words::Text;
 
 /// Less than this keeps logs and state from being written soon.
 const LITTLE: u64 = 200 << 20;
@@ -16,35 +18,37 @@ pub(super) fn config(evidence: &Evidence) -> Outcome {
     let flag = &evidence.home_flag;
     match &evidence.config {
         None => not_looked_at(),
-        Some(ConfigFile::Good(config)) => Outcome::Fine(format!("it is for {}", list(&config.hosts))),
-        Some(ConfigFile::Hidden(why)) => Outcome::Unknown(format!("this user may not read it: {why}")),
+        Some(ConfigFile::Good(config)) => Outcome::Fine(text!("it is for {}", list(&config.hosts))),
+        Some(ConfigFile::Hidden(why)) => Outcome::Unknown(text!("this user may not read it: {}", why)),
         Some(ConfigFile::Absent(path)) => Outcome::Found(
-            Problem::of(Check::Config, Severity::Critical, "this home was never set up")
-                .seen(format!("there is no `{}`", path.display()))
-                .fix(format!("rtcctl{flag} init")),
+            Problem::of(Check::Config, Severity::Critical, text!("this home was never set up"))
+                .seen(text!("there is no `{}`", path.display()))
+                .fix(Text::verbatim(format!("rtcctl{} init", flag))),
         ),
         Some(ConfigFile::Bad { told, hint }) => Outcome::Found(
-            Problem::of(Check::Config, Severity::Critical, "the configuration cannot be used")
-                .seen(told.as_str())
-                .fix(hint.clone().unwrap_or_else(|| format!("rtcctl{flag} config check"))),
+            Problem::of(Check::Config, Severity::Critical, text!("the configuration cannot be used"))
+                .seen(told)
+                .fix(hint.clone().unwrap_or_else(|| Text::verbatim(format!("rtcctl{} config check", flag)))),
         ),
     }
 }
 
 pub(super) fn secrets(evidence: &Evidence) -> Outcome {
     let flag = &evidence.home_flag;
-    let problem = |title: &str| Problem::of(Check::Secrets, Severity::Critical, title);
+    let problem = |title: Text| Problem::of(Check::Secrets, Severity::Critical, title);
     match evidence.home.as_ref().and_then(|home| home.secrets.as_ref()) {
         None => not_looked_at(),
-        Some(Secrets::Good) => Outcome::Fine("whole and private".to_owned()),
-        Some(Secrets::Hidden(why)) => Outcome::Unknown(format!("this user may not read them: {why}")),
+        Some(Secrets::Good) => Outcome::Fine(text!("whole and private")),
+        Some(Secrets::Hidden(why)) => Outcome::Unknown(text!("this user may not read them: {}", why)),
         Some(Secrets::Absent) => Outcome::Found(
-            problem("there are no secrets").seen("secrets.yaml is missing").fix(format!("rtcctl{flag} init --yes")),
+            problem(text!("there are no secrets"))
+                .seen(text!("secrets.yaml is missing"))
+                .fix(Text::verbatim(format!("rtcctl{} init --yes", flag))),
         ),
         Some(Secrets::Bad { told, hint }) => Outcome::Found(
-            problem("the secrets cannot be used")
-                .seen(told.as_str())
-                .fix(hint.clone().unwrap_or_else(|| format!("rtcctl{flag} config check"))),
+            problem(text!("the secrets cannot be used"))
+                .seen(told)
+                .fix(hint.clone().unwrap_or_else(|| Text::verbatim(format!("rtcctl{} config check", flag)))),
         ),
     }
 }
@@ -52,41 +56,43 @@ pub(super) fn secrets(evidence: &Evidence) -> Outcome {
 pub(super) fn permissions(evidence: &Evidence) -> Outcome {
     let Some(home) = &evidence.home else { return not_looked_at() };
     let open: Vec<_> = home.files.iter().filter(|file| file.mode & OTHERS != 0).collect();
-    let Some(first) = open.first() else { return Outcome::Fine(format!("{} private files", home.files.len())) };
-    let seen = list(open.iter().map(|file| format!("`{}` has the mode {:04o}", file.path.display(), file.mode)));
+    let Some(first) = open.first() else { return Outcome::Fine(text!("{} private files", home.files.len())) };
+    let seen = Text::list(
+        open.iter().map(|file| text!("`{}` has the mode {}", file.path.display(), format!("{:04o}", file.mode))),
+    );
     let paths: Vec<String> = open.iter().map(|file| format!("'{}'", file.path.display())).collect();
-    let problem = Problem::of(Check::HomePermissions, Severity::Error, "others on this host can read secrets")
+    let problem = Problem::of(Check::HomePermissions, Severity::Error, text!("others on this host can read secrets"))
         .seen(seen)
-        .fix(format!("chmod go= {}", paths.join(" ")));
+        .fix(Text::verbatim(format!("chmod go= {}", paths.join(" "))));
     // One at a time: the next look finds the next one.
     Outcome::Found(Problem { remedy: Some(Remedy::MakePrivate(first.path.clone())), ..problem })
 }
 
 pub(super) fn writable(evidence: &Evidence) -> Outcome {
     let Some(home) = &evidence.home else { return not_looked_at() };
-    let Some((path, _)) = home.unwritable.first() else { return Outcome::Fine("every folder".to_owned()) };
-    let seen = list(home.unwritable.iter().map(|(path, why)| format!("`{}`: {why}", path.display())));
+    let Some((path, _)) = home.unwritable.first() else { return Outcome::Fine(text!("every folder")) };
+    let seen = Text::list(home.unwritable.iter().map(|(path, why)| text!("`{}`: {}", path.display(), why)));
     Outcome::Found(
-        Problem::of(Check::HomeWritable, Severity::Error, "this user cannot write what the service writes")
+        Problem::of(Check::HomeWritable, Severity::Error, text!("this user cannot write what the service writes"))
             .seen(seen)
-            .fix(format!("run it as the user that `{}` belongs to, or mount it writable", path.display())),
+            .fix(text!("run it as the user that `{}` belongs to, or mount it writable", path.display())),
     )
 }
 
 pub(super) fn disk(evidence: &Evidence) -> Outcome {
     let Some(home) = &evidence.home else { return not_looked_at() };
     let told = |disk: &crate::doctor::evidence::Disk| {
-        format!("{} MB of {} MB are free at `{}`", disk.free_bytes >> 20, disk.total_bytes >> 20, disk.path.display())
+        text!("{} MB of {} MB are free at `{}`", disk.free_bytes >> 20, disk.total_bytes >> 20, disk.path.display())
     };
     let Some(fullest) = home.disks.iter().min_by_key(|disk| disk.free_bytes) else {
-        return Outcome::Unknown("the system does not tell".to_owned());
+        return Outcome::Unknown(text!("the system does not tell"));
     };
     let severity = match fullest.free_bytes {
         0..ALMOST_NOTHING => Severity::Critical,
         ALMOST_NOTHING..LITTLE => Severity::Error,
         _ => return Outcome::Fine(told(fullest)),
     };
-    Outcome::Found(Problem::of(Check::Disk, severity, "the disk is almost full").seen(told(fullest)).fix(format!(
+    Outcome::Found(Problem::of(Check::Disk, severity, text!("the disk is almost full")).seen(told(fullest)).fix(text!(
         "make room: `du -xh --max-depth=2 '{}' | sort -h | tail` shows what is large",
         fullest.path.display()
     )))
@@ -94,10 +100,11 @@ pub(super) fn disk(evidence: &Evidence) -> Outcome {
 
 pub(super) fn stale_socket(evidence: &Evidence) -> Outcome {
     let Some(home) = &evidence.home else { return not_looked_at() };
-    let Some(path) = &home.stale_socket else { return Outcome::Fine("none".to_owned()) };
+    let Some(path) = &home.stale_socket else { return Outcome::Fine(text!("none")) };
     // The next start removes it by itself, so it is good to know only.
-    let problem = Problem::of(Check::StaleSocket, Severity::Info, "a daemon that is gone has left its socket behind")
-        .seen(format!("nobody listens on `{}`", path.display()))
-        .fix(format!("rm '{}'", path.display()));
+    let problem =
+        Problem::of(Check::StaleSocket, Severity::Info, text!("a daemon that is gone has left its socket behind"))
+            .seen(text!("nobody listens on `{}`", path.display()))
+            .fix(Text::verbatim(format!("rm '{}'", path.display())));
     Outcome::Found(Problem { remedy: Some(Remedy::RemoveSocket(path.clone())), ..problem })
 }

@@ -5,6 +5,8 @@ use crate::control::protocol::Severity;
 use crate::doctor::check::Check;
 use crate::doctor::evidence::Evidence;
 use crate::doctor::outcome::{Outcome, Problem};
+use crate::text;
+use crate::words::Text;
 
 /// A clock that is off by more makes certificates of short life and time-limited credentials fail for some callers.
 const OFF_BY: f64 = 30.0;
@@ -32,18 +34,22 @@ pub(super) fn clock(evidence: &Evidence) -> Outcome {
     let by = super::list(&skew.by);
     let off = skew.seconds.abs();
     if off < OFF_BY {
-        return Outcome::Fine(format!("off by {off:.1} s, by {by}"));
+        return Outcome::Fine(text!("off by {} s, by {}", format!("{:.1}", off), by));
     }
-    let direction = if skew.seconds > 0.0 { "ahead" } else { "behind" };
+    let title = if skew.seconds > 0.0 {
+        text!("the clock is {} s ahead", format!("{off:.0}"))
+    } else {
+        text!("the clock is {} s behind", format!("{off:.0}"))
+    };
     let severity = if off < FAR_OFF_BY { Severity::Error } else { Severity::Critical };
     let fix = if evidence.host.as_ref().is_some_and(|host| host.kind.container.is_some()) {
-        "set the clock of the machine that this container is on"
+        text!("set the clock of the machine that this container is on")
     } else {
-        "sudo timedatectl set-ntp true"
+        Text::verbatim("sudo timedatectl set-ntp true")
     };
     Outcome::Found(
-        Problem::of(Check::Clock, severity, format!("the clock is {off:.0} s {direction}"))
-            .seen(format!("{by}; certificates and credentials are valid by the clock"))
+        Problem::of(Check::Clock, severity, title)
+            .seen(text!("{}; certificates and credentials are valid by the clock", by))
             .fix(fix),
     )
 }
@@ -57,13 +63,14 @@ pub(super) fn open_files(evidence: &Evidence) -> Outcome {
     });
     let needed = u64::from(config.turn.total_quota) + OTHER_FILES;
     if limit >= needed {
-        return Outcome::Fine(format!("{limit} may be open, {needed} are needed at most"));
+        return Outcome::Fine(text!("{} may be open, {} are needed at most", limit, needed));
     }
     Outcome::Found(
-        Problem::of(Check::OpenFiles, Severity::Warning, "fewer files may be open than the relay may need")
-            .seen(format!("{limit} at most, and {} relayed callers need {needed}", config.turn.total_quota))
-            .fix(format!(
-                "raise it: `ulimit -Hn {needed}` as root before the start, or `LimitNOFILE={needed}` in its unit"
+        Problem::of(Check::OpenFiles, Severity::Warning, text!("fewer files may be open than the relay may need"))
+            .seen(text!("{} at most, and {} relayed callers need {}", limit, config.turn.total_quota, needed))
+            .fix(text!(
+                "raise it: `ulimit -Hn {0}` as root before the start, or `LimitNOFILE={0}` in its unit",
+                needed
             )),
     )
 }
@@ -71,36 +78,40 @@ pub(super) fn open_files(evidence: &Evidence) -> Outcome {
 pub(super) fn udp_buffers(evidence: &Evidence) -> Outcome {
     let Some(host) = &evidence.host else { return not_looked_at() };
     let (Some(receive), Some(send)) = (host.receive_buffer, host.send_buffer) else {
-        return Outcome::Unknown("the kernel does not tell".to_owned());
+        return Outcome::Unknown(text!("the kernel does not tell"));
     };
-    let seen = format!("net.core.rmem_max is {receive}, net.core.wmem_max is {send}");
+    let seen = text!("net.core.rmem_max is {}, net.core.wmem_max is {}", receive, send);
     if host.may_force_buffers {
-        return Outcome::Fine(format!("{seen}; the service may go beyond"));
+        return Outcome::Fine(text!("{}; the service may go beyond", seen));
     }
     if receive >= LISTENER_BUFFER && send >= LISTENER_BUFFER {
         return Outcome::Fine(seen);
     }
-    let fix = format!("sudo sysctl -w net.core.rmem_max={LISTENER_BUFFER} net.core.wmem_max={LISTENER_BUFFER}");
+    let fix = Text::verbatim(format!("sudo sysctl -w net.core.rmem_max={0} net.core.wmem_max={0}", LISTENER_BUFFER));
     // What most systems come with is enough until many callers send at the same moment.
     let is_tiny = receive.min(send) < RELAY_BUFFER / 4;
     let severity = if is_tiny { Severity::Warning } else { Severity::Info };
     Outcome::Found(
-        Problem::of(Check::UdpBuffers, severity, "the relay's sockets have smaller buffers than it asks for")
-            .seen(format!("{seen}; {LISTENER_BUFFER} would hold a burst of many callers"))
+        Problem::of(Check::UdpBuffers, severity, text!("the relay's sockets have smaller buffers than it asks for"))
+            .seen(text!("{}; {} would hold a burst of many callers", seen, LISTENER_BUFFER))
             .fix(fix),
     )
 }
 
 pub(super) fn conntrack(evidence: &Evidence) -> Outcome {
     let Some(host) = &evidence.host else { return not_looked_at() };
-    let Some(table) = host.conntrack else { return Outcome::Idle("connections are not tracked".to_owned()) };
-    let seen = format!("{} of {} entries are taken", table.entries, table.limit);
-    let fix = |wanted: u64| format!("sudo sysctl -w net.netfilter.nf_conntrack_max={wanted}");
+    let Some(table) = host.conntrack else { return Outcome::Idle(text!("connections are not tracked")) };
+    let seen = text!("{} of {} entries are taken", table.entries, table.limit);
+    let fix = |wanted: u64| Text::verbatim(format!("sudo sysctl -w net.netfilter.nf_conntrack_max={}", wanted));
     if table.entries * 10 > table.limit * 9 {
         return Outcome::Found(
-            Problem::of(Check::Conntrack, Severity::Error, "connection tracking is almost full, and drops what is new")
-                .seen(seen)
-                .fix(fix((table.limit * 4).max(262_144))),
+            Problem::of(
+                Check::Conntrack,
+                Severity::Error,
+                text!("connection tracking is almost full, and drops what is new"),
+            )
+            .seen(seen)
+            .fix(fix((table.limit * 4).max(262_144))),
         );
     }
     let Some(config) = evidence.good_config() else { return without_config() };
@@ -109,34 +120,38 @@ pub(super) fn conntrack(evidence: &Evidence) -> Outcome {
         return Outcome::Fine(seen);
     }
     Outcome::Found(
-        Problem::of(Check::Conntrack, Severity::Warning, "connection tracking has no room for every relayed caller")
-            .seen(format!("{seen}; {} relayed callers take about {needed}", config.turn.total_quota))
-            .fix(fix((needed * 2).max(65_536))),
+        Problem::of(
+            Check::Conntrack,
+            Severity::Warning,
+            text!("connection tracking has no room for every relayed caller"),
+        )
+        .seen(text!("{}; {} relayed callers take about {}", seen, config.turn.total_quota, needed))
+        .fix(fix((needed * 2).max(65_536))),
     )
 }
 
 pub(super) fn memory(evidence: &Evidence) -> Outcome {
     let Some(host) = &evidence.host else { return not_looked_at() };
-    let Some(free) = host.memory_bytes else { return Outcome::Unknown("the system does not tell".to_owned()) };
-    let seen = format!("{} MB are available", free >> 20);
+    let Some(free) = host.memory_bytes else { return Outcome::Unknown(text!("the system does not tell")) };
+    let seen = text!("{} MB are available", free >> 20);
     if free >= LITTLE_MEMORY {
         return Outcome::Fine(seen);
     }
     Outcome::Found(
-        Problem::of(Check::Memory, Severity::Warning, "there is little memory left")
+        Problem::of(Check::Memory, Severity::Warning, text!("there is little memory left"))
             .seen(seen)
-            .fix("end what takes it (`ps aux --sort=-rss | head`), or add some"),
+            .fix(text!("end what takes it (`ps aux --sort=-rss | head`), or add some")),
     )
 }
 
 pub(super) fn container(evidence: &Evidence) -> Outcome {
     let Some(host) = &evidence.host else { return not_looked_at() };
     let title = &host.kind.distribution.title;
-    let Some(kind) = &host.kind.container else { return Outcome::Fine(format!("{title}, no container")) };
+    let Some(kind) = &host.kind.container else { return Outcome::Fine(text!("{}, no container", title)) };
     Outcome::Found(
-        Problem::of(Check::Container, Severity::Info, format!("this is a container ({kind})"))
-            .seen(format!("{title}; thousands of relay ports that are forwarded one by one are slow and fragile"))
-            .fix("give it the network of its host (`--network host`), if it has not"),
+        Problem::of(Check::Container, Severity::Info, text!("this is a container ({})", kind))
+            .seen(text!("{}; thousands of relay ports that are forwarded one by one are slow and fragile", title))
+            .fix(text!("give it the network of its host (`--network host`), if it has not")),
     )
 }
 
@@ -145,46 +160,53 @@ pub(super) fn bandwidth(evidence: &Evidence) -> Outcome {
     let (relay, few_by_relay) = match &evidence.speed {
         Some(Ok(speed)) => {
             let calls = calls(*speed);
-            let seen = format!(
-                "{speed:.0} Mbit/s through the relay on this host = about {calls:.0} calls at {CALL:.0} Mbit/s"
+            let seen = text!(
+                "{} Mbit/s through the relay on this host = about {} calls at {} Mbit/s",
+                format!("{:.0}", speed),
+                format!("{:.0}", calls),
+                format!("{:.0}", CALL)
             );
             (Some(seen), calls < FEW_CALLS)
         }
-        Some(Err(why)) => (Some(format!("what the relay carries was not measured: {why}")), false),
+        Some(Err(why)) => (Some(text!("what the relay carries was not measured: {}", why)), false),
         None => (None, false),
     };
     let is_measured = matches!(evidence.speed, Some(Ok(_)));
     let (link, few_by_link) = match &host.link {
         None if is_measured => (None, None),
-        None => return Outcome::Idle("no way leads out of this host".to_owned()),
+        None => return Outcome::Idle(text!("no way leads out of this host")),
         Some((interface, None)) if is_measured => {
-            (Some(format!("the driver of {interface} does not tell its speed")), None)
+            (Some(text!("the driver of {} does not tell its speed", interface)), None)
         }
         Some((interface, None)) => {
-            let why = format!("the driver of {interface} does not tell its speed, as in most virtual machines");
-            return Outcome::Unknown(relay.map_or(why.clone(), |relay| format!("{relay}; {why}")));
+            let why = text!("the driver of {} does not tell its speed, as in most virtual machines", interface);
+            return Outcome::Unknown(relay.map_or(why.clone(), |relay| text!("{}; {}", relay, why)));
         }
         Some((interface, Some(speed))) => {
             let speed = u32::try_from(*speed).map_or(f64::from(u32::MAX), f64::from);
             let calls = calls(speed);
-            let seen =
-                format!("{interface} has {speed:.0} Mbit/s, which is enough for about {calls:.0} relayed video calls");
+            let seen = text!(
+                "{} has {} Mbit/s, which is enough for about {} relayed video calls",
+                interface,
+                format!("{:.0}", speed),
+                format!("{:.0}", calls)
+            );
             (Some(seen), (calls < FEW_CALLS).then_some(interface))
         }
     };
-    let seen = [relay, link].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    let seen = Text::clauses([relay, link].into_iter().flatten());
     if let Some(interface) = few_by_link {
         return Outcome::Found(
-            Problem::of(Check::Bandwidth, Severity::Info, "the network interface is slow")
+            Problem::of(Check::Bandwidth, Severity::Info, text!("the network interface is slow"))
                 .seen(seen)
-                .fix(format!("look why: `ethtool {interface}` shows what was negotiated")),
+                .fix(text!("look why: `ethtool {}` shows what was negotiated", interface)),
         );
     }
     if few_by_relay {
         return Outcome::Found(
-            Problem::of(Check::Bandwidth, Severity::Info, "the relay on this host carries few calls")
+            Problem::of(Check::Bandwidth, Severity::Info, text!("the relay on this host carries few calls"))
                 .seen(seen)
-                .fix("measure again while nothing else keeps this host busy (`top`), or give it more cores"),
+                .fix(text!("measure again while nothing else keeps this host busy (`top`), or give it more cores")),
         );
     }
     Outcome::Fine(seen)

@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use super::check::Check;
 use super::evidence::{Asked, Evidence, Purpose};
 use super::outcome::Outcome;
+use crate::text;
 
 /// How each of these checks ends; one of them may find several things.
 #[must_use]
@@ -81,12 +82,12 @@ fn one(check: Check, evidence: &Evidence, now: SystemTime) -> Vec<Outcome> {
 
 /// Ends a check that needs a configuration where there is none that means something.
 fn without_config() -> Outcome {
-    Outcome::Unknown("the configuration does not say; see `config`".to_owned())
+    Outcome::Unknown(text!("the configuration does not say; see `config`"))
 }
 
 /// Ends a check whose evidence was not gathered.
 fn not_looked_at() -> Outcome {
-    Outcome::Unknown("it was not looked at".to_owned())
+    Outcome::Unknown(text!("it was not looked at"))
 }
 
 /// The words of a list.

@@ -12,6 +12,8 @@ use crate::doctor::vantage::SPEED;
 use crate::setup::cloud::{Provider, Told};
 use crate::setup::facts::outside::Opinion;
 use crate::sys::net::Family;
+use crate::text;
+use crate::words::Text;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -20,7 +22,7 @@ fn outward(evidence: &Evidence) -> Result<(&Config, &Network), Box<Outcome>> {
     let network = evidence.network.as_ref().ok_or_else(|| Box::new(not_looked_at()))?;
     let config = evidence.good_config().ok_or_else(|| Box::new(without_config()))?;
     if config.reach == Reach::Lan {
-        return Err(Box::new(Outcome::Idle("callers are in the own network (`reach: lan`)".to_owned())));
+        return Err(Box::new(Outcome::Idle(text!("callers are in the own network (`reach: lan`)"))));
     }
     Ok((config, network))
 }
@@ -33,30 +35,33 @@ fn family_word(family: Family) -> &'static str {
 }
 
 /// The filter in front of this host, as its users call it.
-fn filter(evidence: &Evidence) -> &'static str {
+fn filter(evidence: &Evidence) -> Text {
     let provider = evidence.network.as_ref().and_then(|network| network.outside.cloud.provider);
-    provider.map_or("router or security group", Provider::filter)
+    provider.map_or_else(|| text!("router or security group"), Provider::filter)
 }
 
 pub(super) fn default_route(evidence: &Evidence) -> Outcome {
     let Some(network) = &evidence.network else { return not_looked_at() };
     let told = |family: Family| {
         let route = network.routes.of(family)?;
-        let source = route.source.map_or_else(|| "no address".to_owned(), |source| source.to_string());
-        Some(format!("{} by {} from {source}", family_word(family), route.interface))
+        let (family, interface) = (family_word(family), &route.interface);
+        Some(match route.source {
+            Some(source) => text!("{} by {} from {}", family, interface, source),
+            None => text!("{} by {} without an address", family, interface),
+        })
     };
-    let ways: Vec<String> = FAMILIES.into_iter().filter_map(told).collect();
+    let ways: Vec<Text> = FAMILIES.into_iter().filter_map(told).collect();
     if !ways.is_empty() {
-        return Outcome::Fine(ways.join("; "));
+        return Outcome::Fine(Text::clauses(ways));
     }
     let severity = match evidence.good_config().map(|config| config.reach) {
         Some(Reach::Lan) | None => Severity::Info,
         Some(Reach::Ip | Reach::Domain) => Severity::Critical,
     };
     Outcome::Found(
-        Problem::of(Check::DefaultRoute, severity, "no way leads out of this host")
-            .seen("there is no default route, neither for IPv4 nor for IPv6")
-            .fix("set the gateway: `ip route` shows what is there"),
+        Problem::of(Check::DefaultRoute, severity, text!("no way leads out of this host"))
+            .seen(text!("there is no default route, neither for IPv4 nor for IPv6"))
+            .fix(text!("set the gateway: `ip route` shows what is there")),
     )
 }
 
@@ -66,13 +71,11 @@ pub(super) fn cloud(evidence: &Evidence) -> Outcome {
     let Some(provider) = cloud.provider else { return Outcome::Idle(cloud.how.clone()) };
     match &cloud.told {
         Told::Addresses(addresses) => {
-            Outcome::Fine(format!("{} ({}); it says {}", provider.title(), cloud.how, list(addresses)))
+            Outcome::Fine(text!("{} ({}); it says {}", provider.title(), cloud.how, list(addresses)))
         }
-        Told::NoAddress => {
-            Outcome::Fine(format!("{}; this machine has no public address of its own", provider.title()))
-        }
+        Told::NoAddress => Outcome::Fine(text!("{}; this machine has no public address of its own", provider.title())),
         Told::NotAsked(why) => Outcome::Unknown(why.clone()),
-        Told::Fault(why) => Outcome::Unknown(format!("the metadata service of {}: {why}", provider.title())),
+        Told::Fault(why) => Outcome::Unknown(text!("the metadata service of {}: {}", provider.title(), why)),
     }
 }
 
@@ -86,48 +89,52 @@ pub(super) fn stun_agreement(evidence: &Evidence) -> Outcome {
     for family in FAMILIES.into_iter().filter(|family| network.routes.of(*family).is_some()) {
         match network.outside.opinion(family) {
             Opinion::Split(votes) => {
-                let seen = list(votes.iter().map(|(address, by)| format!("{address} by {}", by.join(" and "))));
+                let seen = Text::list(votes.iter().map(|(address, by)| {
+                    text!("{} by {}", address, Text::both(by.iter().map(|one| Text::verbatim(one.as_str()))))
+                }));
                 return Outcome::Found(
                     Problem::of(
                         Check::StunAgreement,
                         Severity::Warning,
-                        format!("it is not clear under which {} address callers reach this host", family_word(family)),
+                        text!("it is not clear under which {} address callers reach this host", family_word(family)),
                     )
                     .seen(seen)
-                    .fix(format!(
+                    .fix(text!(
                         "look which is right at your provider, and say it: rtcctl{} init --yes --public-ip IP",
                         evidence.home_flag
                     )),
                 );
             }
             Opinion::Agreed { address, by, against } if against.is_empty() => {
-                fine.push(format!("{address} by {}", by.join(", ")));
+                fine.push(text!("{} by {}", address, by.join(", ")));
             }
             Opinion::Agreed { address, by, against } => {
-                let others = list(against.iter().map(|(server, address)| format!("{server} sees {address}")));
+                let others = Text::list(against.iter().map(|(server, address)| text!("{} sees {}", server, address)));
                 let found = Problem::of(
                     Check::StunAgreement,
                     Severity::Info,
-                    "a STUN server sees another public address",
+                    text!("a STUN server sees another public address"),
                 )
-                .seen(format!("{address} by {}, but {others}", by.join(", ")))
-                .fix("nothing, if this host has several ways out; otherwise leave that server out by `--stun-server`");
+                .seen(text!("{} by {}, but {}", address, by.join(", "), others))
+                .fix(text!(
+                    "nothing, if this host has several ways out; otherwise leave that server out by `--stun-server`"
+                ));
                 return Outcome::Found(found);
             }
             Opinion::Nothing(why) => silent.extend(why),
         }
     }
     if !fine.is_empty() {
-        return Outcome::Fine(fine.join("; "));
+        return Outcome::Fine(Text::clauses(fine));
     }
     if network.is_offline {
-        return Outcome::Unknown("nobody outside was to be asked (`--offline`)".to_owned());
+        return Outcome::Unknown(text!("nobody outside was to be asked (`--offline`)"));
     }
     silent.truncate(2);
     Outcome::Unknown(if silent.is_empty() {
-        "nobody could be asked".to_owned()
+        text!("nobody could be asked")
     } else {
-        format!("nobody answered: {}", silent.join("; "))
+        text!("nobody answered: {}", Text::clauses(silent))
     })
 }
 
@@ -144,38 +151,41 @@ pub(super) fn public_address(evidence: &Evidence) -> Outcome {
         Err(end) => return *end,
     };
     if config.turn.public_ips.is_empty() {
-        return Outcome::Idle("none is configured".to_owned());
+        return Outcome::Idle(text!("none is configured"));
     }
     let mut fine = Vec::new();
     for address in &config.turn.public_ips {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
         match network.outside.opinion(family) {
-            Opinion::Agreed { address: seen, .. } if seen == *address => fine.push(format!("{address} is right")),
+            Opinion::Agreed { address: seen, .. } if seen == *address => fine.push(text!("{} is right", address)),
             Opinion::Agreed { address: seen, by, .. } => {
                 // A machine may be reached by an address that it does not go out by.
                 let cloud_has_it =
                     matches!(&network.outside.cloud.told, Told::Addresses(told) if told.contains(address));
                 if cloud_has_it {
-                    fine.push(format!("{address} is one of this machine's, which goes out by {seen}"));
+                    fine.push(text!("{} is one of this machine's, which goes out by {}", address, seen));
                     continue;
                 }
                 return Outcome::Found(
                     Problem::of(
                         Check::PublicAddress,
                         Severity::Error,
-                        format!("callers are told {address}, and this host is {seen} outside"),
+                        text!("callers are told {}, and this host is {} outside", address, seen),
                     )
-                    .seen(format!("`turn.public_ips` says {address}; {} see {seen}", by.join(", ")))
-                    .fix(format!("rtcctl{0} init --yes --public-ip {seen} && rtcctl{0} reload", evidence.home_flag)),
+                    .seen(text!("`turn.public_ips` says {}; {} see {}", address, by.join(", "), seen))
+                    .fix(Text::verbatim(format!(
+                        "rtcctl{0} init --yes --public-ip {1} && rtcctl{0} reload",
+                        evidence.home_flag, seen
+                    ))),
                 );
             }
             Opinion::Split(_) | Opinion::Nothing(_) => {}
         }
     }
     if fine.is_empty() {
-        return Outcome::Unknown("nobody outside says under which address this host is seen".to_owned());
+        return Outcome::Unknown(text!("nobody outside says under which address this host is seen"));
     }
-    Outcome::Fine(fine.join("; "))
+    Outcome::Fine(Text::clauses(fine))
 }
 
 pub(super) fn relay_address(evidence: &Evidence) -> Outcome {
@@ -207,35 +217,38 @@ pub(super) fn relay_address(evidence: &Evidence) -> Outcome {
         let (severity, fix) = match seen {
             Some(seen) => (
                 Severity::Error,
-                format!("rtcctl{0} init --yes --public-ip {seen} && rtcctl{0} reload", evidence.home_flag),
+                Text::verbatim(format!(
+                    "rtcctl{0} init --yes --public-ip {1} && rtcctl{0} reload",
+                    evidence.home_flag, seen
+                )),
             ),
             None if has_other => {
-                (Severity::Info, format!("leave the {} address out of `turn.relay_ips`", family_word(family)))
+                (Severity::Info, text!("leave the {} address out of `turn.relay_ips`", family_word(family)))
             }
             None => (
                 Severity::Error,
-                format!("say the public address: rtcctl{} init --yes --public-ip IP", evidence.home_flag),
+                text!("say the public address: rtcctl{} init --yes --public-ip IP", evidence.home_flag),
             ),
         };
         return Outcome::Found(
             Problem::of(
                 Check::RelayAddress,
                 severity,
-                format!("callers are told the relay address {told}, which nobody outside can reach"),
+                text!("callers are told the relay address {}, which nobody outside can reach", told),
             )
             .seen(match seen {
                 Some(seen) => {
-                    format!("it is private, and outside this host is {seen}; `turn.public_ips` does not say so")
+                    text!("it is private, and outside this host is {}; `turn.public_ips` does not say so", seen)
                 }
-                None => "it is private, and `turn.public_ips` names no other".to_owned(),
+                None => text!("it is private, and `turn.public_ips` names no other"),
             })
             .fix(fix),
         );
     }
     if fine.is_empty() {
-        Outcome::Unknown("the relay has no address".to_owned())
+        Outcome::Unknown(text!("the relay has no address"))
     } else {
-        Outcome::Fine(fine.join(", "))
+        Outcome::Fine(Text::verbatim(fine.join(", ")))
     }
 }
 
@@ -245,64 +258,64 @@ pub(super) fn hairpin(evidence: &Evidence) -> Outcome {
     }
     let Some(tried) = &evidence.hairpin else { return not_looked_at() };
     if tried.is_empty() {
-        return Outcome::Idle("every address of this service is on this host itself".to_owned());
+        return Outcome::Idle(text!("every address of this service is on this host itself"));
     }
     let failing: Vec<_> = tried.iter().filter(|one| one.stun.is_err() || one.web.is_err()).collect();
     let Some(first) = failing.first() else {
-        return Outcome::Fine(format!("{} answers", list(tried.iter().map(|one| one.address))));
+        return Outcome::Fine(text!("{} answers", list(tried.iter().map(|one| one.address))));
     };
     let seen = match (&first.stun, &first.web) {
-        (Err(stun), Err(_)) => format!("neither STUN nor the page: {stun}"),
-        (Err(stun), Ok(())) => format!("the page answers, STUN does not: {stun}"),
-        (Ok(()), Err(web)) => format!("STUN answers, the page does not: {web}"),
-        (Ok(()), Ok(())) => String::new(),
+        (Err(stun), Err(_)) => text!("neither STUN nor the page: {}", stun),
+        (Err(stun), Ok(())) => text!("the page answers, STUN does not: {}", stun),
+        (Ok(()), Err(web)) => text!("STUN answers, the page does not: {}", web),
+        (Ok(()), Ok(())) => Text::default(),
     };
     // It works from outside on many such hosts, so that this alone proves nothing.
     Outcome::Found(
         Problem::of(
             Check::Hairpin,
             Severity::Info,
-            format!("this host does not reach itself by its public address {}", first.address),
+            text!("this host does not reach itself by its public address {}", first.address),
         )
-        .seen(format!(
-            "{seen}; either there is no hairpin NAT, and then who is behind the same NAT cannot call by that address, \
+        .seen(text!(
+            "{}; either there is no hairpin NAT, and then who is behind the same NAT cannot call by that address, \
              or the {} lets nobody in",
+            seen,
             filter(evidence)
         ))
-        .fix(format!("look from outside which it is: `rtcctl{} probe --invite`", evidence.home_flag)),
+        .fix(text!("look from outside which it is: `rtcctl{} probe --invite`", evidence.home_flag)),
     )
 }
 
 pub(super) fn outside_view(evidence: &Evidence) -> Outcome {
     let Some(view) = &evidence.outside_view else {
-        return Outcome::Unknown(format!(
+        return Outcome::Unknown(text!(
             "nobody has looked from another machine yet: `rtcctl{} probe --invite`",
             evidence.home_flag
         ));
     };
     const OLD: u64 = 7 * 24 * 3600;
     let days = view.age.as_secs() / (24 * 3600);
-    let when = if days == 0 { "within the last day".to_owned() } else { format!("{days} days ago") };
+    let when = if days == 0 { text!("within the last day") } else { text!("{} days ago", days) };
     if view.age.as_secs() > OLD {
-        return Outcome::Unknown(format!("the last look from another machine is {days} days old"));
+        return Outcome::Unknown(text!("the last look from another machine is {} days old", days));
     }
     let failing: Vec<(&String, &String)> =
         view.steps.iter().filter(|(_, (works, _))| !works).map(|(step, (_, told))| (step, told)).collect();
     if failing.is_empty() {
         let speeds: Vec<&String> =
             view.steps.iter().filter(|(step, _)| step.starts_with(SPEED)).map(|(_, (_, told))| told).collect();
-        let by = if speeds.is_empty() { String::new() } else { format!("; through the relay {}", list(speeds)) };
-        return Outcome::Fine(format!("{} reached everything {when}{by}", view.from));
+        let reached = text!("{} reached everything {}", view.from, when);
+        return Outcome::Fine(match speeds.is_empty() {
+            true => reached,
+            false => text!("{}; through the relay {}", reached, list(speeds)),
+        });
     }
-    let seen = list(failing.iter().map(|(step, told)| format!("{step}: {told}")));
+    let seen = Text::list(failing.iter().map(|(step, told)| text!("{}: {}", step, told)));
     Outcome::Found(
-        Problem::of(Check::OutsideView, Severity::Error, "another machine could not reach everything")
-            .seen(format!("{} {when}: {seen}", view.from))
-            .fix(format!(
-                "open the ports in the {}: `rtcctl{} ports` lists them; then look again by `rtcctl{1} probe --invite`",
-                filter(evidence),
-                evidence.home_flag
-            ))
+        Problem::of(Check::OutsideView, Severity::Error, text!("another machine could not reach everything"))
+            .seen(text!("{} {}: {}", view.from, when, seen))
+            .fix(text!("open the ports in the {0}: `rtcctl{1} ports` lists them; then look again by `rtcctl{1} probe --invite`", filter(evidence), evidence.home_flag))
             .outside(),
     )
 }

@@ -1,10 +1,12 @@
 //! The ports that the service wants.
 
-use super::{list, without_config};
+use super::without_config;
 use crate::control::protocol::Severity;
 use crate::doctor::check::Check;
 use crate::doctor::evidence::{Evidence, Port, PortState};
 use crate::doctor::outcome::{Outcome, Problem};
+use crate::text;
+use crate::words::Text;
 
 /// Programs that often have such a port already, and how each is had to give it up.
 const KNOWN: [(&str, &str); 8] = [
@@ -23,11 +25,11 @@ pub(super) fn privilege(evidence: &Evidence) -> Outcome {
         return without_config();
     }
     let denied: Vec<&Port> = evidence.ports.iter().filter(|port| port.state == PortState::Forbidden).collect();
-    let Some(first) = denied.first() else { return Outcome::Fine("all of them".to_owned()) };
+    let Some(first) = denied.first() else { return Outcome::Fine(text!("all of them")) };
     Outcome::Found(
-        Problem::of(Check::PortPrivilege, Severity::Error, "this user may not have ports below 1024")
-            .seen(format!("wanted: {}", list(denied.iter().map(|port| told(port)))))
-            .fix(format!("sudo rtcctl{} start, or set `{}` to a port above 1023", evidence.home_flag, first.key)),
+        Problem::of(Check::PortPrivilege, Severity::Error, text!("this user may not have ports below 1024"))
+            .seen(text!("wanted: {}", Text::list(denied.iter().map(|port| told(port)))))
+            .fix(text!("sudo rtcctl{} start, or set `{}` to a port above 1023", evidence.home_flag, first.key)),
     )
 }
 
@@ -45,25 +47,26 @@ pub(super) fn taken(evidence: &Evidence) -> Outcome {
         .collect();
     let Some((first, holder)) = taken.first() else {
         let ports = evidence.ports.len();
-        return Outcome::Fine(format!("{ports} ports are free or ours"));
+        return Outcome::Fine(text!("{} ports are free or ours", ports));
     };
-    let seen = list(taken.iter().map(|(port, by)| match by {
-        Some(by) => format!("`{by}` has {}", told(port)),
-        None => format!("another user's process has {}", told(port)),
+    let seen = Text::list(taken.iter().map(|(port, by)| match by {
+        Some(by) => text!("`{}` has {}", by, told(port)),
+        None => text!("another user's process has {}", told(port)),
     }));
     let known = holder.and_then(|holder| {
         let name = holder.split_whitespace().next().unwrap_or_default();
-        KNOWN.iter().find(|(program, _)| *program == name).map(|(_, fix)| (*fix).to_owned())
+        KNOWN.iter().find(|(program, _)| *program == name).map(|(_, fix)| Text::verbatim(*fix))
     });
     let fix = known.unwrap_or_else(|| match holder {
-        Some(holder) => format!("stop `{holder}`, or set `{}` to another port", first.key),
-        None => format!(
+        Some(holder) => text!("stop `{}`, or set `{}` to another port", holder, first.key),
+        None => text!(
             "see as root who has it (`sudo ss -lpn sport = :{}`), or set `{}` to another port",
-            first.port, first.key
+            first.port,
+            first.key
         ),
     });
     Outcome::Found(
-        Problem::of(Check::PortTaken, Severity::Critical, format!("another program has {}", told(first)))
+        Problem::of(Check::PortTaken, Severity::Critical, text!("another program has {}", told(first)))
             .seen(seen)
             .fix(fix),
     )
@@ -74,19 +77,19 @@ pub(super) fn relay_range(evidence: &Evidence) -> Outcome {
     let foreign = range.bound.saturating_sub(range.ours);
     let quota = u64::from(config.turn.total_quota);
     let left = range.ports.saturating_sub(foreign);
-    let seen = format!("of {} ports {foreign} are in use by others, and {quota} callers may be relayed", range.ports);
+    let seen = text!("of {} ports {} are in use by others, and {} callers may be relayed", range.ports, foreign, quota);
     // A port may lie in the range from which the kernel serves everybody, so that a few are always in use.
     if foreign * 10 <= range.ports {
         return Outcome::Fine(seen);
     }
     let severity = if left < quota.min(range.ports) / 2 { Severity::Error } else { Severity::Warning };
     Outcome::Found(
-        Problem::of(Check::RelayRange, severity, "many of the relay's ports are in use by others")
+        Problem::of(Check::RelayRange, severity, text!("many of the relay's ports are in use by others"))
             .seen(seen)
-            .fix("set `turn.relay_ports` to another range, and open that in the firewall"),
+            .fix(text!("set `turn.relay_ports` to another range, and open that in the firewall")),
     )
 }
 
-fn told(port: &Port) -> String {
-    format!("port {}/{} (`{}`)", port.port, port.transport, port.key)
+fn told(port: &Port) -> Text {
+    text!("port {}/{} (`{}`)", port.port, port.transport, port.key)
 }

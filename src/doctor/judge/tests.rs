@@ -210,7 +210,7 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
     }
     fn fail(evidence: &mut Evidence, what: Asked) {
         let answers = evidence.answers.iter_mut().filter(|one| one.what == what);
-        answers.for_each(|one| one.outcome = Err("no answer in time".to_owned()));
+        answers.for_each(|one| one.outcome = Err("no answer in time".into()));
     }
     fn seen(evidence: &mut Evidence, list: &[&str]) {
         let outside = &mut evidence.network.as_mut().unwrap().outside;
@@ -219,11 +219,11 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
         }
     }
     let table: Vec<(&str, Change)> = vec![
-        ("config", |e| e.config = Some(ConfigFile::Bad { told: "no".to_owned(), hint: None })),
+        ("config", |e| e.config = Some(ConfigFile::Bad { told: "no".into(), hint: None })),
         ("config", |e| e.config = Some(ConfigFile::Absent(PathBuf::from("/x")))),
         ("secrets", |e| home(e).secrets = Some(Secrets::Absent)),
         ("home-permissions", |e| home(e).files[0].mode = 0o640),
-        ("home-writable", |e| home(e).unwritable.push((PathBuf::from("/x"), "read-only".to_owned()))),
+        ("home-writable", |e| home(e).unwritable.push((PathBuf::from("/x"), "read-only".into()))),
         ("disk", |e| home(e).disks[0].free_bytes = 5 << 20),
         ("stale-socket", |e| home(e).stale_socket = Some(PathBuf::from("/x"))),
         ("clock", |e| e.clock = Some(Ok(Skew { seconds: -3600.0, by: vec!["t".to_owned()] }))),
@@ -252,7 +252,7 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
         ("port-privilege", |e| e.ports[0].state = PortState::Forbidden),
         ("relay-range", |e| e.relay_range = Some(RelayRange { ports: 2000, bound: 1500, ours: 2 })),
         ("certificate-files", |e| {
-            e.certificate.as_mut().unwrap().leaf = Err("damaged".to_owned());
+            e.certificate.as_mut().unwrap().leaf = Err("damaged".into());
         }),
         ("certificate-dates", |e| e.answers[0].leaf.as_mut().unwrap().not_after = now() - DAY),
         ("certificate-dates", |e| e.answers[0].leaf.as_mut().unwrap().not_before = now() + DAY),
@@ -260,16 +260,16 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
         ("certificate-names", |e| drop(e.answers[0].leaf.as_mut().unwrap().names.remove(0))),
         ("certificate-served", |e| e.answers[0].leaf.as_mut().unwrap().fingerprint = "cd".repeat(32)),
         ("running", |e| e.service = Some(Service::Absent)),
-        ("running", |e| e.service = Some(Service::Silent("it hangs".to_owned()))),
+        ("running", |e| e.service = Some(Service::Silent("it hangs".into()))),
         ("web-answers", |e| fail(e, Asked::Web)),
         ("http-answers", |e| fail(e, Asked::Http)),
         ("signaling-answers", |e| fail(e, Asked::Signaling)),
         ("stun-answers", |e| fail(e, Asked::Stun)),
         ("turn-answers", |e| fail(e, Asked::TurnTcp)),
         ("relay-works", |e| {
-            e.relay.as_mut().unwrap().failing = Some(("data".to_owned(), "nothing came".to_owned(), None, None));
+            e.relay.as_mut().unwrap().failing = Some(("data".into(), "nothing came".into(), None, None));
         }),
-        ("relay-refuses", |e| e.relay.as_mut().unwrap().attack = Some("loopback is granted".to_owned())),
+        ("relay-refuses", |e| e.relay.as_mut().unwrap().attack = Some("loopback is granted".into())),
         ("dns-name", |e| names(e).v4 = records(&[])),
         ("dns-name", |e| names(e).v4.as_mut().unwrap().fails = true),
         ("dns-v4", |e| {
@@ -283,7 +283,7 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
             let mut acme = config("");
             acme.certificate.source = CertSource::Acme;
             e.config = Some(ConfigFile::Good(Box::new(acme)));
-            e.trust = Some(Ok(Err("nobody has issued it".to_owned())));
+            e.trust = Some(Ok(Err("nobody has issued it".into())));
         }),
         ("firewall-drift", |e| drifted(e, "443/tcp", true)),
         ("firewall-drift", |e| drifted(e, "8443/tcp", true)),
@@ -302,7 +302,7 @@ fn each_thing_that_is_wrong_is_found_by_its_check_alone() {
         ("firewall-turn-udp", |e| close(e, Purpose::TurnUdp, Fate::Lost)),
         ("firewall-turn-tcp", |e| close(e, Purpose::TurnTcp, Fate::Lost)),
         ("firewall-relay", |e| close(e, Purpose::Relay, Fate::Lost)),
-        ("hairpin", |e| e.hairpin.as_mut().unwrap()[0].stun = Err("no answer".to_owned())),
+        ("hairpin", |e| e.hairpin.as_mut().unwrap()[0].stun = Err("no answer".into())),
         ("outside-view", |e| {
             e.outside_view.as_mut().unwrap().steps.insert("turn udp".to_owned(), (false, "silence".to_owned()));
         }),
@@ -332,7 +332,7 @@ fn a_machine_that_goes_out_by_another_of_its_addresses_is_well() {
         let outside = &mut e.network.as_mut().unwrap().outside;
         outside.seen.iter_mut().for_each(|seen| seen.address = Ok(ip(STRANGER)));
         let told = Told::Addresses(vec![ip(PUBLIC), ip(STRANGER)]);
-        outside.cloud = Cloud { provider: Some(Provider::Aws), how: String::new(), told };
+        outside.cloud = Cloud { provider: Some(Provider::Aws), how: Default::default(), told };
     });
     assert_eq!(found, Vec::<String>::new());
 }
@@ -340,12 +340,12 @@ fn a_machine_that_goes_out_by_another_of_its_addresses_is_well() {
 #[test]
 fn what_cannot_be_known_is_unknown_and_no_finding() {
     let mut evidence = healthy();
-    evidence.passages = Some(Err("only root can try it".to_owned()));
-    evidence.clock = Some(Err("nobody was asked".to_owned()));
+    evidence.passages = Some(Err("only root can try it".into()));
+    evidence.clock = Some(Err("nobody was asked".into()));
     evidence.relay.as_mut().unwrap().is_hidden = true;
     evidence.network.as_mut().unwrap().outside.seen.clear();
     evidence.outside_view = None;
-    evidence.certificate = Some(Certificate { source: "acme", leaf: Err("denied".to_owned()), is_hidden: true });
+    evidence.certificate = Some(Certificate { source: "acme", leaf: Err("denied".into()), is_hidden: true });
     let report = report(&evidence);
     assert_eq!(report.diagnoses, []);
     let unknown: Vec<&str> = report.unknown.iter().map(|(check, _)| check.as_str()).collect();
@@ -376,7 +376,7 @@ fn a_packet_that_arrives_refutes_what_the_rules_seem_to_say_and_the_missing_port
     let mut tried = |fate: Fate| {
         passages.tried.push(Passage { purpose: Purpose::Relay, to: (ip(OWN), 50_001).into(), fate });
     };
-    tried(Fate::Untried("x".to_owned()));
+    tried(Fate::Untried("x".into()));
     tried(Fate::Passed);
     assert_eq!(report(&evidence).diagnoses, []);
 }
@@ -387,7 +387,7 @@ fn an_own_authority_is_no_finding_and_nothing_opened_has_not_drifted() {
     let mut own = config("");
     own.certificate.source = CertSource::SelfSigned;
     evidence.config = Some(ConfigFile::Good(Box::new(own)));
-    evidence.trust = Some(Ok(Err("nobody has issued it".to_owned())));
+    evidence.trust = Some(Ok(Err("nobody has issued it".into())));
     evidence.rules = Some(Ok(Rules::default()));
     let report = report(&evidence);
     assert_eq!(report.diagnoses, []);
@@ -414,7 +414,7 @@ fn in_a_network_of_ones_own_nobody_outside_matters() {
         let lan = Config { reach: crate::config::Reach::Lan, ..config("") };
         e.config = Some(ConfigFile::Good(Box::new(lan)));
         e.network.as_mut().unwrap().outside = Outside::default();
-        e.hairpin = Some(vec![Hairpin { address: ip(PUBLIC), stun: Err("x".to_owned()), web: Err("x".to_owned()) }]);
+        e.hairpin = Some(vec![Hairpin { address: ip(PUBLIC), stun: Err("x".into()), web: Err("x".into()) }]);
     });
     assert_eq!(found, Vec::<String>::new());
 }

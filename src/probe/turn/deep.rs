@@ -10,6 +10,9 @@ use super::url::Carrier;
 use super::wire::Wire;
 use crate::probe::{Fault, Secured, reachable, tls};
 use crate::sys::clock;
+use crate::text;
+use crate::words::Text;
+use crate::words::text::Worth;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -45,7 +48,8 @@ pub fn relays(relay: OwnRelay<'_>, logins: &[(&str, Login)]) -> Result<(), Fault
             let allocate = allocate_like(*address);
             let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
             let by = relay.carrier.as_str();
-            relay_once(relay, login, allocate).map_err(|fault| fault.at(&format!("{by}, {family}, {route}")))?;
+            relay_once(relay, login, allocate)
+                .map_err(|fault| fault.at(Text::verbatim(format!("{by}, {family}, {route}"))))?;
         }
     }
     Ok(())
@@ -63,8 +67,8 @@ fn relay_once(relay: OwnRelay<'_>, login: &Login, allocate: Ask) -> Result<(), F
     }
     match one.ask(Ask::Refresh(600)) {
         Err(Trouble::Refused { code: 437, .. } | Trouble::Closed) => Ok(()),
-        Err(trouble) => Err(told(&trouble, "Refresh of what has ended")),
-        Ok(_) => Err(Fault::new("an allocation goes on after it was ended")),
+        Err(trouble) => Err(told(&trouble, text!("Refresh of what has ended"))),
+        Ok(_) => Err(Fault::new(text!("an allocation goes on after it was ended"))),
     }
 }
 
@@ -85,8 +89,8 @@ pub fn refuses_peers(relay: OwnRelay<'_>, login: &Login) -> Result<(), Denial> {
             {
                 match client.ask(wish) {
                     Err(Trouble::Refused { code, .. }) if REFUSALS.contains(&code) => {}
-                    Ok(_) => return Err(Denial::Granted(format!("{what} for {} is granted", peer.ip()))),
-                    Err(trouble) => return Err(Denial::Broken(told(&trouble, &format!("{what} for {}", peer.ip())))),
+                    Ok(_) => return Err(Denial::Granted(text!("{} for {} is granted", what, peer.ip()))),
+                    Err(trouble) => return Err(Denial::Broken(told(&trouble, text!("{} for {}", what, peer.ip())))),
                 }
             }
         }
@@ -100,7 +104,7 @@ pub fn refuses_peers(relay: OwnRelay<'_>, login: &Login) -> Result<(), Denial> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
     /// It granted what it must not; in words.
-    Granted(String),
+    Granted(Text),
     /// It could not be asked.
     Broken(Fault),
 }
@@ -110,11 +114,11 @@ pub enum Denial {
 /// # Errors
 /// If one of them is accepted, or the relay cannot be asked at all.
 pub fn refuses_logins(relay: OwnRelay<'_>, wrong: &Login, expired: &Login) -> Result<(), Denial> {
-    for (login, what) in [(wrong, "a wrong password"), (expired, "an expired credential")] {
+    for (login, what) in [(wrong, text!("a wrong password")), (expired, text!("an expired credential"))] {
         let mut client = connected(relay, login).map_err(Denial::Broken)?;
         match client.ask(Ask::Allocate) {
             Err(Trouble::Refused { code: 401, .. }) => {}
-            Ok(_) => return Err(Denial::Granted(format!("an allocation is granted to {what}"))),
+            Ok(_) => return Err(Denial::Granted(text!("an allocation is granted to {}", what))),
             Err(trouble) => return Err(Denial::Broken(told(&trouble, what))),
         }
     }
@@ -124,7 +128,7 @@ pub fn refuses_logins(relay: OwnRelay<'_>, wrong: &Login, expired: &Login) -> Re
 /// Sends to a socket of this host through the relay, without asking for a permission.
 fn hears_nothing(client: &mut Client, relay: IpAddr) -> Result<(), Denial> {
     let here: IpAddr = if relay.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    let failed = |error: std::io::Error| Denial::Broken(Fault::new(format!("no socket to listen with: {error}")));
+    let failed = |error: std::io::Error| Denial::Broken(Fault::new(text!("no socket to listen with: {}", error)));
     let witness = UdpSocket::bind((here, 0)).map_err(failed)?;
     witness.set_nonblocking(true).map_err(failed)?;
     let peer = witness.local_addr().map_err(failed)?;
@@ -137,7 +141,7 @@ fn hears_nothing(client: &mut Client, relay: IpAddr) -> Result<(), Denial> {
     let mut heard = [0; 16];
     match witness.recv(&mut heard) {
         Err(_) => Ok(()),
-        Ok(_) => Err(Denial::Granted(format!("data sent to {here} arrives there"))),
+        Ok(_) => Err(Denial::Granted(text!("data sent to {} arrives there", here))),
     }
 }
 
@@ -161,7 +165,7 @@ fn allocated(relay: OwnRelay<'_>, login: &Login, allocate: Ask) -> Result<(Clien
     if relay.addresses.contains(&relayed.ip()) {
         return Ok((client, relayed));
     }
-    Err(Fault::new(format!("Allocate: the relayed address is `{relayed}`, which is none of the relay's")))
+    Err(Fault::new(text!("Allocate: the relayed address is `{}`, which is none of the relay's", relayed)))
 }
 
 /// Asks for a relay of the family that an address is of.
@@ -172,7 +176,7 @@ pub(super) fn allocate_like(address: IpAddr) -> Ask {
 /// The relay that a client is given.
 pub(super) fn relayed_by(client: &mut Client, allocate: Ask) -> Result<SocketAddr, Fault> {
     let answer = client.ask(allocate).map_err(|trouble| told(&trouble, "Allocate"))?;
-    answer.relayed.ok_or_else(|| Fault::new("Allocate: the answer has no relayed address"))
+    answer.relayed.ok_or_else(|| Fault::new(text!("Allocate: the answer has no relayed address")))
 }
 
 /// Has two clients, each with its relay, hear each other on the channel.
@@ -198,7 +202,7 @@ fn connected(relay: OwnRelay<'_>, login: &Login) -> Result<Client, Fault> {
         if let Trouble::Io(error) = &trouble {
             return Fault::of_io(address, relay.carrier.protocol(), error);
         }
-        told(&trouble, &format!("the first Allocate to `{address}`"))
+        told(&trouble, text!("the first Allocate to `{}`", address))
     })?;
     client.log_in(login);
     Ok(client)
@@ -219,19 +223,19 @@ fn carry(from: &mut Client, to: &mut Client, payload: &[u8]) -> Result<(), Fault
             }
         }
     }
-    Err(Fault::new("ChannelData: what one client sends does not reach the other"))
+    Err(Fault::new(text!("ChannelData: what one client sends does not reach the other")))
 }
 
-pub(super) fn told(trouble: &Trouble, what: &str) -> Fault {
+pub(super) fn told(trouble: &Trouble, what: impl Worth) -> Fault {
     let text = match trouble {
-        Trouble::Io(error) => error.to_string(),
-        Trouble::Silence => "no answer in time".to_owned(),
-        Trouble::Closed => "the connection was closed".to_owned(),
-        Trouble::Foreign => "what answers does not speak STUN".to_owned(),
-        Trouble::Open => "granted without credentials".to_owned(),
-        Trouble::Refused { code, .. } => format!("refused by {code}"),
-        Trouble::Lacking(missing) => format!("the answer has no {missing}"),
+        Trouble::Io(error) => Text::of_error(error),
+        Trouble::Silence => text!("no answer in time"),
+        Trouble::Closed => text!("the connection was closed"),
+        Trouble::Foreign => text!("what answers does not speak STUN"),
+        Trouble::Open => text!("granted without credentials"),
+        Trouble::Refused { code, .. } => text!("refused by {}", code),
+        Trouble::Lacking(missing) => text!("the answer has no {}", missing),
         Trouble::Tls { text, .. } => text.clone(),
     };
-    Fault::new(format!("{what}: {text}"))
+    Fault::new(text!("{}: {}", what, text))
 }

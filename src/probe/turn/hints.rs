@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use super::report::{Advice, StepName};
 use super::url::{Carrier, IceUrl};
+use crate::text;
+use crate::words::Text;
 
 /// Why a step did not get what it asked for.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(super) enum Trouble {
     /// An answer that lacks what it must have.
     Lacking(&'static str),
     /// The certificate, or TLS otherwise.
-    Tls { problem: TlsProblem, text: String },
+    Tls { problem: TlsProblem, text: Text },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,37 +49,39 @@ pub(super) struct Scene<'a> {
 }
 
 /// What failed in one line, and the advice that goes with it.
-pub(super) fn explain(trouble: &Trouble, scene: Scene<'_>) -> (String, Advice) {
+pub(super) fn explain(trouble: &Trouble, scene: Scene<'_>) -> (Text, Advice) {
     let url = scene.url;
     let port = format!("{}/{}", url.port, url.carrier.protocol());
-    let (told, why, hint): (String, String, String) = match trouble {
+    let (told, why, hint): (Text, Text, Text) = match trouble {
         Trouble::Io(error) => io(error, &port),
         Trouble::Silence => silence(scene, &port),
         Trouble::Closed => (
-            "the connection was closed".to_owned(),
-            "the server, or something in between, ended the connection".to_owned(),
-            format!("look in the server's log; check that it speaks TURN on port {port} at all"),
+            text!("the connection was closed"),
+            text!("the server, or something in between, ended the connection"),
+            text!("look in the server's log; check that it speaks TURN on port {} at all", port),
         ),
         Trouble::Foreign => (
-            "what answers does not speak STUN".to_owned(),
-            format!("another service has port {port}, or a proxy in between changes what goes through"),
-            "put the TURN server's port into the URL; where a web server shares port 443, let it pass what is not HTTP on \
+            text!("what answers does not speak STUN"),
+            text!("another service has port {}, or a proxy in between changes what goes through", port),
+            text!(
+                "put the TURN server's port into the URL; where a web server shares port 443, let it pass what is not HTTP on \
              by its first bytes, since TURN clients send no ALPN"
-                .to_owned(),
+            ),
         ),
         Trouble::Open => (
-            "anybody may use this relay".to_owned(),
-            "the server grants allocations without credentials: strangers can hide behind it, and reach its network"
-                .to_owned(),
-            "require credentials; time-limited ones are best".to_owned(),
+            text!("anybody may use this relay"),
+            text!(
+                "the server grants allocations without credentials: strangers can hide behind it, and reach its network"
+            ),
+            text!("require credentials; time-limited ones are best"),
         ),
         Trouble::Lacking(what) => (
-            format!("the answer has no {what}"),
-            "the server is misconfigured, or an application-level gateway in between rewrote the answer".to_owned(),
+            text!("the answer has no {}", what),
+            text!("the server is misconfigured, or an application-level gateway in between rewrote the answer"),
             if *what == "realm and nonce" {
-                "set a realm in the server's configuration: without one clients are challenged for ever".to_owned()
+                text!("set a realm in the server's configuration: without one clients are challenged for ever")
             } else {
-                "try TURN over TLS, which nothing in between can rewrite".to_owned()
+                text!("try TURN over TLS, which nothing in between can rewrite")
             },
         ),
         Trouble::Tls { problem, text } => tls(*problem, text, url),
@@ -86,45 +90,48 @@ pub(super) fn explain(trouble: &Trouble, scene: Scene<'_>) -> (String, Advice) {
     (told, Advice { why, hint })
 }
 
-fn io(error: &std::io::Error, port: &str) -> (String, String, String) {
+fn io(error: &std::io::Error, port: &str) -> (Text, Text, Text) {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of I/O errors are not a closed list")]
     match error.kind() {
         ErrorKind::ConnectionRefused => (
-            "connection refused".to_owned(),
-            format!("nothing listens on port {port} there"),
-            "start the server, or correct the port; a server that may not bind a port below 1024, or whose certificate \
+            text!("connection refused"),
+            text!("nothing listens on port {} there", port),
+            text!(
+                "start the server, or correct the port; a server that may not bind a port below 1024, or whose certificate \
              its user cannot read, often starts without that listener and says so in its log only"
-                .to_owned(),
+            ),
         ),
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::AddrNotAvailable => (
-            "no route".to_owned(),
-            error.to_string(),
-            "if it is IPv6 that has no route, callers in such networks see the same: publish an AAAA record only if the \
+            text!("no route"),
+            Text::of_error(error),
+            text!(
+                "if it is IPv6 that has no route, callers in such networks see the same: publish an AAAA record only if the \
              server can be reached by it"
-                .to_owned(),
+            ),
         ),
         ErrorKind::TimedOut | ErrorKind::WouldBlock => (
-            "no connection in time".to_owned(),
-            format!("packets to port {port} are dropped, not refused: that is what firewalls do"),
-            format!("open {port} in the host's firewall and in the cloud's security group"),
+            text!("no connection in time"),
+            text!("packets to port {} are dropped, not refused: that is what firewalls do", port),
+            text!("open {} in the host's firewall and in the cloud's security group", port),
         ),
         _ => (
-            "the operating system refuses".to_owned(),
-            error.to_string(),
-            "the reason above is the kernel's: what it names is to be put right first".to_owned(),
+            text!("the operating system refuses"),
+            Text::of_error(error),
+            text!("the reason above is the kernel's: what it names is to be put right first"),
         ),
     }
 }
 
-fn silence(scene: Scene<'_>, port: &str) -> (String, String, String) {
-    let told = "no answer in time".to_owned();
+fn silence(scene: Scene<'_>, port: &str) -> (Text, Text, Text) {
+    let told = text!("no answer in time");
     match scene.step {
         StepName::Connect if scene.url.carrier == Carrier::Udp => (
             told,
-            format!("packets to port {port} get lost, or the answers do"),
-            format!(
-                "open {port} in the host's firewall and in the cloud's security group; where the caller's own network \
-                 blocks UDP, offer `?transport=tcp` and `turns:` as well"
+            text!("packets to port {} get lost, or the answers do", port),
+            text!(
+                "open {} in the host's firewall and in the cloud's security group; where the caller's own network \
+                 blocks UDP, offer `?transport=tcp` and `turns:` as well",
+                port
             ),
         ),
         StepName::Url
@@ -142,121 +149,137 @@ fn silence(scene: Scene<'_>, port: &str) -> (String, String, String) {
         | StepName::Release
         | StepName::Released => (
             told,
-            "the server answered before and does not answer this".to_owned(),
-            "look in the server's log; a server under attack may limit what it answers to one address".to_owned(),
+            text!("the server answered before and does not answer this"),
+            text!("look in the server's log; a server under attack may limit what it answers to one address"),
         ),
     }
 }
 
-fn tls(problem: TlsProblem, text: &str, url: &IceUrl) -> (String, String, String) {
+fn tls(problem: TlsProblem, text: &Text, url: &IceUrl) -> (Text, Text, Text) {
     let hint = match problem {
         TlsProblem::UnknownIssuer => {
-            "serve the whole chain, with the intermediate certificates; native apps know fewer authorities than browsers, \
+            text!(
+                "serve the whole chain, with the intermediate certificates; native apps know fewer authorities than browsers, \
              so keep `turn:` by UDP and TCP next to `turns:`. A local authority has to be trusted on every device"
+            )
         }
         TlsProblem::Expired => {
-            "renew the certificate and have the server load it: a server that reads it at its start only serves the old \
+            text!(
+                "renew the certificate and have the server load it: a server that reads it at its start only serves the old \
              one until it is restarted"
+            )
         }
         TlsProblem::WrongName => {
-            "use a name that is in the certificate, or get a certificate for this one; for a bare address offer \
+            text!(
+                "use a name that is in the certificate, or get a certificate for this one; for a bare address offer \
              `turn:...?transport=tcp` instead of `turns:`"
+            )
         }
         TlsProblem::NoTls => {
-            "something without TLS answers there: check the port, and that the server could read its certificate and key"
+            text!(
+                "something without TLS answers there: check the port, and that the server could read its certificate and key"
+            )
         }
-        TlsProblem::Other => "try it by `openssl s_client -connect HOST:PORT`, and look in the server's log",
+        TlsProblem::Other => {
+            let place = format!("{}:{}", url.host, url.port);
+            text!("try it by `openssl s_client -connect {}`, and look in the server's log", place)
+        }
     };
     let told = match problem {
-        TlsProblem::UnknownIssuer => "the certificate is of an authority that is not trusted",
-        TlsProblem::Expired => "the certificate is not valid now",
-        TlsProblem::WrongName => "the certificate is for other names",
-        TlsProblem::NoTls => "what answers does not speak TLS",
-        TlsProblem::Other => "no TLS",
+        TlsProblem::UnknownIssuer => text!("the certificate is of an authority that is not trusted"),
+        TlsProblem::Expired => text!("the certificate is not valid now"),
+        TlsProblem::WrongName => text!("the certificate is for other names"),
+        TlsProblem::NoTls => text!("what answers does not speak TLS"),
+        TlsProblem::Other => text!("no TLS"),
     };
-    (told.to_owned(), text.to_owned(), hint.replace("HOST:PORT", &format!("{}:{}", url.host, url.port)))
+    (told, text.clone(), hint)
 }
 
-fn refused(code: u16, reason: &str, scene: Scene<'_>) -> (String, String, String) {
-    let told = format!("refused: {code} {reason}");
+fn refused(code: u16, reason: &str, scene: Scene<'_>) -> (Text, Text, Text) {
+    let told = text!("refused: {} {}", code, reason);
     let (why, hint) = match (scene.step, code) {
         (StepName::Binding, 401) => (
-            "the server wants credentials for STUN, which browsers do not send".to_owned(),
-            "let the server answer Binding requests without credentials".to_owned(),
+            text!("the server wants credentials for STUN, which browsers do not send"),
+            text!("let the server answer Binding requests without credentials"),
         ),
         (StepName::Permission | StepName::Channel, 403) => (
-            "the server's rules deny its own relay address".to_owned(),
-            "two callers who both need the relay meet there: take the relay's own address out of the denied peers, also \
+            text!("the server's rules deny its own relay address"),
+            text!(
+                "two callers who both need the relay meet there: take the relay's own address out of the denied peers, also \
              where a denied private network contains it"
-                .to_owned(),
+            ),
         ),
         (_, 401) => credentials(scene),
-        (_, 300) => ("the server sends callers elsewhere".to_owned(), "test the server it names".to_owned()),
+        (_, 300) => (text!("the server sends callers elsewhere"), text!("test the server it names")),
         (_, 403) => (
-            "this client, or this user, may not do that".to_owned(),
-            "look at the server's rules for clients and peers".to_owned(),
+            text!("this client, or this user, may not do that"),
+            text!("look at the server's rules for clients and peers"),
         ),
         (_, 437) => (
-            "the server does not know the allocation, or has another one for this address".to_owned(),
-            "look whether the server was restarted, or whether something balances packets of one client over several \
+            text!("the server does not know the allocation, or has another one for this address"),
+            text!(
+                "look whether the server was restarted, or whether something balances packets of one client over several \
              servers"
-                .to_owned(),
+            ),
         ),
         (_, 438) => (
-            "the server calls every nonce stale".to_owned(),
-            "look whether several servers answer under this address without sharing their nonces".to_owned(),
+            text!("the server calls every nonce stale"),
+            text!("look whether several servers answer under this address without sharing their nonces"),
         ),
         (_, 440 | 443) => (
-            "the server has no relay address of that family".to_owned(),
-            "give the relay an address of the family callers need; browsers get IPv4 unless they ask".to_owned(),
+            text!("the server has no relay address of that family"),
+            text!("give the relay an address of the family callers need; browsers get IPv4 unless they ask"),
         ),
         (_, 441) => (
-            "the allocation belongs to another user".to_owned(),
-            "test again from another port: an earlier allocation is still there".to_owned(),
+            text!("the allocation belongs to another user"),
+            text!("test again from another port: an earlier allocation is still there"),
         ),
-        (_, 442) => ("the server relays no UDP".to_owned(), "allow UDP relays in the server's configuration".to_owned()),
+        (_, 442) => (text!("the server relays no UDP"), text!("allow UDP relays in the server's configuration")),
         (_, 486) => (
-            "this user has as many allocations as it may".to_owned(),
-            "raise the quota of a user (`turn.user_quota`), or find out who leaves allocations behind: each page that \
+            text!("this user has as many allocations as it may"),
+            text!(
+                "raise the quota of a user (`turn.user_quota`), or find out who leaves allocations behind: each page that \
              gathers candidates takes one for each URL and network interface"
-                .to_owned(),
+            ),
         ),
         (_, 508) => (
-            "the server has no relay port left, or is being stopped".to_owned(),
-            "widen the range of relay ports (`turn.relay_ports`), or look whether another process holds them".to_owned(),
+            text!("the server has no relay port left, or is being stopped"),
+            text!("widen the range of relay ports (`turn.relay_ports`), or look whether another process holds them"),
         ),
         (_, 400) => (
-            "the server takes the request for malformed".to_owned(),
-            "look in the server's log; something in between may have changed the request".to_owned(),
+            text!("the server takes the request for malformed"),
+            text!("look in the server's log; something in between may have changed the request"),
         ),
-        (_, _) => (format!("the server gives the reason `{reason}`"), "look in the server's log".to_owned()),
+        (_, _) => (text!("the server gives the reason `{}`", reason), text!("look in the server's log")),
     };
     (told, why, hint)
 }
 
 /// Credentials that were not taken.
-fn credentials(scene: Scene<'_>) -> (String, String) {
+fn credentials(scene: Scene<'_>) -> (Text, Text) {
     let is_number = |text: &str| text.len() >= 9 && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts = scene.username.and_then(|name| name.split_once(':'));
     match parts {
         Some((expiry, _)) if is_number(expiry) && expiry.parse::<u64>().is_ok_and(|expiry| expiry <= scene.now) => (
-            "the time in the user name is past".to_owned(),
-            "get fresh credentials, as by `rtcctl turn credentials`; if they are fresh, set the clocks right".to_owned(),
+            text!("the time in the user name is past"),
+            text!("get fresh credentials, as by `rtcctl turn credentials`; if they are fresh, set the clocks right"),
         ),
         Some((_, tail)) if is_number(tail) => (
-            "the user name looks like `user:expiry`".to_owned(),
-            "time-limited names are `expiry:user`, the number first".to_owned(),
+            text!("the user name looks like `user:expiry`"),
+            text!("time-limited names are `expiry:user`, the number first"),
         ),
         Some((expiry, _)) if is_number(expiry) => (
-            "the server does not compute the same password from this user name".to_owned(),
-            "the shared secret of who issues and of the server must be the same, to the last character; a server that has \
+            text!("the server does not compute the same password from this user name"),
+            text!(
+                "the shared secret of who issues and of the server must be the same, to the last character; a server that has \
              both a secret and fixed users may use only one of them"
-                .to_owned(),
+            ),
         ),
         Some(_) | None => (
-            "the server does not know this user, or has another password for it".to_owned(),
-            "check name and password; a server that works with a shared secret takes only names like `1700000000:alice`"
-                .to_owned(),
+            text!("the server does not know this user, or has another password for it"),
+            text!(
+                "check name and password; a server that works with a shared secret takes only names like `1700000000:alice`"
+            ),
         ),
     }
 }
@@ -265,16 +288,17 @@ fn credentials(scene: Scene<'_>) -> (String, String) {
 pub(super) fn unreachable_relay(relayed: IpAddr, server: IpAddr) -> Option<Advice> {
     if relayed.is_unspecified() {
         return Some(Advice {
-            why: "the server hands out no address but a placeholder".to_owned(),
-            hint: "set the relay's address in the server's configuration".to_owned(),
+            why: text!("the server hands out no address but a placeholder"),
+            hint: text!("set the relay's address in the server's configuration"),
         });
     }
     let is_hidden = (is_private(relayed) && !is_private(server)) || (relayed.is_loopback() && !server.is_loopback());
     is_hidden.then(|| Advice {
-        why: format!("{server} is public and {relayed} is not: nobody outside the server's own network reaches it"),
-        hint: format!(
+        why: text!("{} is public and {} is not: nobody outside the server's own network reaches it", server, relayed),
+        hint: text!(
             "the host is behind 1:1 NAT, as on most clouds: tell the server its public address (`turn.public_ips: \
-             [{server}]`, in coturn `external-ip`), separately for each address family"
+             [{}]`, in coturn `external-ip`), separately for each address family",
+            server
         ),
     })
 }
@@ -295,16 +319,20 @@ pub(super) fn is_private(address: IpAddr) -> bool {
 /// Packets that did not get through.
 pub(super) fn loss(arrived: u32, returned: u32) -> Advice {
     let why = match (arrived, returned) {
-        (0, _) => "no packet got from one relay to the other",
-        (_, 0) => "packets get from the first relay to the second but not back",
-        (_, _) => "packets get lost on the way",
+        (0, _) => text!("no packet got from one relay to the other"),
+        (_, 0) => text!("packets get from the first relay to the second but not back"),
+        (_, _) => text!("packets get lost on the way"),
     };
     let hint = if arrived == 0 || returned == 0 {
-        "the relay ports are closed, or the host cannot reach its own public address: open the whole range of relay ports \
+        text!(
+            "the relay ports are closed, or the host cannot reach its own public address: open the whole range of relay ports \
          (`turn.relay_ports`, UDP) in the host's firewall and in the cloud's security group; behind NAT the server has \
          to relay between its own allocations by itself"
+        )
     } else {
-        "look at the load of the server's host and at the drops it counts (`rtcctl status`); a bandwidth limit drops, too"
+        text!(
+            "look at the load of the server's host and at the drops it counts (`rtcctl status`); a bandwidth limit drops, too"
+        )
     };
     Advice { why: why.to_owned(), hint: hint.to_owned() }
 }
@@ -316,7 +344,7 @@ mod tests {
     fn hint(step: StepName, url: &str, username: &str, trouble: &Trouble) -> String {
         let url = url.parse().unwrap();
         let (told, advice) = explain(trouble, Scene { step, url: &url, username: Some(username), now: 1_700_000_000 });
-        format!("{told}; {}; {}", advice.why, advice.hint)
+        Text::clauses([told, advice.why, advice.hint]).english().to_owned()
     }
 
     fn code(step: StepName, username: &str, code: u16) -> String {

@@ -30,6 +30,8 @@ pub use url::{BadUrl, Carrier, IceUrl, Service};
 use self::report::{Advice, Found};
 use crate::sys::clock;
 use crate::sys::net::resolve;
+use crate::text;
+use crate::words::Text;
 
 /// What is tested, and how.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +84,7 @@ fn empty(url: &IceUrl, address: Option<SocketAddr>, steps: Vec<Step>) -> Report 
 fn skip_rest(attempt: Attempt<'_>, report: &mut Report, tell: &mut dyn FnMut(Event<'_>)) {
     for name in StepName::expected(attempt.url, attempt.attack) {
         if report.steps.iter().all(|step| step.name != name) {
-            let step = Step::new(name, Found::Nothing("not reached".to_owned()), Duration::ZERO);
+            let step = Step::new(name, Found::Nothing(text!("not reached")), Duration::ZERO);
             tell(Event::Step(&step));
             report.steps.push(step);
         }
@@ -96,10 +98,10 @@ fn look_up(attempt: Attempt<'_>) -> (Vec<Step>, Vec<SocketAddr>) {
         Service::Stun => "STUN",
         Service::Turn => "TURN",
     };
-    let told = format!("{service} by {}, port {}", url.carrier.as_str(), url.port);
+    let told = text!("{} by {}, port {}", service, url.carrier.as_str(), url.port);
     let mut steps = vec![Step::new(StepName::Url, Found::Fine(told), Duration::ZERO)];
     if let Ok(address) = url.host.parse::<IpAddr>() {
-        steps.push(Step::new(StepName::Dns, Found::Fine("an address needs none".to_owned()), Duration::ZERO));
+        steps.push(Step::new(StepName::Dns, Found::Fine(text!("an address needs none")), Duration::ZERO));
         return (steps, vec![(address, url.port).into()]);
     }
     let before = clock::now();
@@ -109,16 +111,16 @@ fn look_up(attempt: Attempt<'_>) -> (Vec<Step>, Vec<SocketAddr>) {
     let outcome = match &found {
         Ok(found) => {
             let texts: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
-            Found::Fine(texts.join(", "))
+            Found::Fine(Text::verbatim(texts.join(", ")))
         }
         Err(why) => Found::Broken(
-            format!("`{}` has no address", url.host),
+            text!("`{}` has no address", url.host),
             Advice {
                 why: why.clone(),
-                hint:
+                hint: text!(
                     "check the name's A and AAAA records, and that no blank was pasted into the URL; browsers report \
                        such a server by error 701"
-                        .to_owned(),
+                ),
             },
         ),
     };

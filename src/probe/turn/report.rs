@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::url::{Carrier, IceUrl, Service};
+use crate::words::Text;
 
 /// What is done, in the order in which it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,28 +107,28 @@ pub struct Step {
     pub status: Status,
     pub took: Duration,
     /// What was found, or what failed.
-    pub told: String,
-    pub why: Option<String>,
-    pub hint: Option<String>,
+    pub told: Text,
+    pub why: Option<Text>,
+    pub hint: Option<Text>,
 }
 
 /// Why something is not as it should be, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Advice {
-    pub(super) why: String,
-    pub(super) hint: String,
+    pub(super) why: Text,
+    pub(super) hint: Text,
 }
 
 /// What a step found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    Fine(String),
+    Fine(Text),
     /// Fine, with something to look at.
-    Odd(String, Advice),
+    Odd(Text, Advice),
     /// Not fine, though what follows can be tried.
-    Broken(String, Advice),
+    Broken(Text, Advice),
     /// Nothing to be tried here.
-    Nothing(String),
+    Nothing(Text),
 }
 
 impl Step {

@@ -11,6 +11,7 @@ use super::message::{Ask, Login};
 use super::wire::Wire;
 use crate::probe::{Fault, reachable};
 use crate::sys::clock;
+use crate::text;
 
 /// Bytes of a packet: those of a picture are as large.
 const PAYLOAD: usize = 1_200;
@@ -80,7 +81,7 @@ pub fn speed(relay: SocketAddr, login: &Login, bound: Bound) -> Result<Speed, Fa
                 sender.unpark();
             })
         });
-        let listening = listening.map_err(|error| Fault::new(format!("no thread to listen: {error}")))?;
+        let listening = listening.map_err(|error| Fault::new(text!("no thread to listen: {}", error)))?;
         let sent = send(&mut one, bound, &heard)?;
         let (arrived, took) = listening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(Speed { sent, arrived, took })
@@ -143,7 +144,7 @@ fn allocated(relay: SocketAddr, login: &Login, until: Instant) -> Result<(Client
     let address = reachable(relay);
     let wire = Wire::udp(address).map_err(|error| Fault::of_io(address, "udp", &error))?;
     let mut client = Client::new(wire, PATIENCE).ending(until);
-    client.challenge().map_err(|trouble| told(&trouble, &format!("the first Allocate to `{address}`")))?;
+    client.challenge().map_err(|trouble| told(&trouble, format!("the first Allocate to `{address}`")))?;
     client.log_in(login);
     let relayed = relayed_by(&mut client, allocate_like(address.ip()))?;
     Ok((client, relayed))

@@ -15,6 +15,8 @@ use super::hints::{TlsProblem, Trouble};
 use super::wire::broken;
 use crate::probe::PresentedLeaf;
 use crate::sys::roots;
+use crate::text;
+use crate::words::Text;
 
 /// Whom to believe.
 #[derive(Debug, Clone)]
@@ -32,20 +34,20 @@ impl Trust {
     /// A configuration, and the place where the server's certificate will be seen.
     pub(super) fn config(&self) -> Result<(Arc<ClientConfig>, Arc<Witness>), Trouble> {
         let crypto = Arc::new(provider::default_provider());
-        let failed = |text: String| Trouble::Tls { problem: TlsProblem::Other, text };
+        let failed = |text: Text| Trouble::Tls { problem: TlsProblem::Other, text };
         if self.roots.is_empty() {
             return Err(Trouble::Tls {
                 problem: TlsProblem::UnknownIssuer,
-                text: "this host trusts no authority at all: it has no bundle of certificates".to_owned(),
+                text: text!("this host trusts no authority at all: it has no bundle of certificates"),
             });
         }
         let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(&crypto))
             .build()
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| failed(Text::verbatim(error.to_string())))?;
         let witness = Arc::new(Witness { inner, seen: Mutex::default() });
         let config = ClientConfig::builder_with_provider(crypto)
             .with_safe_default_protocol_versions()
-            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(Text::verbatim(error.to_string())))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&witness) as Arc<dyn ServerCertVerifier>)
             .with_no_client_auth();
@@ -55,9 +57,9 @@ impl Trust {
 
 /// Starts a connection to `host`.
 pub(super) fn connection(config: Arc<ClientConfig>, host: &str) -> Result<ClientConnection, Trouble> {
-    let failed = |text: String| Trouble::Tls { problem: TlsProblem::Other, text };
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
-    ClientConnection::new(config, name).map_err(|error| failed(error.to_string()))
+    let failed = |text: Text| Trouble::Tls { problem: TlsProblem::Other, text };
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(Text::verbatim(error.to_string())))?;
+    ClientConnection::new(config, name).map_err(|error| failed(Text::verbatim(error.to_string())))
 }
 
 /// Verifies as usual, and remembers what it saw.
@@ -122,10 +124,10 @@ pub(super) fn trouble(error: std::io::Error) -> Trouble {
         TlsProblem::Other
     };
     let text = match problem {
-        TlsProblem::UnknownIssuer => "no authority that this host trusts has issued it".to_owned(),
-        TlsProblem::Expired => "it is expired, or not valid yet".to_owned(),
-        TlsProblem::WrongName => "the host of the URL is not among its names".to_owned(),
-        TlsProblem::NoTls | TlsProblem::Other => tls.to_string(),
+        TlsProblem::UnknownIssuer => text!("no authority that this host trusts has issued it"),
+        TlsProblem::Expired => text!("it is expired, or not valid yet"),
+        TlsProblem::WrongName => text!("the host of the URL is not among its names"),
+        TlsProblem::NoTls | TlsProblem::Other => Text::verbatim(tls.to_string()),
     };
     Trouble::Tls { problem, text }
 }

@@ -16,6 +16,8 @@ use super::wire::Wire;
 use super::{Attempt, Event};
 use crate::probe::PresentedLeaf;
 use crate::sys::clock;
+use crate::text;
+use crate::words::Text;
 
 /// What a test's allocation would be kept for if it were not ended.
 const REFRESHED_FOR: u32 = 600;
@@ -66,7 +68,7 @@ impl Walk<'_, '_> {
                 return Err(Trouble::Refused { code, reason });
             }
             let mapped = answer.mapped.ok_or(Trouble::Lacking("XOR-MAPPED-ADDRESS"))?;
-            Ok((mapped, Found::Fine(format!("seen as {mapped}"))))
+            Ok((mapped, Found::Fine(text!("seen as {}", mapped))))
         });
         self.report.mapped = mapped.ok();
         if self.attempt.url.service == Service::Stun {
@@ -74,17 +76,17 @@ impl Walk<'_, '_> {
         }
         self.step(StepName::Challenge, || {
             let challenge = caller.challenge()?;
-            Ok(((), Found::Fine(format!("realm `{}`", challenge.realm.escape_debug()))))
+            Ok(((), Found::Fine(text!("realm `{}`", challenge.realm.escape_debug()))))
         })?;
         let Some(login) = self.attempt.login else {
-            self.tell(StepName::Allocate, Found::Nothing("no credentials were given".to_owned()), Duration::ZERO);
+            self.tell(StepName::Allocate, Found::Nothing(text!("no credentials were given")), Duration::ZERO);
             return Err(Stopped);
         };
         caller.log_in(login);
         let server = self.server.ip();
         let relayed = self.step(StepName::Allocate, || {
             let relayed = allocate(&mut caller)?;
-            let told = format!("relayed address {relayed}");
+            let told = text!("relayed address {}", relayed);
             let found = match unreachable_relay(relayed.ip(), server) {
                 Some(advice) => Found::Broken(told, advice),
                 None => Found::Fine(told),
@@ -98,7 +100,7 @@ impl Walk<'_, '_> {
             peer.challenge()?;
             peer.log_in(login);
             let relayed = allocate(&mut peer)?;
-            Ok(((peer, relayed), Found::Fine(format!("relayed address {relayed}"))))
+            Ok(((peer, relayed), Found::Fine(text!("relayed address {}", relayed))))
         })?;
         self.talk(&mut caller, relayed, &mut peer, peer_relayed)?;
         if self.attempt.attack {
@@ -108,7 +110,7 @@ impl Walk<'_, '_> {
         self.step(StepName::Release, || {
             caller.ask(Ask::Refresh(0))?;
             peer.ask(Ask::Refresh(0))?;
-            Ok(((), Found::Fine("both allocations ended".to_owned())))
+            Ok(((), Found::Fine(text!("both allocations ended"))))
         })?;
         self.step(StepName::Released, || Ok(((), released(&mut caller)?)))
     }
@@ -120,12 +122,12 @@ impl Walk<'_, '_> {
             return self.step(StepName::Connect, || {
                 let mut client = Client::new(Wire::udp(server).map_err(Trouble::Io)?, patience);
                 client.reach()?;
-                Ok((client, Found::Fine("answers".to_owned())))
+                Ok((client, Found::Fine(text!("answers"))))
             });
         }
         let wire = self.step(StepName::Connect, || {
             let wire = Wire::tcp(server, clock::now().mono + patience).map_err(Trouble::Io)?;
-            Ok((wire, Found::Fine("connected".to_owned())))
+            Ok((wire, Found::Fine(text!("connected"))))
         })?;
         if url.carrier == Carrier::Tcp {
             return Ok(Client::new(wire, patience));
@@ -149,12 +151,12 @@ impl Walk<'_, '_> {
         self.step(StepName::Permission, || {
             caller.ask(Ask::Permit(peer_relayed))?;
             peer.ask(Ask::Permit(relayed))?;
-            Ok(((), Found::Fine("each relay lets the other in".to_owned())))
+            Ok(((), Found::Fine(text!("each relay lets the other in"))))
         })?;
         self.step(StepName::Channel, || {
             caller.ask(Ask::Bind { channel: CHANNEL, peer: peer_relayed })?;
             peer.ask(Ask::Bind { channel: CHANNEL, peer: relayed })?;
-            Ok(((), Found::Fine(format!("channel {CHANNEL:#x} on both sides"))))
+            Ok(((), Found::Fine(text!("channel {} on both sides", format!("{:#x}", CHANNEL)))))
         })?;
         let traffic = self.step(StepName::Data, || {
             let traffic = exchange(caller, peer)?;
@@ -179,7 +181,7 @@ impl Walk<'_, '_> {
                 let (told, advice) = explain(&trouble, Scene { step: name, url, username, now: before.unix_seconds() });
                 // A family that this host does not have says nothing about the server.
                 let found = if name == StepName::Connect && !self.is_only && is_without_route(&trouble) {
-                    Found::Nothing("this host has no route to it".to_owned())
+                    Found::Nothing(text!("this host has no route to it"))
                 } else {
                     Found::Broken(told, advice)
                 };
@@ -223,7 +225,7 @@ fn is_without_route(trouble: &Trouble) -> bool {
 fn with_leaf(trouble: Trouble, witness: &Arc<Witness>) -> Trouble {
     match (trouble, witness.leaf()) {
         (Trouble::Tls { problem, text }, Some(leaf)) => {
-            let text = format!("{text}; it is for {}, {}", names(&leaf), lasts(&leaf).0);
+            let text = text!("{}; it is for {}, {}", text, names(&leaf), lasts(&leaf).0);
             Trouble::Tls { problem, text }
         }
         (trouble, _) => trouble,
@@ -231,15 +233,15 @@ fn with_leaf(trouble: Trouble, witness: &Arc<Witness>) -> Trouble {
 }
 
 fn certificate(version: &str, leaf: Option<PresentedLeaf>) -> Found {
-    let Some(leaf) = leaf else { return Found::Fine(version.to_owned()) };
+    let Some(leaf) = leaf else { return Found::Fine(Text::verbatim(version)) };
     let (lasts, ends_soon) = lasts(&leaf);
-    let told = format!("{version}, certificate for {}, {lasts}", names(&leaf));
+    let told = text!("{}, certificate for {}, {}", version, names(&leaf), lasts);
     if ends_soon {
         Found::Odd(
             told,
             Advice {
-                why: "the certificate ends soon".to_owned(),
-                hint: "renew it, and have the server load the new one: some read it at their start only".to_owned(),
+                why: text!("the certificate ends soon"),
+                hint: text!("renew it, and have the server load the new one: some read it at their start only"),
             },
         )
     } else {
@@ -247,19 +249,19 @@ fn certificate(version: &str, leaf: Option<PresentedLeaf>) -> Found {
     }
 }
 
-fn names(leaf: &PresentedLeaf) -> String {
+fn names(leaf: &PresentedLeaf) -> Text {
     let told: Vec<String> = leaf.names.iter().take(MAX_NAMES).map(|name| name.escape_debug().to_string()).collect();
     match leaf.names.len().saturating_sub(MAX_NAMES) {
-        0 if told.is_empty() => "no name".to_owned(),
-        0 => told.join(", "),
-        more => format!("{} and {more} more", told.join(", ")),
+        0 if told.is_empty() => text!("no name"),
+        0 => Text::verbatim(told.join(", ")),
+        more => text!("{} and {} more", told.join(", "), more),
     }
 }
 
-fn lasts(leaf: &PresentedLeaf) -> (String, bool) {
+fn lasts(leaf: &PresentedLeaf) -> (Text, bool) {
     match leaf.not_after.duration_since(clock::now().wall) {
-        Ok(left) => (format!("valid for {} days", left.as_secs() / SECONDS_A_DAY), left < ENDS_SOON),
-        Err(past) => (format!("expired {} days ago", past.duration().as_secs() / SECONDS_A_DAY), true),
+        Ok(left) => (text!("valid for {} days", left.as_secs() / SECONDS_A_DAY), left < ENDS_SOON),
+        Err(past) => (text!("expired {} days ago", past.duration().as_secs() / SECONDS_A_DAY), true),
     }
 }
 
@@ -267,9 +269,14 @@ fn judge(traffic: Traffic) -> Found {
     let Traffic { sent, arrived, returned, p50, p90 } = traffic;
     let ms = |span: Duration| span.as_secs_f64() * 1e3;
     let told = if returned == sent {
-        format!("{sent} packets each way without loss, round trip {:.1} ms, 90 % within {:.1} ms", ms(p50), ms(p90))
+        text!(
+            "{} packets each way without loss, round trip {} ms, 90 % within {} ms",
+            sent,
+            format!("{:.1}", ms(p50)),
+            format!("{:.1}", ms(p90))
+        )
     } else {
-        format!("of {sent} packets {arrived} arrived and {returned} came back")
+        text!("of {} packets {} arrived and {} came back", sent, arrived, returned)
     };
     // A call copes with a lost packet now and then, not with every tenth.
     match returned {
@@ -290,38 +297,38 @@ fn attack(client: &mut Client, relayed: IpAddr) -> Result<Found, Trouble> {
             Err(trouble) => return Err(trouble),
             Ok(_) => {
                 return Ok(Found::Broken(
-                    format!("the relay lets its users send to {peer}"),
+                    text!("the relay lets its users send to {}", peer),
                     Advice {
-                        why: "whoever has credentials reaches services that only this host or its network should reach"
-                            .to_owned(),
-                        hint: "deny loopback, link-local, private and metadata addresses as peers".to_owned(),
+                        why: text!(
+                            "whoever has credentials reaches services that only this host or its network should reach"
+                        ),
+                        hint: text!("deny loopback, link-local, private and metadata addresses as peers"),
                     },
                 ));
             }
         }
     }
-    let told: Vec<String> = refused.iter().map(|(peer, code)| format!("{peer}: {code}")).collect();
-    let told = format!("refused, as it must be: {}", told.join(", "));
+    let told = refused.iter().map(|(peer, code)| text!("{}: {}", peer, code));
+    let told = text!("refused, as it must be: {}", Text::list(told));
     // RFC 8656, section 9: Forbidden; or Peer Address Family Mismatch.
     if refused.iter().all(|(_, code)| matches!(code, 403 | 443)) {
         return Ok(Found::Fine(told));
     }
-    let why = "the code is to be 403".to_owned();
-    Ok(Found::Odd(told, Advice { why, hint: "nothing needs to be done; clients may be puzzled".to_owned() }))
+    let why = text!("the code is to be 403");
+    Ok(Found::Odd(told, Advice { why, hint: text!("nothing needs to be done; clients may be puzzled") }))
 }
 
 /// Whether an allocation that was ended is gone.
 fn released(client: &mut Client) -> Result<Found, Trouble> {
     match client.ask(Ask::Refresh(REFRESHED_FOR)) {
-        Err(Trouble::Refused { code: 437, .. }) => Ok(Found::Fine("the allocation is gone".to_owned())),
-        Err(Trouble::Closed) => Ok(Found::Fine("the server closed the connection".to_owned())),
+        Err(Trouble::Refused { code: 437, .. }) => Ok(Found::Fine(text!("the allocation is gone"))),
+        Err(Trouble::Closed) => Ok(Found::Fine(text!("the server closed the connection"))),
         Err(trouble) => Err(trouble),
         Ok(_) => Ok(Found::Odd(
-            "a Refresh after the end is granted".to_owned(),
+            text!("a Refresh after the end is granted"),
             Advice {
-                why: "RFC 8656, section 5, wants 437; what was ended may still count against the user's quota"
-                    .to_owned(),
-                hint: "nothing breaks by it; raise the quota if callers run into it".to_owned(),
+                why: text!("RFC 8656, section 5, wants 437; what was ended may still count against the user's quota"),
+                hint: text!("nothing breaks by it; raise the quota if callers run into it"),
             },
         )),
     }

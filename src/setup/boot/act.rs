@@ -13,6 +13,8 @@ use crate::setup::journal::image::sync_parent;
 use crate::setup::journal::record::Effect;
 use crate::sys::exec;
 use crate::sys::fault;
+use crate::text;
+use crate::words::Text;
 
 /// How long a tool of the system may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,7 +66,7 @@ pub fn remove(home: &Home, link: Option<&PathBuf>, made: (bool, bool), before: &
     if let Some(path) = link {
         match std::fs::symlink_metadata(path) {
             Ok(found) if found.is_symlink() => {
-                std::fs::remove_file(path).map_err(|error| cannot("remove", path, error))?;
+                std::fs::remove_file(path).map_err(|error| cannot(text!("remove"), path, error))?;
                 sync_parent(path);
             }
             // Somebody has put a file in its place, which is no work of ours.
@@ -82,17 +84,17 @@ pub fn remove(home: &Home, link: Option<&PathBuf>, made: (bool, bool), before: &
 
 fn make_link(path: &Path, target: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder).map_err(|error| cannot("make", folder, error))?;
+    std::fs::create_dir_all(folder).map_err(|error| cannot(text!("make"), folder, error))?;
     match std::os::unix::fs::symlink(target, path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(cannot("make", path, error)),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(cannot(text!("make"), path, error)),
         Ok(()) | Err(_) => {}
     }
     sync_parent(path);
     Ok(())
 }
 
-fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Failure {
-    Failure::operator(format!("cannot {verb} `{}`", path.display())).caused_by(error)
+fn cannot(verb: Text, path: &Path, error: std::io::Error) -> Failure {
+    Failure::operator(text!("cannot {} `{}`", verb, path.display())).caused_by(error)
 }
 
 fn has_group(name: &str) -> bool {
@@ -111,8 +113,8 @@ fn make_user(has_group: bool) -> Result<()> {
     if is_made && account(USER).is_some() {
         return Ok(());
     }
-    Err(Failure::operator(format!("nothing on this host can make the user {USER}"))
-        .hinted("install `useradd`: the package is passwd, shadow or shadow-utils"))
+    Err(Failure::operator(text!("nothing on this host can make the user {}", USER))
+        .hinted(text!("install `useradd`: the package is passwd, shadow or shadow-utils")))
 }
 
 fn nologin() -> &'static str {
@@ -122,7 +124,7 @@ fn nologin() -> &'static str {
 
 fn remove_user(makes_group: bool) -> Result<()> {
     if !tool(&["userdel", USER])? && !tool(&["deluser", USER])? {
-        return Err(Failure::operator(format!("nothing on this host can remove the user {USER}")));
+        return Err(Failure::operator(text!("nothing on this host can remove the user {}", USER)));
     }
     if makes_group && has_group(USER) && !tool(&["groupdel", USER])? {
         tool(&["delgroup", USER])?;
@@ -136,12 +138,12 @@ fn tool(line: &[&str]) -> Result<bool> {
     let told = match exec::ask(&words, PATIENCE, MAX_OUTPUT) {
         Ok(told) => told,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Failure::operator(format!("`{}` does not work", line.join(" "))).caused_by(error)),
+        Err(error) => return Err(Failure::operator(text!("`{}` does not work", line.join(" "))).caused_by(error)),
     };
     if told.status.success() {
         return Ok(true);
     }
-    let failure = Failure::operator(format!("`{}` has failed: {}", line.join(" "), told.status));
+    let failure = Failure::operator(text!("`{}` has failed: {}", line.join(" "), told.status));
     let why = told.complaints.trim();
-    Err(if why.is_empty() { failure } else { failure.because(why) })
+    Err(if why.is_empty() { failure } else { failure.because(Text::verbatim(why)) })
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Manager;
+use crate::words::Text;
 
 const UNIT: &str = include_str!("../../../units/rtcctl.service");
 const OPENRC: &str = include_str!("../../../units/rtcctl.openrc");
@@ -26,7 +27,7 @@ pub struct BootFile {
     pub path: PathBuf,
     pub mode: u32,
     pub text: String,
-    pub note: &'static str,
+    pub note: Text,
 }
 
 /// The files that `manager` needs. A unit of a package needs none.
@@ -40,9 +41,9 @@ pub fn boot_files(manager: Manager, program: &Path, packaged_unit: Option<&Path>
     };
     match manager {
         Manager::Systemd if packaged_unit.is_some() => Vec::new(),
-        Manager::Systemd => vec![file(SYSTEMD, 0o644, UNIT, crate::word!("the unit that systemd starts"))],
-        Manager::OpenRc => vec![file(OPENRC_SCRIPT, 0o755, OPENRC, crate::word!("the script that OpenRC starts"))],
-        Manager::Cron => vec![file(CRON, 0o644, CRONTAB, crate::word!("what cron starts with the machine"))],
+        Manager::Systemd => vec![file(SYSTEMD, 0o644, UNIT, crate::text!("the unit that systemd starts"))],
+        Manager::OpenRc => vec![file(OPENRC_SCRIPT, 0o755, OPENRC, crate::text!("the script that OpenRC starts"))],
+        Manager::Cron => vec![file(CRON, 0o644, CRONTAB, crate::text!("what cron starts with the machine"))],
     }
 }
 

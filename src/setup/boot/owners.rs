@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Failure, Result};
 use crate::home::Home;
+use crate::text;
 
 /// The permission bits of a mode.
 const MODE: u32 = 0o7777;
@@ -108,7 +109,7 @@ pub fn strays(wanted: &[Owned]) -> Vec<Owned> {
 pub fn set(owned: &[Owned]) -> Result<()> {
     for one in owned {
         let failed = |error: io::Error| {
-            Failure::operator(format!("cannot change the owner of `{}`", one.path.display())).caused_by(error)
+            Failure::operator(text!("cannot change the owner of `{}`", one.path.display())).caused_by(error)
         };
         match open(&one.path) {
             Ok(file) => fchown(&file, Some(one.user), Some(one.group))

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use super::ports::PortUse;
 use crate::sys::exec::shell::word;
+use crate::text;
+use crate::words::Text;
 
 /// The script, with places for what differs.
 const SCRIPT: &str = include_str!("../../../templates/bootstrap/node.sh");
@@ -48,7 +50,7 @@ pub struct Node {
 
 /// Why there is no user-data of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit(pub String);
+pub struct Unfit(pub Text);
 
 /// Renders the node.
 ///
@@ -62,7 +64,7 @@ pub fn render(emit: Emit, node: &Node) -> Result<String, Unfit> {
     };
     let length = user_data.len();
     if length >= MAX_USER_DATA {
-        return Err(Unfit(format!("it has {length} bytes; providers take less than {MAX_USER_DATA}")));
+        return Err(Unfit(text!("it has {} bytes; providers take less than {}", length, MAX_USER_DATA)));
     }
     Ok(match emit {
         Emit::Shell | Emit::CloudInit => user_data,
@@ -72,14 +74,14 @@ pub fn render(emit: Emit, node: &Node) -> Result<String, Unfit> {
 
 fn script(node: &Node) -> Result<String, Unfit> {
     if node.urls.is_empty() {
-        return Err(Unfit("no address is given from which the program can be fetched".to_owned()));
+        return Err(Unfit(text!("no address is given from which the program can be fetched")));
     }
     for url in &node.urls {
         let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b"'\"\\`$<>*?[]".contains(&byte));
         let is_safe = url.starts_with("https://") || url.starts_with("file:///");
         // A question mark would be a pattern for the shell, and what is behind it is often a token.
         if !is_plain || !is_safe {
-            return Err(Unfit(format!("`{}` is no plain `https://` address", url.escape_debug())));
+            return Err(Unfit(text!("`{}` is no plain `https://` address", url.escape_debug())));
         }
     }
     let words: Vec<String> = node.init.iter().map(|text| word(text)).collect();

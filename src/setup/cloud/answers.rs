@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::provider::Form;
+use crate::text;
+use crate::words::Text;
 
 /// Characters of a session's token. Those of all services are far shorter.
 const MAX_TOKEN: usize = 4096;
@@ -29,14 +31,14 @@ pub(super) enum Heard {
     /// The service is busy, and may answer when asked again.
     Later(u16),
     /// Not what was asked for; in words.
-    Nonsense(String),
+    Nonsense(Text),
 }
 
 /// A token, if this is one. `Ok(None)`: the service gives none, and may want none.
 ///
 /// # Errors
 /// What is odd about it.
-pub(super) fn read_token(reply: &Reply) -> Result<Option<String>, String> {
+pub(super) fn read_token(reply: &Reply) -> Result<Option<String>, Text> {
     match reply.status {
         200 => {
             let text = std::str::from_utf8(&reply.body).map(str::trim).unwrap_or_default();
@@ -46,7 +48,7 @@ pub(super) fn read_token(reply: &Reply) -> Result<Option<String>, String> {
             if is_token && !text.starts_with('<') {
                 return Ok(Some(text.to_owned()));
             }
-            Err("it answers with something that is no session token".to_owned())
+            Err(text!("it answers with something that is no session token"))
         }
         400..=499 => Ok(None),
         status => Err(odd_status(status)),
@@ -62,7 +64,7 @@ pub(super) fn read_addresses(form: Form, reply: &Reply) -> Heard {
         status => return Heard::Nonsense(odd_status(status)),
     }
     let Ok(text) = std::str::from_utf8(&reply.body) else {
-        return Heard::Nonsense("it answers with something that is no text".to_owned());
+        return Heard::Nonsense(text!("it answers with something that is no text"));
     };
     let text = text.trim();
     if text.is_empty() {
@@ -79,7 +81,7 @@ fn of_document(text: &str, words: fn(&Value) -> Option<Vec<&str>>) -> Heard {
     let document = serde_json::from_str::<Value>(text).ok();
     match document.as_ref().and_then(words) {
         Some(words) => of_words(&words),
-        None => Heard::Nonsense("it answers with something that is not the document that was asked for".to_owned()),
+        None => Heard::Nonsense(text!("it answers with something that is not the document that was asked for")),
     }
 }
 
@@ -104,7 +106,7 @@ fn of_words(words: &[&str]) -> Heard {
     let mut found: Vec<IpAddr> = Vec::new();
     for word in words.iter().take(MAX_ADDRESSES) {
         let Some(address) = read_address(word) else {
-            return Heard::Nonsense("it answers with something that is no public address".to_owned());
+            return Heard::Nonsense(text!("it answers with something that is no public address"));
         };
         if !found.contains(&address) {
             found.push(address);
@@ -135,11 +137,11 @@ fn read_address(word: &str) -> Option<IpAddr> {
     is_usable.then_some(address)
 }
 
-fn odd_status(status: u16) -> String {
+fn odd_status(status: u16) -> Text {
     match status {
-        300..=399 => format!("it answers with a redirect (status {status}), which is not followed"),
-        401 | 403 => format!("it refuses to tell (status {status})"),
-        _ => format!("it answers with status {status}"),
+        300..=399 => text!("it answers with a redirect (status {}), which is not followed", status),
+        401 | 403 => text!("it refuses to tell (status {})", status),
+        _ => text!("it answers with status {}", status),
     }
 }
 

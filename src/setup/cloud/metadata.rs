@@ -13,6 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::answers::{Heard, Reply, read_addresses, read_token};
 use super::provider::{Provider, Script, TOKEN_TTL};
+use crate::text;
+use crate::words::Text;
 
 /// How long a connection may take: the service is on the same machine or in the same rack.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
@@ -29,13 +31,13 @@ const HTTP: u16 = 80;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// Nobody was asked; why.
-    NotAsked(String),
+    NotAsked(Text),
     /// Never empty; what connections come to first.
     Addresses(Vec<IpAddr>),
     /// This machine has none.
     NoAddress,
     /// No usable answer; why.
-    Fault(String),
+    Fault(Text),
 }
 
 /// Asks the metadata services of `providers` at once, for three seconds at most.
@@ -43,13 +45,15 @@ pub enum Told {
 pub fn ask(providers: &[Provider]) -> Vec<(Provider, Told)> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return providers.iter().map(|one| (*one, Told::Fault(error.to_string()))).collect(),
+        Err(error) => {
+            return providers.iter().map(|one| (*one, Told::Fault(Text::verbatim(error.to_string())))).collect();
+        }
     };
     runtime.block_on(async {
         let asking: Vec<_> = providers.iter().map(|one| (*one, tokio::spawn(ask_one(*one)))).collect();
         let mut told = Vec::new();
         for (provider, answer) in asking {
-            told.push((provider, answer.await.unwrap_or_else(|error| Told::Fault(error.to_string()))));
+            told.push((provider, answer.await.unwrap_or_else(|error| Told::Fault(Text::verbatim(error.to_string())))));
         }
         told
     })
@@ -57,18 +61,18 @@ pub fn ask(providers: &[Provider]) -> Vec<(Provider, Told)> {
 
 async fn ask_one(provider: Provider) -> Told {
     let Some(script) = provider.script() else {
-        return Told::NotAsked(format!("{} does not tell a machine its public address", provider.title()));
+        return Told::NotAsked(text!("{} does not tell a machine its public address", provider.title()));
     };
     let told = timeout(TOLD_WITHIN, converse(script)).await;
     match told {
         Ok(Ok(addresses)) if addresses.is_empty() => Told::NoAddress,
         Ok(Ok(addresses)) => Told::Addresses(addresses),
         Ok(Err(why)) => Told::Fault(why),
-        Err(_) => Told::Fault(format!("it did not answer within {} s", TOLD_WITHIN.as_secs())),
+        Err(_) => Told::Fault(text!("it did not answer within {} s", TOLD_WITHIN.as_secs())),
     }
 }
 
-async fn converse(script: Script) -> Result<Vec<IpAddr>, String> {
+async fn converse(script: Script) -> Result<Vec<IpAddr>, Text> {
     let at = find(script.at).await?;
     let token = match script.token {
         Some(token) => {
@@ -92,7 +96,7 @@ async fn converse(script: Script) -> Result<Vec<IpAddr>, String> {
                 Heard::Nothing => break,
                 Heard::Nonsense(why) => return Err(why),
                 Heard::Later(_) if attempt.is_some_and(|attempt| attempt < TRIES) => sleep(ASKED_AGAIN_AFTER).await,
-                Heard::Later(status) => return Err(format!("it answers with status {status} again and again")),
+                Heard::Later(status) => return Err(text!("it answers with status {} again and again", status)),
             }
         }
     }
@@ -100,8 +104,8 @@ async fn converse(script: Script) -> Result<Vec<IpAddr>, String> {
 }
 
 /// The first address that takes a connection.
-async fn find(candidates: &[IpAddr]) -> Result<SocketAddr, String> {
-    let mut why = String::new();
+async fn find(candidates: &[IpAddr]) -> Result<SocketAddr, Text> {
+    let mut why = Text::default();
     for candidate in candidates {
         let at = SocketAddr::new(*candidate, HTTP);
         match connect(at).await {
@@ -113,11 +117,11 @@ async fn find(candidates: &[IpAddr]) -> Result<SocketAddr, String> {
     Err(why)
 }
 
-async fn connect(at: SocketAddr) -> Result<TcpStream, String> {
+async fn connect(at: SocketAddr) -> Result<TcpStream, Text> {
     match timeout(CONNECTED_WITHIN, TcpStream::connect(at)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(format!("nothing answers at {at}: {error}")),
-        Err(_) => Err(format!("nothing answers at {at} within {} s", CONNECTED_WITHIN.as_secs())),
+        Ok(Err(error)) => Err(text!("nothing answers at {}: {}", at, error)),
+        Err(_) => Err(text!("nothing answers at {} within {} s", at, CONNECTED_WITHIN.as_secs())),
     }
 }
 
@@ -128,8 +132,8 @@ struct Question<'a> {
 }
 
 /// Asks by a connection of its own: there are three requests at most, and none depends on the state of another.
-async fn exchange(at: SocketAddr, script: Script, asked: &Question<'_>) -> Result<Reply, String> {
-    let failed = |what: &dyn std::fmt::Display| format!("the answer of {at} breaks off: {what}");
+async fn exchange(at: SocketAddr, script: Script, asked: &Question<'_>) -> Result<Reply, Text> {
+    let failed = |what: &dyn std::fmt::Display| text!("the answer of {} breaks off: {}", at, what);
     let stream = connect(at).await?;
     let (mut sender, connection) =
         http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
@@ -138,7 +142,7 @@ async fn exchange(at: SocketAddr, script: Script, asked: &Question<'_>) -> Resul
     for (name, value) in script.header.iter().chain(&asked.headers) {
         request = request.header(*name, *value);
     }
-    let request = request.body(Empty::new()).map_err(|error| format!("it cannot be asked: {error}"))?;
+    let request = request.body(Empty::new()).map_err(|error| text!("it cannot be asked: {}", error))?;
     let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
     let status = answer.status().as_u16();
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;

@@ -7,6 +7,8 @@ mod answers;
 mod metadata;
 mod provider;
 
+use crate::text;
+use crate::words::Text;
 use std::path::Path;
 
 pub use metadata::{Told, ask};
@@ -23,13 +25,13 @@ pub struct Cloud {
     /// `None`: no cloud that is known.
     pub provider: Option<Provider>,
     /// How that came to be known, in words.
-    pub how: String,
+    pub how: Text,
     pub told: Told,
 }
 
 impl Default for Cloud {
     fn default() -> Self {
-        not_asked(None, "it was not looked for")
+        not_asked(None, text!("it was not looked for"))
     }
 }
 
@@ -42,15 +44,17 @@ pub fn look(may_ask: bool) -> Cloud {
 /// As [`look`], on a machine with this firmware; `None`: it has none that can be read.
 #[must_use]
 pub fn look_at(dmi: Option<&Dmi>, may_ask: bool) -> Cloud {
-    const OFFLINE: &str =
-        "no metadata service was to be asked (`--offline`, `--no-cloud`, or callers are in the own network)";
+    let offline =
+        || text!("no metadata service was to be asked (`--offline`, `--no-cloud`, or callers are in the own network)");
     let Some(dmi) = dmi else {
-        return if may_ask { ask_around() } else { not_asked(None, OFFLINE) };
+        return if may_ask { ask_around() } else { not_asked(None, offline()) };
     };
-    let Some(provider) = recognise(dmi) else { return not_asked(None, "the firmware names no cloud that is known") };
-    let how = format!("the firmware says {}", provider.title());
+    let Some(provider) = recognise(dmi) else {
+        return not_asked(None, text!("the firmware names no cloud that is known"));
+    };
+    let how = text!("the firmware says {}", provider.title());
     if !may_ask {
-        return Cloud { how, ..not_asked(Some(provider), OFFLINE) };
+        return Cloud { how, ..not_asked(Some(provider), offline()) };
     }
     let told = ask(&[provider]).into_iter().next().map_or(Told::NoAddress, |(_, told)| told);
     Cloud { provider: Some(provider), how, told }
@@ -71,15 +75,15 @@ fn ask_around() -> Cloud {
     let answered = ask(&order).into_iter().find(|(_, told)| matches!(told, Told::Addresses(_)));
     match answered {
         Some((provider, told)) => {
-            let how = "there is no firmware to read, and its metadata service answers".to_owned();
+            let how = text!("there is no firmware to read, and its metadata service answers");
             Cloud { provider: Some(provider), how, told }
         }
-        None => not_asked(None, "there is no firmware to read, and no metadata service answers"),
+        None => not_asked(None, text!("there is no firmware to read, and no metadata service answers")),
     }
 }
 
-fn not_asked(provider: Option<Provider>, why: &str) -> Cloud {
-    Cloud { provider, how: why.to_owned(), told: Told::NotAsked(why.to_owned()) }
+fn not_asked(provider: Option<Provider>, why: Text) -> Cloud {
+    Cloud { provider, how: why.clone(), told: Told::NotAsked(why) }
 }
 
 /// `None` if there is no such folder.

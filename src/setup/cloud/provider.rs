@@ -1,5 +1,7 @@
 //! Which cloud this host is in, by what its firmware says, and what that cloud's metadata service is asked.
 
+use crate::text;
+use crate::words::Text;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A cloud whose metadata service is known.
@@ -130,13 +132,13 @@ impl Provider {
 
     /// What its users call the filter in front of a machine.
     #[must_use]
-    pub fn filter(self) -> &'static str {
+    pub fn filter(self) -> Text {
         match self {
-            Self::Aliyun | Self::Aws | Self::Huawei | Self::Tencent => "security group",
-            Self::Azure => "network security group",
-            Self::DigitalOcean | Self::Hetzner => "cloud firewall",
-            Self::Gcp => "VPC firewall",
-            Self::Oracle => "security list",
+            Self::Aliyun | Self::Aws | Self::Huawei | Self::Tencent => text!("security group"),
+            Self::Azure => text!("network security group"),
+            Self::DigitalOcean | Self::Hetzner => text!("cloud firewall"),
+            Self::Gcp => text!("VPC firewall"),
+            Self::Oracle => text!("security list"),
         }
     }
 

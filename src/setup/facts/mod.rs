@@ -38,6 +38,8 @@ use crate::setup::wanted::Wanted;
 use crate::sys::clock;
 use crate::sys::net::{Family, default_source, local_addresses};
 use crate::sys::ports::{Transport, holder};
+use crate::text;
+use crate::words::Text;
 
 /// How long the DNS may take to say something against a name.
 const NAMES_WITHIN: Duration = Duration::from_secs(3);
@@ -179,7 +181,7 @@ pub fn look_at_firewall(facts: &mut Facts) {
     } else {
         match firewall::detect(&facts.home) {
             Ok(detected) => Sight::Seen(Box::new(detected)),
-            Err(failure) => Sight::Hidden(failure.to_string()),
+            Err(failure) => Sight::Hidden(failure.told()),
         }
     };
 }
@@ -202,7 +204,7 @@ fn names(wanted: &Wanted) -> Vec<NameFault> {
 }
 
 /// Why the operator's own pair, or the root of a private authority, cannot be used.
-fn certificate_fault(wanted: &Wanted) -> Option<String> {
+fn certificate_fault(wanted: &Wanted) -> Option<Text> {
     let certificate = &wanted.certificate;
     match certificate.source {
         CertSource::SelfSigned => None,
@@ -214,14 +216,14 @@ fn certificate_fault(wanted: &Wanted) -> Option<String> {
             let read = crate::sys::fs::read_to_string(root);
             match read {
                 Ok(text) if text.contains("BEGIN CERTIFICATE") => None,
-                Ok(_) => Some(format!("`{}` holds no certificate in PEM", root.display())),
-                Err(failure) => Some(failure.to_string()),
+                Ok(_) => Some(text!("`{}` holds no certificate in PEM", root.display())),
+                Err(failure) => Some(failure.told()),
             }
         }
         CertSource::Files => {
             // That one is missing is told with the configuration.
             let (chain, key) = (certificate.cert_file.as_ref()?, certificate.key_file.as_ref()?);
-            check_files(chain, key, &wanted.hosts, clock::now().wall).err().map(|failure| failure.to_string())
+            check_files(chain, key, &wanted.hosts, clock::now().wall).err().map(|failure| failure.told())
         }
     }
 }
@@ -231,10 +233,10 @@ fn certificates(home: &Home, wanted: &Wanted) -> Result<Certificates> {
     let files = Files::of(home);
     let new_leaf = match inspection.step {
         Step::Keep => None,
-        Step::Renew(reason) => Some(reason.to_string()),
+        Step::Renew(reason) => Some(reason.told()),
     };
     // Without a CA there is no whole leaf, so a new CA always comes with a new leaf.
-    let new_ca = inspection.ca.err().map(|why| why.unwrap_or_else(|| "there is none yet".to_owned()));
+    let new_ca = inspection.ca.err().map(|why| why.unwrap_or_else(|| text!("there is none yet")));
     let present =
         [files.ca, files.ca_key, files.leaf, files.leaf_key].into_iter().filter(|path| path.exists()).collect();
     Ok(Certificates { new_ca, new_leaf, present })

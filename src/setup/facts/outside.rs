@@ -10,6 +10,8 @@ use crate::probe;
 use crate::setup::cloud::{self, Cloud, Told};
 use crate::sys::clock;
 use crate::sys::net::{Family, resolve};
+use crate::text;
+use crate::words::Text;
 
 /// Asked where no others are named; of different companies, so that one mistake is outvoted.
 pub const STUN_SERVERS: [&str; 5] = [
@@ -48,7 +50,7 @@ pub struct Seen {
     pub server: String,
     pub family: Family,
     /// The address that packets of this host come from, or why there is none.
-    pub address: Result<IpAddr, String>,
+    pub address: Result<IpAddr, Text>,
 }
 
 /// What all of that comes to, for one family.
@@ -59,7 +61,7 @@ pub enum Opinion {
     /// What is said by whom.
     Split(BTreeMap<IpAddr, Vec<String>>),
     /// Nobody says anything; why.
-    Nothing(Vec<String>),
+    Nothing(Vec<Text>),
 }
 
 /// Asks the cloud, if there is one, and the STUN servers; three seconds for the first and two for the others at most.
@@ -86,7 +88,7 @@ fn ask_servers(servers: &[String], routes: &Routes) -> Vec<Seen> {
                     let server = server.clone();
                     move || {
                         let at = address_of(&server, family)?;
-                        let seen = probe::mapped(at, until).map_err(|fault| fault.to_string())?;
+                        let seen = probe::mapped(at, until).map_err(|fault| fault.told())?;
                         Ok(seen.ip().to_canonical())
                     }
                 });
@@ -96,20 +98,20 @@ fn ask_servers(servers: &[String], routes: &Routes) -> Vec<Seen> {
         asking
             .into_iter()
             .map(|(server, family, thread)| {
-                let address = thread.join().unwrap_or_else(|_| Err("it could not be asked".to_owned()));
+                let address = thread.join().unwrap_or_else(|_| Err(text!("it could not be asked")));
                 Seen { server, family, address }
             })
             .collect()
     })
 }
 
-fn address_of(server: &str, family: Family) -> Result<SocketAddr, String> {
-    let (host, port) = server.rsplit_once(':').ok_or("it has no port")?;
-    let port = port.parse().map_err(|_| "its port is no number".to_owned())?;
+fn address_of(server: &str, family: Family) -> Result<SocketAddr, Text> {
+    let (host, port) = server.rsplit_once(':').ok_or(text!("it has no port"))?;
+    let port = port.parse().map_err(|_| text!("its port is no number"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = resolve(host, port, SEEN_WITHIN)?;
     let fits = |address: &&SocketAddr| address.is_ipv4() == (family == Family::V4);
-    found.iter().find(fits).copied().ok_or_else(|| "it has no address of this family".to_owned())
+    found.iter().find(fits).copied().ok_or_else(|| text!("it has no address of this family"))
 }
 
 impl Outside {
@@ -130,8 +132,8 @@ impl Outside {
         for seen in self.seen.iter().filter(|seen| seen.family == family) {
             match &seen.address {
                 Ok(address) if is_family(address) => votes.entry(*address).or_default().push(seen.server.clone()),
-                Ok(address) => silent.push(format!("{}: it sees {address}", seen.server)),
-                Err(why) => silent.push(format!("{}: {why}", seen.server)),
+                Ok(address) => silent.push(text!("{}: it sees {}", seen.server, address)),
+                Err(why) => silent.push(text!("{}: {}", seen.server, why)),
             }
         }
         let all: usize = votes.values().map(Vec::len).sum();
@@ -139,7 +141,7 @@ impl Outside {
         let chosen = match (cloud.first(), majority) {
             (None, None) if votes.is_empty() => {
                 if let Told::Fault(why) = &self.cloud.told {
-                    silent.insert(0, format!("{cloud_name}: {why}"));
+                    silent.insert(0, text!("{}: {}", cloud_name, why));
                 }
                 return Opinion::Nothing(silent);
             }
@@ -165,26 +167,27 @@ impl Outside {
 
     /// What whoever sets this host up should know: where it is, and what is not agreed on.
     #[must_use]
-    pub fn notes(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<Text> {
         let mut notes = Vec::new();
         if let Some(provider) = self.cloud.provider {
             let told = match &self.cloud.told {
                 Told::Addresses(addresses) => {
                     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                    format!("its public address is {}", addresses.join(", "))
+                    text!("its public address is {}", addresses.join(", "))
                 }
-                Told::NoAddress => "it has no public address of its own".to_owned(),
-                Told::NotAsked(why) | Told::Fault(why) => format!("its public address is not known: {why}"),
+                Told::NoAddress => text!("it has no public address of its own"),
+                Told::NotAsked(why) | Told::Fault(why) => text!("its public address is not known: {}", why),
             };
-            notes.push(format!("this machine is at {} ({}); {told}", provider.title(), self.cloud.how));
+            notes.push(text!("this machine is at {} ({}); {}", provider.title(), self.cloud.how, told));
         }
         for family in [Family::V4, Family::V6] {
             if let Opinion::Split(votes) = self.opinion(family) {
-                let said: Vec<String> =
-                    votes.iter().map(|(address, by)| format!("{address} by {}", by.join(" and "))).collect();
-                notes.push(format!(
+                let said = votes.iter().map(|(address, by)| {
+                    text!("{} by {}", address, Text::both(by.iter().map(|one| Text::verbatim(one.as_str()))))
+                });
+                notes.push(text!(
                     "it is not clear under which address callers reach this host ({}); say it by `--public-ip`",
-                    said.join(", ")
+                    Text::list(said)
                 ));
             }
         }
@@ -216,9 +219,9 @@ mod tests {
         let seen = seen.iter().zip(1..).map(|(address, number)| Seen {
             server: format!("s{number}"),
             family: Family::V4,
-            address: address.map(|text| text.parse().unwrap()).ok_or_else(|| "no answer".to_owned()),
+            address: address.map(|text| text.parse().unwrap()).ok_or_else(|| "no answer".into()),
         });
-        let cloud = Cloud { provider: Some(Provider::Aws), how: String::new(), told };
+        let cloud = Cloud { provider: Some(Provider::Aws), how: Default::default(), told };
         Outside { cloud, seen: seen.collect() }
     }
 
@@ -267,12 +270,12 @@ mod tests {
         let faulty = Outside {
             cloud: Cloud {
                 provider: Some(Provider::Gcp),
-                how: String::new(),
-                told: Told::Fault("it hangs".to_owned()),
+                how: Default::default(),
+                told: Told::Fault("it hangs".into()),
             },
             seen: Vec::new(),
         };
-        assert_eq!(faulty.opinion(Family::V4), Opinion::Nothing(vec!["Google Compute Engine: it hangs".to_owned()]));
+        assert_eq!(faulty.opinion(Family::V4), Opinion::Nothing(vec!["Google Compute Engine: it hangs".into()]));
         assert_eq!(outside(&[A], &[]).opinion(Family::V6), Opinion::Nothing(Vec::new()));
     }
 }

@@ -9,6 +9,8 @@ use super::change::Change;
 use crate::error::{Failure, Result};
 use crate::sys::exec::{Told, ask};
 use crate::sys::fs::write_atomic;
+use crate::text;
+use crate::words::Text;
 
 /// How long one command may take; firewalld on a small machine needs seconds.
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
@@ -24,7 +26,7 @@ const ALREADY: [i32; 2] = [11, 12];
 pub(super) fn tool(words: &[&str]) -> Result<Told> {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     ask(&words, COMMAND_WITHIN, MAX_OUTPUT)
-        .map_err(|error| Failure::operator(format!("cannot run `{}`", words.join(" "))).caused_by(error))
+        .map_err(|error| Failure::operator(text!("cannot run `{}`", words.join(" "))).caused_by(error))
 }
 
 /// As [`tool`], where only success is an answer.
@@ -36,11 +38,12 @@ pub(super) fn answer(words: &[&str]) -> Result<String> {
     if told.status.success() {
         return Ok(told.output);
     }
-    let mut failure = Failure::operator(format!("`{}` failed", words.join(" ")));
+    let mut failure = Failure::operator(text!("`{}` failed", words.join(" ")));
     let said = format!("{}\n{}", told.complaints, told.output);
-    failure = failure.because(said.trim().lines().take(3).collect::<Vec<_>>().join(" "));
+    failure = failure.because(Text::verbatim(said.trim().lines().take(3).collect::<Vec<_>>().join(" ")));
     if said.contains("not permitted") || said.contains("Permission denied") {
-        failure = failure.hinted("a firewall can be read and changed by root only; in a container it is the host's");
+        failure =
+            failure.hinted(text!("a firewall can be read and changed by root only; in a container it is the host's"));
     }
     Err(failure)
 }
@@ -60,8 +63,8 @@ pub fn carry_out(change: &Change) -> Result<()> {
                 return Ok(());
             }
             let said = format!("{}\n{}", told.complaints, told.output);
-            Err(Failure::operator(format!("`{change}` failed"))
-                .because(said.trim().lines().take(3).collect::<Vec<_>>().join(" ")))
+            Err(Failure::operator(text!("`{}` failed", change))
+                .because(Text::verbatim(said.trim().lines().take(3).collect::<Vec<_>>().join(" "))))
         }
         Change::Write { path, text, mode } => {
             let kept = std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);
@@ -85,7 +88,7 @@ pub(super) fn sweep(folder: &Path, name: &str) {
 pub(super) fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Failure::operator(format!("cannot remove `{}`", path.display())).caused_by(error))
+            Err(Failure::operator(text!("cannot remove `{}`", path.display())).caused_by(error))
         }
         Ok(()) | Err(_) => Ok(()),
     }

@@ -15,6 +15,7 @@ use crate::home::Home;
 use crate::sys::clock;
 use crate::sys::fs::{create_private_dir, write_atomic};
 use crate::sys::lock::Lock;
+use crate::text;
 
 /// How often the keeper looks whether it is confirmed.
 const LOOKED_EVERY: Duration = Duration::from_millis(200);
@@ -53,7 +54,8 @@ impl Pending {
     /// If it cannot be written.
     pub fn save(&self, home: &Home) -> Result<()> {
         create_private_dir(home.state_dir())?;
-        let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::bug("no pending file").caused_by(error))?;
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|error| Failure::bug(text!("no pending file")).caused_by(error))?;
         write_atomic(&Self::file(home), &text, 0o600)
     }
 

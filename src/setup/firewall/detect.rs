@@ -15,6 +15,7 @@ use crate::home::Home;
 use crate::sys::exec;
 use crate::sys::net::{Family, outer_interfaces};
 use crate::text;
+use crate::words::Text;
 
 /// The files from which rules of iptables are loaded at boot, per family: Debian's and Red Hat's.
 const SAVED_FILES: [(Family, [&str; 2]); 2] = [
@@ -68,7 +69,7 @@ pub fn detect(home: &Home) -> Result<Detected> {
 
 fn read(text: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Result<super::model::Ruleset> {
     read_ruleset(text, is_other)
-        .map_err(|why| Failure::operator("cannot understand the rules of nftables").because(why))
+        .map_err(|why| Failure::operator(text!("cannot understand the rules of nftables")).because(why))
 }
 
 pub(super) fn is_installed(program: &str) -> bool {
@@ -92,9 +93,9 @@ fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
         if !file.exists() {
             return Ok(None);
         }
-        Err(Failure::operator("firewalld does not run, and its configuration has a service of ours")
-            .hinted("start firewalld, and run the same command again")
-            .hinted(format!("or, if it is not to run any more, remove `{}`", file.display())))
+        Err(Failure::operator(text!("firewalld does not run, and its configuration has a service of ours"))
+            .hinted(text!("start firewalld, and run the same command again"))
+            .hinted(text!("or, if it is not to run any more, remove `{}`", file.display())))
     };
     // Without the system's bus there is nobody whom its tool, which takes a second to say so, could ask.
     if !SYSTEM_BUS.iter().any(|path| Path::new(path).exists()) {
@@ -108,7 +109,9 @@ fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
         {
             return absent();
         }
-        return Err(Failure::operator("firewalld does not answer").because(told.complaints.trim()));
+        return Err(
+            Failure::operator(text!("firewalld does not answer")).because(Text::verbatim(told.complaints.trim()))
+        );
     }
     let running = firewalld::read_zones(&told.output);
     let permanent = firewalld::read_zones(&answer(&["firewall-cmd", "--permanent", "--list-all-zones"])?);

@@ -194,9 +194,9 @@ pub fn settle_as_shown(home: &Home, needs: &Needs, shown: &[Change]) -> Result<(
     detect::sweep(&home.tag());
     let plan = plan(&detect(home)?, needs, &home.tag());
     if !plan.changes().eq(shown) {
-        return Err(Failure::operator("the firewall is not as it was when this plan was made")
-            .because("something else has changed its rules since")
-            .hinted("run `rtcctl init` again"));
+        return Err(Failure::operator(text!("the firewall is not as it was when this plan was made"))
+            .because(text!("something else has changed its rules since"))
+            .hinted(text!("run `rtcctl init` again")));
     }
     carry(home, needs, plan, &mut |_| {}).map(drop)
 }
@@ -204,9 +204,9 @@ pub fn settle_as_shown(home: &Home, needs: &Needs, shown: &[Change]) -> Result<(
 fn carry(home: &Home, needs: &Needs, plan: Plan, told: &mut dyn FnMut(&Change)) -> Result<Plan> {
     let before = Record::load(home);
     if let Some(refusal) = &plan.refusal {
-        return Err(Failure::operator(refusal.to_string())
-            .because("a rule in one of them may open nothing, and both are never touched")
-            .hinted("move to one of them, or run the commands that `rtcctl firewall plan` shows by hand"));
+        return Err(Failure::operator(refusal)
+            .because(text!("a rule in one of them may open nothing, and both are never touched"))
+            .hinted(text!("move to one of them, or run the commands that `rtcctl firewall plan` shows by hand")));
     }
     if plan.changes().next().is_none() {
         // Nothing is written down where nothing was done; but what a run that was killed wrote down is corrected.
@@ -242,9 +242,9 @@ fn verify(home: &Home, needs: &Needs) -> Result<()> {
     let again = plan(&detect(home)?, needs, &home.tag());
     match again.changes().next() {
         None => Ok(()),
-        Some(change) => Err(Failure::operator("the firewall does not hold what was set")
-            .because(format!("`{change}` would still have to be done"))
-            .hinted("something else changes its rules at the same time; try again")),
+        Some(change) => Err(Failure::operator(text!("the firewall does not hold what was set"))
+            .because(text!("`{}` would still have to be done", change))
+            .hinted(text!("something else changes its rules at the same time; try again"))),
     }
 }
 
@@ -257,17 +257,21 @@ fn take_back(home: &Home, before: &Needs, failure: Failure) -> Failure {
             None => finish(home, before, &back.record),
         }
     });
-    let text = failure.to_string();
+    let told = failure.told();
     let mut hints = failure.hints().to_vec();
     hints.extend(undone.as_ref().err().into_iter().flat_map(|worse| worse.hints().to_vec()));
-    let told = match undone {
-        Ok(()) => Failure::new(Kind::RolledBack, "the firewall could not be changed; it is as it was").because(text),
-        Err(worse) => Failure::operator("the firewall could not be changed, and not all of it could be taken back")
-            .because(text)
-            .because(worse.to_string())
-            .hinted("see `rtcctl firewall status`, then run `rtcctl firewall close`"),
+    let whole = match undone {
+        Ok(()) => {
+            Failure::new(Kind::RolledBack, text!("the firewall could not be changed; it is as it was")).because(told)
+        }
+        Err(worse) => {
+            Failure::operator(text!("the firewall could not be changed, and not all of it could be taken back"))
+                .because(told)
+                .because(worse.told())
+                .hinted(text!("see `rtcctl firewall status`, then run `rtcctl firewall close`"))
+        }
     };
-    hints.into_iter().fold(told, Failure::hinted)
+    hints.into_iter().fold(whole, Failure::hinted)
 }
 
 /// Keeps every other run of this host from changing rules.
@@ -276,17 +280,17 @@ fn take_back(home: &Home, before: &Needs, failure: Failure) -> Failure {
 /// `Kind::Locked` if another one is at it, `Kind::NeedsRoot` if this is not root.
 pub fn lock(home: &Home, command: &str) -> Result<Lock> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::new(Kind::NeedsRoot, format!("`rtcctl firewall {command}` needs root"))
-            .hinted(format!("run `sudo rtcctl{} firewall {command}`", home.flag()))
-            .hinted(format!("see what can be told without: `rtcctl{} firewall plan`", home.flag())));
+        return Err(Failure::new(Kind::NeedsRoot, text!("`rtcctl firewall {}` needs root", command))
+            .hinted(text!("run `sudo rtcctl{} firewall {}`", home.flag(), command))
+            .hinted(text!("see what can be told without: `rtcctl{} firewall plan`", home.flag())));
     }
     Lock::take(std::path::Path::new(LOCK_FILE)).map_err(|refused| match refused {
         Refused::Held(pid) => {
-            let who = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            Failure::new(Kind::Locked, format!("another run of rtcctl changes the firewall{who}"))
-                .hinted("wait for its end, then try again")
+            let who = pid.map_or_else(Text::default, |pid| text!(" (pid {})", pid));
+            Failure::new(Kind::Locked, text!("another run of rtcctl changes the firewall{}", who))
+                .hinted(text!("wait for its end, then try again"))
         }
-        Refused::Io(error) => Failure::operator(format!("cannot lock `{LOCK_FILE}`")).caused_by(error),
+        Refused::Io(error) => Failure::operator(text!("cannot lock `{}`", LOCK_FILE)).caused_by(error),
     })
 }
 

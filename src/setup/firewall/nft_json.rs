@@ -8,14 +8,16 @@ use super::model::{Chain, ChainName, InterfaceTest, Place, Policy, Rule, Ruleset
 use crate::setup::ports::PortSet;
 use crate::sys::net::Family;
 use crate::sys::ports::Transport;
+use crate::text;
+use crate::words::Text;
 
 /// Reads the document. Tables for which `is_other` holds belong to somebody else, and are left out.
 ///
 /// # Errors
 /// If it is not what nft writes.
-pub(super) fn read_ruleset(text: &str, is_other: impl Fn(&str, &str) -> bool) -> Result<Ruleset, String> {
-    let document: Value = serde_json::from_str(text).map_err(|error| format!("nft wrote no JSON: {error}"))?;
-    let objects = document["nftables"].as_array().ok_or("nft wrote JSON without `nftables`")?;
+pub(super) fn read_ruleset(text: &str, is_other: impl Fn(&str, &str) -> bool) -> Result<Ruleset, Text> {
+    let document: Value = serde_json::from_str(text).map_err(|error| text!("nft wrote no JSON: {}", error))?;
+    let objects = document["nftables"].as_array().ok_or(text!("nft wrote JSON without `nftables`"))?;
     let sets = named_sets(objects);
     let mut rules = Ruleset::default();
     for object in objects {

@@ -9,6 +9,7 @@ use super::needs::Needs;
 use crate::error::{Failure, Result};
 use crate::home::Home;
 use crate::sys::fs::{create_private_dir, write_atomic};
+use crate::text;
 
 /// Kept in the state folder; numbers and names only, no commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +42,8 @@ impl Record {
     /// If it cannot be written.
     pub fn save(&self, home: &Home) -> Result<()> {
         create_private_dir(home.state_dir())?;
-        let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::bug("no record").caused_by(error))?;
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|error| Failure::bug(text!("no record")).caused_by(error))?;
         write_atomic(&Self::file(home), &text, 0o600)
     }
 

@@ -12,6 +12,8 @@ use crate::error::{Failure, Result};
 use crate::sys::fault;
 pub use crate::sys::fs::draft_of;
 use crate::sys::fs::write_atomic_by;
+use crate::text;
+use crate::words::Text;
 
 /// The permission bits of a mode.
 const MODE: u32 = 0o7777;
@@ -23,10 +25,10 @@ const MODE: u32 = 0o7777;
 pub fn look(path: &Path) -> Result<Now> {
     match std::fs::symlink_metadata(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Now::Absent),
-        Err(error) => Err(cannot("read", path, error)),
+        Err(error) => Err(cannot(text!("read"), path, error)),
         Ok(found) if !found.is_file() => Ok(Now::Other),
         Ok(found) => {
-            let bytes = std::fs::read(path).map_err(|error| cannot("read", path, error))?;
+            let bytes = std::fs::read(path).map_err(|error| cannot(text!("read"), path, error))?;
             Ok(Now::File(print(&bytes, found.mode())))
         }
     }
@@ -47,14 +49,14 @@ pub fn keep(path: &Path, folder: &Path, name: &str) -> Result<Before> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(Before::Absent);
         }
-        Err(error) => return Err(cannot("read", path, error)),
+        Err(error) => return Err(cannot(text!("read"), path, error)),
         Ok(found) => found,
     };
     if !found.is_file() {
-        return Err(Failure::operator(format!("`{}` is no plain file", path.display()))
-            .hinted("move it away, or choose another home by `--home DIR`"));
+        return Err(Failure::operator(text!("`{}` is no plain file", path.display()))
+            .hinted(text!("move it away, or choose another home by `--home DIR`")));
     }
-    let bytes = std::fs::read(path).map_err(|error| cannot("read", path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| cannot(text!("read"), path, error))?;
     let kept = folder.join(name);
     // It may hold secrets, whatever the mode of the file itself.
     write_atomic_by(&draft_of(&kept), &kept, &bytes, 0o600)?;
@@ -74,10 +76,10 @@ pub fn keep(path: &Path, folder: &Path, name: &str) -> Result<Before> {
 /// If the pre-image is gone, or the folder cannot be written.
 pub fn restore(path: &Path, before: &Before, folder: &Path) -> Result<()> {
     let Before::File { print, user, group, modified_s, modified_ns, kept } = before else {
-        return Err(Failure::bug("only a file that was there can be restored"));
+        return Err(Failure::bug(text!("only a file that was there can be restored")));
     };
     let kept = folder.join(kept);
-    let failed = |error| cannot("restore", path, error);
+    let failed = |error| cannot(text!("restore"), path, error);
     let draft = draft_of(path);
     std::fs::set_permissions(&kept, Permissions::from_mode(print.mode)).map_err(failed)?;
     fault::moment("setup");
@@ -116,8 +118,8 @@ pub fn sync_parent(path: &Path) {
     }
 }
 
-pub(super) fn cannot(verb: &str, path: &Path, error: std::io::Error) -> Failure {
-    Failure::operator(format!("cannot {verb} `{}`", path.display())).caused_by(error)
+pub(super) fn cannot(verb: Text, path: &Path, error: std::io::Error) -> Failure {
+    Failure::operator(text!("cannot {} `{}`", verb, path.display())).caused_by(error)
 }
 
 #[cfg(test)]

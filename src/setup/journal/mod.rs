@@ -19,6 +19,8 @@ use crate::home::Home;
 use crate::sys::fault;
 use crate::sys::fs::{create_private_dir, write_atomic_by};
 use crate::sys::lock::{FolderLock, Refused};
+use crate::text;
+use crate::words::Text;
 
 /// The lines.
 const FILE: &str = "journal.jsonl";
@@ -48,7 +50,7 @@ impl Journal {
             Ok(lock) => lock,
             Err(Refused::Held(pid)) => return Err(locked(pid)),
             Err(Refused::Io(error)) if is_absent(&error) => return Ok(None),
-            Err(Refused::Io(error)) => return Err(cannot("open", &folder, error)),
+            Err(Refused::Io(error)) => return Err(cannot(text!("open the file"), &folder, error)),
         };
         if folder.join(FILE).exists() { Self::opened(folder, lock).map(Some) } else { Ok(None) }
     }
@@ -78,13 +80,13 @@ impl Journal {
         match std::fs::read_to_string(&path) {
             Ok(text) => Ledger::read(&text).map(Some).map_err(|why| damaged(&path, why)),
             Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(cannot("read", &path, error)),
+            Err(error) => Err(cannot(text!("read"), &path, error)),
         }
     }
 
     fn opened(folder: PathBuf, lock: FolderLock) -> Result<Self> {
         let path = folder.join(FILE);
-        let failed = |error| cannot("open", &path, error);
+        let failed = |error| cannot(text!("open the file"), &path, error);
         let text = crate::sys::fs::read_to_string(&path)?;
         let ledger = Ledger::read(&text).map_err(|why| damaged(&path, why))?;
         let file = OpenOptions::new().append(true).mode(0o600).open(&path).map_err(failed)?;
@@ -110,12 +112,12 @@ impl Journal {
     /// # Errors
     /// If there is no room. The journal is as before then.
     pub fn write(&mut self, record: Record) -> Result<()> {
-        let mut line = serde_json::to_vec(&record).map_err(|error| Failure::bug(error.to_string()))?;
+        let mut line = serde_json::to_vec(&record).map_err(|error| Failure::bug(Text::verbatim(error.to_string())))?;
         line.push(b'\n');
         if let Err(error) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
             // Half a line would spoil the next one. Where even that fails, it is cut off when the journal is opened.
             let _ = self.file.set_len(self.length);
-            return Err(cannot("write", &self.folder.join(FILE), error));
+            return Err(cannot(text!("write"), &self.folder.join(FILE), error));
         }
         self.length += line.len() as u64;
         self.ledger.take(record).map_err(Failure::bug)?;
@@ -155,10 +157,10 @@ impl Journal {
         // Whoever finds it under the other name must see that somebody is at work.
         let _outer = if *top == self.folder { None } else { FolderLock::take(top).ok() };
         let draft = draft_of(top);
-        std::fs::rename(top, &draft).map_err(|error| cannot("remove", top, error))?;
+        std::fs::rename(top, &draft).map_err(|error| cannot(text!("remove"), top, error))?;
         sync_parent(top);
         fault::moment("setup");
-        std::fs::remove_dir_all(&draft).map_err(|error| cannot("remove", &draft, error))?;
+        std::fs::remove_dir_all(&draft).map_err(|error| cannot(text!("remove"), &draft, error))?;
         sync_parent(top);
         fault::moment("setup");
         Ok(stay)
@@ -166,7 +168,7 @@ impl Journal {
 
     /// The lines last: as long as they are there, it is known what the rest is.
     fn empty(&self) -> Result<()> {
-        let failed = |error| cannot("remove", &self.folder, error);
+        let failed = |error| cannot(text!("remove"), &self.folder, error);
         for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if entry.file_name() != FILE {
@@ -190,12 +192,12 @@ fn bear(folder: &Path) -> Result<Option<Journal>> {
     match DirBuilder::new().mode(0o700).create(&draft) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
-        Err(error) => return Err(cannot("create the folder", top, error)),
+        Err(error) => return Err(cannot(text!("create the folder"), top, error)),
     }
     fault::moment("setup");
     let Ok(outer) = FolderLock::take(&draft) else { return Ok(None) };
     let made = fill(&draft, folder, &missing).and_then(|inner| {
-        std::fs::rename(&draft, top).map_err(|error| cannot("create the folder", top, error))?;
+        std::fs::rename(&draft, top).map_err(|error| cannot(text!("create the folder"), top, error))?;
         Ok(inner)
     });
     match made {
@@ -228,7 +230,7 @@ fn fill(draft: &Path, folder: &Path, missing: &[PathBuf]) -> Result<Option<Folde
 
 fn write_first(folder: &Path, folders: Vec<PathBuf>) -> Result<()> {
     let first = Record::Opened { version: VERSION, folders };
-    let line = serde_json::to_string(&first).map_err(|error| Failure::bug(error.to_string()))? + "\n";
+    let line = serde_json::to_string(&first).map_err(|error| Failure::bug(Text::verbatim(error.to_string())))? + "\n";
     let path = folder.join(FILE);
     write_atomic_by(&draft_of(&path), &path, line.as_bytes(), 0o600)
 }
@@ -242,12 +244,12 @@ fn sweep(home: &Home) -> Result<()> {
         }
         match FolderLock::take(&draft) {
             Ok(_lock) => match std::fs::remove_dir_all(&draft) {
-                Err(error) if !is_absent(&error) => return Err(cannot("remove", &draft, error)),
+                Err(error) if !is_absent(&error) => return Err(cannot(text!("remove"), &draft, error)),
                 Ok(()) | Err(_) => {}
             },
             Err(Refused::Held(pid)) => return Err(locked(pid)),
             Err(Refused::Io(error)) if is_absent(&error) => {}
-            Err(Refused::Io(error)) => return Err(cannot("open", &draft, error)),
+            Err(Refused::Io(error)) => return Err(cannot(text!("open the file"), &draft, error)),
         }
     }
     Ok(())
@@ -282,13 +284,13 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 fn locked(pid: Option<u32>) -> Failure {
-    let holder = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    Failure::new(Kind::Locked, format!("another `init`, `undo` or `uninstall` is at work on this home{holder}"))
-        .hinted("wait until it has ended, and try again")
+    let holder = pid.map(|pid| text!(" (pid {})", pid)).unwrap_or_default();
+    Failure::new(Kind::Locked, text!("another `init`, `undo` or `uninstall` is at work on this home{}", holder))
+        .hinted(text!("wait until it has ended, and try again"))
 }
 
-fn damaged(path: &Path, why: String) -> Failure {
-    Failure::operator(format!("the journal `{}` is damaged", path.display())).because(why).hinted(format!(
+fn damaged(path: &Path, why: Text) -> Failure {
+    Failure::operator(text!("the journal `{}` is damaged", path.display())).because(why).hinted(text!(
         "`rtcctl config check` tells whether the rest is whole; move `{}` away to go on without it",
         path.display()
     ))

@@ -11,7 +11,8 @@ use crate::certs::trust::Store;
 use crate::setup::boot::Manager;
 use crate::setup::boot::owners::Owned;
 use crate::setup::firewall::Needs;
-use crate::word;
+use crate::text;
+use crate::words::Text;
 
 /// The form of the lines. A journal of another form is left alone.
 pub const VERSION: u32 = 1;
@@ -118,7 +119,7 @@ pub enum Verdict {
     Remove,
     Restore,
     /// It is somebody's work since, and stays.
-    Keep(&'static str),
+    Keep(Text),
 }
 
 /// Decides what taking a file back means. `is_forced`: what was changed since goes as well.
@@ -136,8 +137,8 @@ pub fn verdict(before: &Before, after: &Print, now: &Now, is_forced: bool) -> Ve
         (Now::File(now), _) if now.sha256 == after.sha256 || is_forced => back,
         // Half a change of its mode, as a crash leaves it.
         (Now::File(now), Before::File { print, .. }) if now.sha256 == print.sha256 => back,
-        (Now::File(_), _) => Verdict::Keep(word!("it was changed since")),
-        (Now::Other, _) => Verdict::Keep(word!("it is no plain file any more")),
+        (Now::File(_), _) => Verdict::Keep(text!("it was changed since")),
+        (Now::Other, _) => Verdict::Keep(text!("it is no plain file any more")),
     }
 }
 
@@ -189,13 +190,13 @@ impl Ledger {
     ///
     /// # Errors
     /// In words, if a whole line makes no sense.
-    pub fn read(text: &str) -> Result<Self, String> {
+    pub fn read(text: &str) -> Result<Self, Text> {
         let mut ledger = Self::default();
         let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
         for (index, line) in whole.lines().enumerate() {
             let number = index + 1;
-            let record: Record = serde_json::from_str(line).map_err(|error| format!("line {number}: {error}"))?;
-            ledger.take(record).map_err(|why| format!("line {number}: {why}"))?;
+            let record: Record = serde_json::from_str(line).map_err(|error| text!("line {}: {}", number, error))?;
+            ledger.take(record).map_err(|why| text!("line {}: {}", number, why))?;
         }
         Ok(ledger)
     }
@@ -204,11 +205,11 @@ impl Ledger {
     ///
     /// # Errors
     /// In words, if it cannot come at this place.
-    pub fn take(&mut self, record: Record) -> Result<(), String> {
+    pub fn take(&mut self, record: Record) -> Result<(), Text> {
         match record {
             Record::Opened { version: VERSION, folders } => self.folders = folders,
             Record::Opened { version, .. } => {
-                return Err(format!("it has the form {version}, and this version knows {VERSION}"));
+                return Err(text!("it has the form {}, and this version knows {}", version, VERSION));
             }
             Record::Began { run, at, what } => {
                 self.runs.push(Run { number: run, at, what, state: RunState::CutOff, steps: Vec::new() });
@@ -220,15 +221,15 @@ impl Ledger {
             Record::TakenBack { run, step } => {
                 let steps = &mut self.run(run)?.steps;
                 let step = steps.iter_mut().find(|known| known.number == step);
-                step.ok_or("a step that was never begun is taken back")?.is_taken_back = true;
+                step.ok_or(text!("a step that was never begun is taken back"))?.is_taken_back = true;
             }
             Record::Closed { run } => self.run(run)?.state = RunState::Closed,
         }
         Ok(())
     }
 
-    fn run(&mut self, number: u32) -> Result<&mut Run, String> {
-        self.runs.iter_mut().find(|run| run.number == number).ok_or_else(|| format!("there is no run {number}"))
+    fn run(&mut self, number: u32) -> Result<&mut Run, Text> {
+        self.runs.iter_mut().find(|run| run.number == number).ok_or_else(|| text!("there is no run {}", number))
     }
 
     /// The number that no run has yet.
@@ -283,13 +284,13 @@ mod tests {
         for (before, now, is_forced, expected) in [
             (Before::Absent, Now::Absent, false, Verdict::Nothing),
             (Before::Absent, file("after"), false, Verdict::Remove),
-            (Before::Absent, file("edited"), false, Verdict::Keep("it was changed since")),
+            (Before::Absent, file("edited"), false, Verdict::Keep("it was changed since".into())),
             (Before::Absent, file("edited"), true, Verdict::Remove),
-            (Before::Absent, Now::Other, true, Verdict::Keep("it is no plain file any more")),
+            (Before::Absent, Now::Other, true, Verdict::Keep("it is no plain file any more".into())),
             (was("before"), file("before"), false, Verdict::Nothing),
             (was("before"), file("after"), false, Verdict::Restore),
             (was("before"), Now::Absent, false, Verdict::Restore),
-            (was("before"), file("edited"), false, Verdict::Keep("it was changed since")),
+            (was("before"), file("edited"), false, Verdict::Keep("it was changed since".into())),
             (was("before"), file("edited"), true, Verdict::Restore),
         ] {
             assert_eq!(verdict(&before, &after, &now, is_forced), expected, "{before:?} {now:?} {is_forced}");

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use rand::{Rng, RngExt as _};
 
 use super::board::State;
+use crate::text;
+use crate::words::Text;
 
 /// How long an instance may take to become ready.
 pub const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -120,13 +122,13 @@ pub struct Policy {
     ready_since: Option<Instant>,
     restarts: u64,
     hangs: u64,
-    last_error: Option<String>,
+    last_error: Option<Text>,
     /// What must be there before an instance is spawned, and is not.
-    blocked: Option<String>,
+    blocked: Option<Text>,
     /// What the instance serves without, and not well for that.
-    lacking: Option<String>,
+    lacking: Option<Text>,
     /// What the instance itself says is not well.
-    trouble: Option<String>,
+    trouble: Option<Text>,
     /// When the task failed, within the window.
     faults: VecDeque<Instant>,
     /// Faults in a row, without being ready for long in between.
@@ -196,8 +198,8 @@ impl Policy {
     }
 
     #[must_use]
-    pub fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
+    pub fn last_error(&self) -> Option<&Text> {
+        self.last_error.as_ref()
     }
 
     /// It is wanted to run, as `cause` says; earlier faults are forgiven.
@@ -234,7 +236,7 @@ impl Policy {
     }
 
     /// What must be there before an instance can be spawned, and is not; `None`: everything is there.
-    pub fn set_blocked(&mut self, blocked: Option<String>, now: Instant) {
+    pub fn set_blocked(&mut self, blocked: Option<Text>, now: Instant) {
         let has_waited = self.is_waiting_for_another();
         self.blocked = blocked;
         if has_waited && self.blocked.is_none() {
@@ -243,7 +245,7 @@ impl Policy {
     }
 
     /// What the task serves without, and therefore not well; `None`: it lacks nothing.
-    pub fn set_lacking(&mut self, lacking: Option<String>, now: Instant) {
+    pub fn set_lacking(&mut self, lacking: Option<Text>, now: Instant) {
         if self.lacking != lacking {
             self.lacking = lacking;
             self.weigh(now);
@@ -268,7 +270,7 @@ impl Policy {
     }
 
     /// The instance says that it serves badly, or well again. It is not restarted for that.
-    pub fn handle_degraded(&mut self, instance: InstanceId, why: Option<String>, now: Instant) {
+    pub fn handle_degraded(&mut self, instance: InstanceId, why: Option<Text>, now: Instant) {
         if self.instance == Some(instance) {
             self.trouble = why;
             self.weigh(now);
@@ -276,7 +278,7 @@ impl Policy {
     }
 
     /// The instance has ended; `error` says how, if it was not asked to.
-    pub fn handle_ended(&mut self, instance: InstanceId, error: &str, now: Instant, rng: &mut impl Rng) {
+    pub fn handle_ended(&mut self, instance: InstanceId, error: &Text, now: Instant, rng: &mut impl Rng) {
         if self.instance != Some(instance) {
             return;
         }
@@ -290,7 +292,7 @@ impl Policy {
 
     /// A loop of the instance stands still, as `error` says. Only one that serves can hang: starting and ending have
     /// deadlines of their own.
-    pub fn handle_hung(&mut self, instance: InstanceId, error: &str, now: Instant, rng: &mut impl Rng) {
+    pub fn handle_hung(&mut self, instance: InstanceId, error: &Text, now: Instant, rng: &mut impl Rng) {
         if self.instance != Some(instance) || !matches!(self.state, State::Ready | State::Degraded) {
             return;
         }
@@ -328,13 +330,13 @@ impl Policy {
         match self.state {
             State::Starting => {
                 self.abandon();
-                self.fault(&format!("did not become ready within {} s", self.limits.start.as_secs()), now, rng);
+                self.fault(&text!("did not become ready within {} s", self.limits.start.as_secs()), now, rng);
             }
             State::Ready => self.forgive(),
             State::Draining => {
                 self.abandon();
-                let error = format!("did not end within {} s and was cut off", self.limits.drain.as_secs());
-                self.settle(&error, now);
+                let error = text!("did not end within {} s and was cut off", self.limits.drain.as_secs());
+                self.settle(error.english(), now);
                 self.last_error = Some(error);
             }
             State::Backoff | State::Held => {
@@ -360,7 +362,7 @@ impl Policy {
 
     fn spawn(&mut self, cause: &str, now: Instant) {
         if let Some(why) = self.blocked.clone() {
-            self.enter(State::Backoff, None, &why, now);
+            self.enter(State::Backoff, None, why.english(), now);
             self.last_error = Some(why);
             return;
         }
@@ -393,7 +395,7 @@ impl Policy {
         let why = self.trouble.clone().or_else(|| self.lacking.clone());
         match (self.state, why) {
             (State::Ready, Some(why)) => {
-                self.enter(State::Degraded, None, &why, now);
+                self.enter(State::Degraded, None, why.english(), now);
                 self.last_error = Some(why);
             }
             (State::Degraded, Some(why)) => self.last_error = Some(why),
@@ -414,16 +416,16 @@ impl Policy {
         }
     }
 
-    fn fault(&mut self, error: &str, now: Instant, rng: &mut impl Rng) {
-        self.last_error = Some(error.to_owned());
+    fn fault(&mut self, error: &Text, now: Instant, rng: &mut impl Rng) {
+        self.last_error = Some(error.clone());
         if self.limits.pace == Pace::Endurance {
             if self.ready_since.is_some() {
                 self.restarts += 1;
-                return self.spawn(error, now);
+                return self.spawn(error.english(), now);
             }
             // One that cannot even start would take the whole processor.
             let pause = FIRST_BACKOFF.mul_f64(rng.random_range(0.0..=1.0));
-            return self.enter(State::Backoff, Some(now + pause), error, now);
+            return self.enter(State::Backoff, Some(now + pause), error.english(), now);
         }
         self.faults.push_back(now);
         while self.faults.front().is_some_and(|at| now.saturating_duration_since(*at) > INTENSITY_WINDOW) {
@@ -431,17 +433,17 @@ impl Policy {
         }
         if self.on_probation || self.faults.len() > MAX_FAULTS {
             self.faults.clear();
-            return self.enter(State::Held, Some(now + HELD_FOR), error, now);
+            return self.enter(State::Held, Some(now + HELD_FOR), error.english(), now);
         }
         let longest = FIRST_BACKOFF.saturating_mul(1 << self.in_a_row.saturating_sub(1).min(16)).min(LAST_BACKOFF);
         self.in_a_row += 1;
         if self.in_a_row == 1 {
             self.restarts += 1;
-            return self.spawn(error, now);
+            return self.spawn(error.english(), now);
         }
         // Full jitter: tasks that fail for the same reason do not come back at the same moment.
         let pause = longest.mul_f64(rng.random_range(0.0..=1.0));
-        self.enter(State::Backoff, Some(now + pause), error, now);
+        self.enter(State::Backoff, Some(now + pause), error.english(), now);
     }
 
     fn forgive(&mut self) {

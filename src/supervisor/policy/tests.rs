@@ -82,7 +82,7 @@ impl Sim {
 
     fn fail(&mut self) -> Vec<Command> {
         let id = self.running.pop().unwrap();
-        self.policy.handle_ended(id, "it broke", self.now, &mut self.rng);
+        self.policy.handle_ended(id, &"it broke".into(), self.now, &mut self.rng);
         self.obey()
     }
 
@@ -94,7 +94,7 @@ impl Sim {
 
     fn hang(&mut self) -> Vec<Command> {
         let id = *self.running.last().unwrap();
-        self.policy.handle_hung(id, "it stands still", self.now, &mut self.rng);
+        self.policy.handle_hung(id, &"it stands still".into(), self.now, &mut self.rng);
         self.obey()
     }
 
@@ -111,7 +111,7 @@ fn the_first_restart_is_at_once_and_the_next_ones_wait() {
     assert_eq!(sim.fail(), [Command::Spawn(2)]);
     assert_eq!(sim.policy.state(), State::Starting);
     assert_eq!(sim.policy.restarts(), 1);
-    assert_eq!(sim.policy.last_error(), Some("it broke"));
+    assert_eq!(sim.policy.last_error().map(Text::english), Some("it broke"));
     sim.become_ready();
     assert_eq!(sim.fail(), []);
     assert_eq!(sim.policy.state(), State::Backoff);
@@ -169,8 +169,8 @@ fn too_many_faults_hold_the_task_and_it_is_tried_again_every_five_minutes() {
 #[test]
 fn a_degraded_task_is_not_restarted() {
     let mut sim = Sim::ready();
-    sim.policy.handle_degraded(1, Some("slow".to_owned()), sim.now);
-    assert_eq!((sim.policy.state(), sim.policy.last_error()), (State::Degraded, Some("slow")));
+    sim.policy.handle_degraded(1, Some("slow".into()), sim.now);
+    assert_eq!((sim.policy.state(), sim.policy.last_error().map(Text::english)), (State::Degraded, Some("slow")));
     assert_eq!(sim.advance(Duration::from_secs(3600)), []);
     sim.policy.handle_degraded(1, None, sim.now);
     assert_eq!(sim.policy.state(), State::Ready);
@@ -224,10 +224,10 @@ fn an_instance_that_hangs_is_cut_off_and_replaced_and_what_it_says_later_is_not_
     let mut sim = Sim::ready();
     assert_eq!(sim.hang(), [Command::Abandon(1), Command::Spawn(2)]);
     assert_eq!((sim.policy.hangs(), sim.policy.restarts()), (1, 1));
-    assert_eq!(sim.policy.last_error(), Some("it stands still"));
-    sim.policy.handle_ended(1, "too late", sim.now, &mut sim.rng);
-    sim.policy.handle_degraded(1, Some("too late".to_owned()), sim.now);
-    sim.policy.handle_hung(1, "again", sim.now, &mut sim.rng);
+    assert_eq!(sim.policy.last_error().map(Text::english), Some("it stands still"));
+    sim.policy.handle_ended(1, &"too late".into(), sim.now, &mut sim.rng);
+    sim.policy.handle_degraded(1, Some("too late".into()), sim.now);
+    sim.policy.handle_hung(1, &"again".into(), sim.now, &mut sim.rng);
     assert_eq!(sim.obey(), []);
     assert_eq!((sim.policy.state(), sim.policy.hangs()), (State::Starting, 1));
 }
@@ -260,15 +260,18 @@ fn only_an_instance_that_serves_can_hang() {
 #[test]
 fn a_task_that_waits_for_another_starts_once_that_is_there() {
     let mut sim = Sim::new();
-    sim.policy.set_blocked(Some("waits for certs".to_owned()), sim.now);
+    sim.policy.set_blocked(Some("waits for certs".into()), sim.now);
     sim.policy.start("test", sim.now);
     assert_eq!(sim.obey(), []);
-    assert_eq!((sim.policy.state(), sim.policy.last_error()), (State::Backoff, Some("waits for certs")));
+    assert_eq!(
+        (sim.policy.state(), sim.policy.last_error().map(Text::english)),
+        (State::Backoff, Some("waits for certs"))
+    );
     assert_eq!(sim.policy.poll_timeout(), None);
     sim.policy.stop("test", sim.now);
     sim.policy.set_blocked(None, sim.now);
     assert_eq!(sim.obey(), [], "it is not wanted any more");
-    sim.policy.set_blocked(Some("waits for certs".to_owned()), sim.now);
+    sim.policy.set_blocked(Some("waits for certs".into()), sim.now);
     sim.policy.start("test", sim.now);
     sim.policy.set_blocked(None, sim.now);
     assert_eq!(sim.obey(), [Command::Spawn(1)]);
@@ -278,11 +281,14 @@ fn a_task_that_waits_for_another_starts_once_that_is_there() {
 #[test]
 fn what_a_task_lacks_degrades_it_until_it_is_there() {
     let mut sim = Sim::started();
-    sim.policy.set_lacking(Some("no certificate".to_owned()), sim.now);
+    sim.policy.set_lacking(Some("no certificate".into()), sim.now);
     sim.policy.handle_ready(1, sim.now);
     sim.obey();
-    assert_eq!((sim.policy.state(), sim.policy.last_error()), (State::Degraded, Some("no certificate")));
-    sim.policy.handle_degraded(1, Some("slow".to_owned()), sim.now);
+    assert_eq!(
+        (sim.policy.state(), sim.policy.last_error().map(Text::english)),
+        (State::Degraded, Some("no certificate"))
+    );
+    sim.policy.handle_degraded(1, Some("slow".into()), sim.now);
     sim.policy.set_lacking(None, sim.now);
     assert_eq!(sim.policy.state(), State::Degraded, "what it says itself still holds");
     sim.policy.handle_degraded(1, None, sim.now);
@@ -313,7 +319,7 @@ fn every_change_is_told_with_its_cause() {
     sim.policy.stop("ordered", sim.now);
     sim.obey();
     sim.running.pop();
-    sim.policy.handle_ended(2, "", sim.now, &mut sim.rng);
+    sim.policy.handle_ended(2, &"".into(), sim.now, &mut sim.rng);
     sim.obey();
     let told: Vec<(State, &str)> = sim.changes.iter().map(|change| (change.to, change.cause.as_str())).collect();
     let serves = (State::Ready, "it says that it serves");
@@ -421,10 +427,10 @@ impl Sim {
         match step {
             Step::Ready => last.into_iter().for_each(|id| self.policy.handle_ready(id, now)),
             Step::Degraded(is_bad) => {
-                last.into_iter().for_each(|id| self.policy.handle_degraded(id, is_bad.then(|| "bad".to_owned()), now))
+                last.into_iter().for_each(|id| self.policy.handle_degraded(id, is_bad.then(|| "bad".into()), now))
             }
-            Step::Lacking(is_so) => self.policy.set_lacking(is_so.then(|| "lacks".to_owned()), now),
-            Step::Blocked(is_so) => self.policy.set_blocked(is_so.then(|| "waits".to_owned()), now),
+            Step::Lacking(is_so) => self.policy.set_lacking(is_so.then(|| "lacks".into()), now),
+            Step::Blocked(is_so) => self.policy.set_blocked(is_so.then(|| "waits".into()), now),
             Step::Fail if last.is_some() => drop(self.fail()),
             Step::Hang if last.is_some() => drop(self.hang()),
             Step::Fail | Step::Hang => {}

@@ -27,6 +27,7 @@ use crate::supervisor::instance::Pulse;
 use crate::sys::clock::{self, Now};
 use crate::sys::mmsg::Receiver;
 use crate::sys::process;
+use crate::text;
 use crate::turn::control::Follower;
 use crate::turn::framer::Framer;
 use crate::turn::server::{Action, Forward, RelayId, Server, Shared};
@@ -55,7 +56,7 @@ impl Entrance {
     /// If there is no eventfd to be had.
     pub(in crate::turn) fn open(door: &Door<TurnStream>) -> Result<Self> {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|error| Failure::operator("cannot make an eventfd for turn").caused_by(error))?;
+            .map_err(|error| Failure::operator(text!("cannot make an eventfd for turn")).caused_by(error))?;
         let bell = Arc::new(bell);
         let rung = Arc::clone(&bell);
         // It fails only if it was rung so often that nobody can have missed it.

@@ -9,6 +9,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use super::gather::Rest;
 use crate::error::{Failure, Result};
 use crate::sys::turns;
+use crate::text;
 
 /// How often a worker that drains looks at the others.
 const LOOKED_EVERY: Duration = Duration::from_millis(20);
@@ -47,14 +48,14 @@ pub(super) fn nap(epoll: &Epoll, events: &mut [EpollEvent], rest: Rest) -> Resul
 
 /// Why a worker cannot begin.
 pub(super) fn cannot_watch(error: nix::Error) -> Failure {
-    Failure::operator("cannot watch the sockets of turn").caused_by(error)
+    Failure::operator(text!("cannot watch the sockets of turn")).caused_by(error)
 }
 
 fn wait_for(epoll: &Epoll, events: &mut [EpollEvent], timeout: EpollTimeout) -> Result<usize> {
     match epoll.wait(events, timeout) {
         Ok(ready) => Ok(ready),
         Err(nix::Error::EINTR) => Ok(0),
-        Err(error) => Err(Failure::operator("cannot wait for the sockets of turn").caused_by(error)),
+        Err(error) => Err(Failure::operator(text!("cannot wait for the sockets of turn")).caused_by(error)),
     }
 }
 

@@ -136,9 +136,7 @@ pub(super) const TABLE: &[(&str, &str)] = &[
         "重启本机后，rtcctl 在防火墙中放行的端口会关闭",
     ),
     ("{}, since {}", "{}，开始于 {}"),
-    ("{} wrong because of it: {}", "由此还有 {} 个问题：{}"),
     ("hint: {}", "提示：{}"),
-    ("more: `rtcctl explain {}`", "说明：`rtcctl explain {}`"),
     ("info", "提示"),
     ("warning", "警告"),
     ("error", "错误"),
@@ -153,8 +151,6 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("1 finding", "1 个问题"),
     ("{} findings", "{} 个问题"),
     ("{} ok", "{} 项正常"),
-    (", {} of them for what was found", "（其中 {} 项是由于已发现的问题）"),
-    ("{} unknown{}", "{} 项未知{}"),
     ("callers must reach {}", "呼叫者必须能访问 {}"),
     (
         "what filters here can be seen by root only: run this again as root to have the right commands",
@@ -181,7 +177,7 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("dropped", "被丢弃"),
     ("leftover", "多余"),
     ("not kept", "不保留"),
-    ("{} by {}", "{}，由 {}"),
+    ("{} by {}", "{}（{}）"),
     ("{} in {}: not needed any more", "{}，在 {} 中：已不再需要"),
     ("a restart of this machine loses it, in {}", "重启本机后会丢失，在 {} 中"),
 ];
