@@ -238,7 +238,8 @@ fn a_package_is_installed_brought_up_to_date_removed_and_purged_under_systemd() 
 
     // Another program than the package's own, for once, and back.
     machine.succeeds(&["sh", "-c", "LC_ALL=C sed 's/0\\.1\\.0/0.1.7/g' /usr/bin/rtcctl >/root/newer"]);
-    machine.succeeds(&["rtcctl", "upgrade", "/root/newer", "--watch", "1s"]);
+    let told = machine.succeeds(&["rtcctl", "upgrade", "/root/newer", "--watch", "1s"]);
+    assert!(told.contains("It came with the package rtcctl"), "{told}");
     machine.succeeds(&["test", "-e", "/usr/bin/rtcctl.previous"]);
 
     // Removed, nothing runs and nothing starts with the machine; what is the operator's stays until it is purged.

@@ -138,7 +138,11 @@ pub(super) fn run(frame: &Frame, args: &Args) -> Result<ExitCode> {
                 place.previous().display(),
                 frame.home.flag()
             );
-            tell(frame, &place, "upgraded", Some(&to), &told)
+            tell(frame, &place, "upgraded", Some(&to), &told)?;
+            if place.is_packaged() {
+                frame.say("It came with the package rtcctl: the next version of that takes its place again.");
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Err(why) => fall_back(frame, &place, keeper, &to, &why),
     }

@@ -20,6 +20,9 @@ const HEADER: usize = 20;
 /// How long `restorecon` may take.
 const LABELLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The files of our package, where it is installed.
+const PACKAGED: &str = "/var/lib/dpkg/info/rtcctl.list";
+
 /// A program that may take the place of ours, and has been read as a whole.
 pub struct Candidate {
     bytes: Vec<u8>,
@@ -128,6 +131,13 @@ impl Place {
     #[must_use]
     pub fn previous(&self) -> PathBuf {
         self.beside("previous")
+    }
+
+    /// Whether it came with a package of Debian's, whose next version takes its place again.
+    #[must_use]
+    pub fn is_packaged(&self) -> bool {
+        let files = std::fs::read_to_string(PACKAGED).unwrap_or_default();
+        files.lines().any(|line| Path::new(line) == self.path)
     }
 
     fn beside(&self, what: &str) -> PathBuf {
