@@ -125,7 +125,7 @@ impl Frame {
     }
 
     /// Prints data, with a newline. A reader that has gone away is no failure; what cannot be written for another reason
-    /// is told at the end, by [`what_was_lost`].
+    /// is told at the end, by `what_was_lost`.
     pub fn print(&self, words: impl Spoken) {
         if let Err(error) = writeln!(std::io::stdout().lock(), "{}", words.in_lang(self.lang))
             && error.kind() != ErrorKind::BrokenPipe
