@@ -12,13 +12,22 @@ const SECRET: &str = "5ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2e75ec2
 
 /// Writes a home with these two files, runs `config check`, gives standard error and the exit code.
 fn check(config: &str, secrets: &str, mode: u32) -> (String, i32) {
+    check_in("en", config, secrets, mode)
+}
+
+fn check_in(lang: &str, config: &str, secrets: &str, mode: u32) -> (String, i32) {
     let dir = tempfile::tempdir().unwrap();
     for (name, text, mode) in [("config.yaml", config, 0o644), ("secrets.yaml", secrets, mode)] {
         let path = dir.path().join(name);
         std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
     }
-    let output = cargo_bin_cmd!("rtcctl").arg("--home").arg(dir.path()).args(["config", "check"]).output().unwrap();
+    let output = cargo_bin_cmd!("rtcctl")
+        .arg("--home")
+        .arg(dir.path())
+        .args(["--lang", lang, "config", "check"])
+        .output()
+        .unwrap();
     let told = String::from_utf8_lossy(&output.stderr).replace(&dir.path().display().to_string(), "HOME");
     (told, output.status.code().unwrap())
 }
@@ -30,6 +39,30 @@ fn good_secrets() -> String {
 #[test]
 fn a_good_pair_of_files_is_fine() {
     assert_eq!(check("hosts: [a.example]\n", &good_secrets(), 0o600), (String::new(), 0));
+}
+
+#[test]
+fn every_complaint_is_in_chinese_for_who_reads_that_and_tells_no_secret_either() {
+    let config = "\
+reach: moon
+hosts: [1.2.3, 'http://a']
+access: key
+web: {port: 70000, prot: 1, root: x}
+turn: {relay_ports: 9-3, allow_peers: [10.0.0.0/99], realm: '\"', drain: 9, public_ips: [0.0.0.0], workers: x}
+log: {max_size: 1}
+notify: {webhook: 'ftp://a'}
+certificate: {source: files}
+";
+    let secrets = format!("turn_secrets: {{a: {SECRET}}}\nmetrics_token: [{SECRET}]\nunknown: 1\n");
+    let (told, code) = check_in("zh", config, &secrets, 0o644);
+    assert_eq!(code, 78, "{told}");
+    assert!(told.lines().count() > 14 && !told.contains(SECRET), "{told}");
+    for line in told.lines() {
+        let prose = line.split('`').step_by(2).collect::<String>();
+        let words = prose.split(|symbol: char| !symbol.is_ascii_alphabetic());
+        let english = words.filter(|word| ["is", "must", "not", "the", "has", "or", "in", "of"].contains(word)).count();
+        assert!(english == 0 && line.contains('：'), "{line}");
+    }
 }
 
 /// Case 87.

@@ -263,6 +263,10 @@ fn a_bad_configuration_is_refused_with_every_complaint_and_nothing_is_changed() 
     assert!(told.contains("turn.user_quota: must be") && told.contains("colour: unknown key"), "{told}");
     let pending = status(&service)["pending"].clone();
     assert_eq!(pending["complaints"].as_array().unwrap().len(), 3, "{pending}");
+    // What the daemon has to say is said in the language of who asks.
+    let told = service.command(&["--lang", "zh", "status"]).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout);
+    assert!(told.contains("turn.user_quota：必须是") && told.contains("colour：未知的键"), "{told}");
     assert_eq!(status(&service)["turn"]["limits"]["user_allocations"], 32);
     // A port of somebody else, together with something that could have been applied.
     std::fs::write(service.home().join("config.yaml"), &good).unwrap();

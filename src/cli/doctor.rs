@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::Frame;
 use super::asked::{Asked, servers};
+use super::words::columns_of_output;
+use super::wrap::prose;
 use crate::control::protocol::{SCHEMA_VERSION, Severity};
 use crate::doctor::check::Check;
 use crate::doctor::gather::{Options, TIME_SERVERS, gather};
@@ -161,13 +163,18 @@ fn exit_code(report: &Report) -> u8 {
 }
 
 fn print(frame: &Frame, report: &Report, tells_all: bool) {
+    let columns = columns_of_output();
     let told = |word: &'static str, code: &str, check: &Check, text: &Text| {
         let word = paint(frame.lang.say(word), code, frame.colour);
-        text!("{}: {}", format!("{word} {}", check.as_str()), text)
+        prose(&text!("{}: {}", format!("{word} {}", check.as_str()), text).say(frame.lang), 2, columns)
     };
     for diagnosis in &report.diagnoses {
-        for line in lines(diagnosis, frame.colour, frame.lang) {
-            frame.print(line);
+        let told = lines(diagnosis, frame.colour, frame.lang);
+        let last = told.len() - 1;
+        for (at, line) in told.into_iter().enumerate() {
+            // A command is copied as a whole.
+            let is_command = at == last && diagnosis.problem.fix.is_verbatim();
+            frame.print(if is_command { line } else { prose(&line, 4, columns) });
         }
         frame.print("");
     }

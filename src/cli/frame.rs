@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use clap::{Args, ValueEnum};
 
+use super::wrap::{columns_of_talk, prose};
 use crate::error::{Failure, Kind, Result};
 use crate::home::{Home, Surroundings};
 use crate::text;
@@ -232,7 +233,9 @@ fn report_lines(failure: &Failure, colour: bool, lang: Lang) -> Vec<String> {
 /// Prints a failure, its causes and its hints to standard error, and gives its exit code.
 #[must_use]
 pub(super) fn report(failure: &Failure, colour: bool, lang: Lang) -> ExitCode {
-    let text = report_lines(failure, colour, lang).join("\n") + "\n";
+    let columns = columns_of_talk();
+    let lines = report_lines(failure, colour, lang).into_iter().map(|line| prose(&line, 2, columns));
+    let text = lines.collect::<Vec<_>>().join("\n") + "\n";
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
     ExitCode::from(failure.kind().exit_code())
 }

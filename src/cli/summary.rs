@@ -6,6 +6,7 @@ use dialoguer::console::measure_text_width;
 
 use super::findings;
 use super::words::{bytes, columns_of_output, fitted, span};
+use super::wrap::prose;
 use crate::control::protocol::{
     AccessStatus, Calls, CertificateStatus, Pending, RenewalStatus, SandboxStatus, Status, TaskStatus, TurnStatus,
     UsageStatus,
@@ -279,11 +280,12 @@ pub(super) fn summary(status: &Status, keeper: Row, colour: bool, lang: Lang) ->
     rows.extend(status.sandbox.as_ref().map(sandbox));
     rows.push(keeper);
     let mut lines = vec![String::new()];
-    lines.extend(rows.iter().map(|row| labelled(row, lang)));
+    let columns = columns_of_output();
+    lines.extend(rows.iter().map(|row| prose(&labelled(row, lang), LABEL + 2, columns)));
     if let Some(pending) = &status.pending {
         lines.push(format!("\n{}", pending_line(pending).say(lang)));
     }
-    lines.extend(findings::lines(&status.findings, colour, lang));
+    lines.extend(findings::lines(&status.findings, colour, lang).iter().map(|line| prose(line, 4, columns)));
     lines.join("\n")
 }
 

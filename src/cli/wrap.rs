@@ -45,6 +45,22 @@ fn row(line: &str, columns: usize) -> String {
     }
 }
 
+/// A line that is broken at so many columns, with what follows indented. What has lines of its own stays as it is.
+pub(super) fn prose(line: &str, indent: usize, columns: usize) -> String {
+    if columns < NARROWEST || line.contains('\n') || width(line) <= columns {
+        return line.to_owned();
+    }
+    let begin = line.len() - line.trim_start().len();
+    fill(&line[..begin], &line[begin..], indent, columns)
+}
+
+/// The columns of the terminal that standard error is; without bounds if it is none.
+pub(super) fn columns_of_talk() -> usize {
+    let term = Term::stderr();
+    let size = term.size_checked().filter(|_| term.is_term());
+    size.map_or(usize::MAX, |(_, columns)| columns.into())
+}
+
 /// Prose behind `start`, with all following lines indented.
 pub(super) fn fill(start: &str, prose: &str, indent: usize, columns: usize) -> String {
     let mut filled = start.to_owned();
@@ -99,6 +115,22 @@ fn is_wide(symbol: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_is_broken_in_either_language_and_a_short_one_or_one_of_several_is_not() {
+        let english = "  raise the limit: `LimitNOFILE=` of the unit, or `ulimit -n`";
+        let wanted = "  raise the limit: `LimitNOFILE=` of the\n    unit, or `ulimit -n`";
+        assert_eq!(prose(english, 4, 40), wanted);
+        let chinese = "  提高上限：单元文件中的 `LimitNOFILE=`，或先执行 `ulimit -n`";
+        for columns in [40, 50, 60] {
+            let told = prose(chinese, 4, columns);
+            assert!(told.lines().all(|line| width(line) <= columns), "{told}");
+            assert!(told.contains("`LimitNOFILE=`") && told.contains("`ulimit -n`"), "{told}");
+        }
+        for same in ["short", "one\n  of several lines of which this one is a long one"] {
+            assert_eq!(prose(same, 2, 40), same);
+        }
+    }
 
     #[test]
     fn rows_are_broken_between_words_and_commands_not_at_all() {

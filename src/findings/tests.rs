@@ -103,6 +103,10 @@ fn each_fact_raises_its_code() {
         for raised in judge(&facts) {
             let texts = [&raised.title, &raised.evidence, &raised.hint];
             assert!(texts.iter().all(|text| !text.is_empty() && !text.ends_with('.')), "{raised:?}");
+            for text in [&raised.title, &raised.hint] {
+                let chinese = text.say(crate::words::Lang::Zh);
+                assert!(chinese.chars().any(|symbol| ('\u{4e00}'..='\u{9fff}').contains(&symbol)), "{chinese}");
+            }
         }
     }
 }

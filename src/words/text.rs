@@ -94,6 +94,12 @@ impl Text {
         self.0.english.is_empty()
     }
 
+    /// Whether it is the same in every language, as a command is.
+    #[must_use]
+    pub fn is_verbatim(&self) -> bool {
+        matches!(self.carried(), Carried::Plain(_))
+    }
+
     /// One after the other, as the members of a list.
     #[must_use]
     pub fn list(texts: impl IntoIterator<Item = Self>) -> Self {

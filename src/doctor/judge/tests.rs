@@ -19,6 +19,7 @@ use crate::setup::firewall::{Drift, Layer, Needs};
 use crate::sys::net::Family;
 use crate::sys::ports::Transport;
 use crate::text;
+use crate::words::Lang;
 
 const OWN: &str = "10.0.0.2";
 const PUBLIC: &str = "203.0.113.7";
@@ -164,6 +165,9 @@ fn codes(change: impl FnOnce(&mut Evidence)) -> Vec<String> {
     for one in &report.diagnoses {
         let problem = &one.problem;
         assert!(!problem.title.is_empty() && !problem.evidence.is_empty() && !problem.fix.is_empty(), "{problem:?}");
+        for text in [&problem.title, &problem.fix].into_iter().filter(|text| !text.is_verbatim()) {
+            assert!(text.say(Lang::Zh).chars().any(|symbol| ('\u{4e00}'..='\u{9fff}').contains(&symbol)), "{text:?}");
+        }
     }
     report.diagnoses.iter().map(|one| one.problem.code.clone()).collect()
 }
