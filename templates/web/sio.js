@@ -101,6 +101,7 @@
   class PollingTransport {
     #waiting = [];
     #isSending = false;
+    #isLeaving = false;
     #abort = new AbortController();
 
     constructor(url, hear, closed) {
@@ -112,7 +113,7 @@
 
     async #poll() {
       try {
-        while (!this.#abort.signal.aborted) {
+        while (!this.#abort.signal.aborted && !this.#isLeaving) {
           const response = await fetch(this.url, { signal: this.#abort.signal, cache: "no-store" });
           if (!response.ok) {
             throw new Error(`status ${response.status}`);
@@ -158,6 +159,11 @@
         this.#abort.abort();
         this.closed("transport error");
       }
+    }
+
+    /** Sends what is to be sent, and asks for nothing more: the session is over as soon as the server hears it. */
+    leave() {
+      this.#isLeaving = true;
     }
 
     close() {
@@ -239,6 +245,7 @@
       const transport = this.#transport;
       this.#lost("io client disconnect");
       // What was said last must get out before the connection ends.
+      transport?.leave?.();
       setTimeout(() => transport?.close(), 200);
       return this;
     }

@@ -72,7 +72,7 @@ export class Person {
     person.page = await person.context.newPage();
     person.page.setDefaultTimeout(PATIENCE);
     const { origin } = new URL(url);
-    person.page.on("console", (message) => ["error", "warning"].includes(message.type()) && person.complaints.push(message.text()));
+    person.page.on("console", (message) => ["error", "warning"].includes(message.type()) && person.complaints.push(`${message.text()} (${message.location().url})`));
     person.page.on("pageerror", (error) => person.complaints.push(String(error)));
     person.page.on("request", (request) => {
       const target = request.url();

@@ -140,7 +140,7 @@ async function beRefused(anna, bo, room, look) {
   await look("both-lost");
   rtcctl("start", "signaling");
   await anna.becomes("waiting");
-  anna.forgives(/socket\.io|status of (400|503)/);
+  anna.forgives(/socket\.io/);
   await anna.page.click("#leave");
   await anna.becomes("lobby");
   await anna.join("x".repeat(500));

@@ -10,7 +10,7 @@ import vm from "node:vm";
 const source = readFileSync(new URL("../../templates/web/sio.js", import.meta.url), "utf8");
 
 /** A page at this address; gives io() and the WebSockets that it has opened. */
-function page(address = "https://call.example/room.html") {
+function page(address = "https://call.example/room.html", fetch = undefined) {
   const sockets = [];
   class WebSocket {
     sent = [];
@@ -37,7 +37,7 @@ function page(address = "https://call.example/room.html") {
       this.hears('0{"sid":"e","pingInterval":25000,"pingTimeout":20000}', '40{"sid":"s"}');
     }
   }
-  const scope = vm.createContext({ URL, URLSearchParams, WebSocket, location: new URL(address), setTimeout: (act, after) => setTimeout(act, after).unref(), clearTimeout, Error });
+  const scope = vm.createContext({ URL, URLSearchParams, WebSocket, AbortController, fetch, location: new URL(address), setTimeout: (act, after) => setTimeout(act, after).unref(), clearTimeout, Error });
   scope.globalThis = scope;
   vm.runInContext(source, scope);
   return { io: scope.io, sockets };
@@ -103,4 +103,27 @@ test("what is said while there is no connection is said on the next one, in orde
   assert.deepEqual(sockets[0].sent, []);
   sockets[0].opens();
   assert.deepEqual(sockets[0].sent, ["40", '42["join","room"]', '420["message","room",{"type":"offer"}]']);
+});
+
+test("who leaves by polling says so, and asks for nothing of a session that is over", async () => {
+  const asked = [];
+  const packets = ['0{"sid":"e","pingInterval":25000,"pingTimeout":20000}', '40{"sid":"s"}'];
+  let ends;
+  const isOver = new Promise((resolve) => (ends = resolve));
+  const never = new Promise(() => {});
+  const fetch = async (_, { method = "GET", body }) => {
+    asked.push(body ?? method);
+    if (body === "41") {
+      ends();
+    }
+    const packet = method === "POST" ? "ok" : (packets.shift() ?? (await (asked.length < 9 ? isOver.then(() => "6") : never)));
+    return { ok: true, text: async () => packet };
+  };
+  const { io } = page(undefined, fetch);
+  const socket = io({ transports: ["polling"] });
+  await new Promise((resolve) => socket.on("connect", resolve));
+  socket.disconnect();
+  await isOver;
+  await new Promise(setImmediate);
+  assert.deepEqual(asked.filter((one) => one !== "40"), ["GET", "GET", "GET", "41"]);
 });
