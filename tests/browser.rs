@@ -314,6 +314,11 @@ fn every_state_of_the_pages_fits_and_is_accessible() {
 }
 
 #[test]
+fn every_state_of_the_pages_fits_a_phone_and_is_accessible() {
+    play("looksSmall");
+}
+
+#[test]
 fn a_relayed_call_goes_on_while_the_configuration_changes() {
     play("reload");
 }

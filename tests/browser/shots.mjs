@@ -1,7 +1,7 @@
 // Pictures of the pages in every state, both languages, both themes, on a desktop and a phone, and what is wrong in them.
 //
-// The scenario "looks" goes through all states twice, so that each language, theme and size is seen. Where RTCCTL_SHOTS
-// names a folder for pictures, it goes through every combination.
+// The scenarios "looks" and "looksSmall" go through all states, so that between them each language, theme and size is
+// seen. Where RTCCTL_SHOTS names a folder for pictures, they go through every combination.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -10,11 +10,8 @@ import { check, person, rtcctl, url } from "./cast.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 export const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };
-const EACH = [
-  ["desktop", "en-US", "light"],
-  ["phone", "zh-CN", "dark"],
-];
-const EVERY = Object.keys(SIZES).flatMap((size) => ["en-US", "zh-CN"].flatMap((locale) => ["light", "dark"].map((scheme) => [size, locale, scheme])));
+/** Every language and theme for a size. */
+const every = (size) => ["en-US", "zh-CN"].flatMap((locale) => ["light", "dark"].map((scheme) => [size, locale, scheme]));
 
 /** What axe-core finds on the page as it is. */
 export async function violations(page) {
@@ -40,25 +37,29 @@ export const overflow = (page) =>
 export const faultsOf = async (page) => [...(await overflow(page)), ...(await violations(page))];
 
 export const looks = {
-  async looks() {
-    const bo = await person(1, "blue");
-    const faults = [];
-    for (const [size, locale, scheme] of process.env.RTCCTL_SHOTS ? EVERY : EACH) {
-      const anna = await person(0, "red", { locale, viewport: SIZES[size], scheme });
-      const look = async (state) => {
-        const name = `${state}-${size}-${locale.slice(0, 2)}-${scheme}`;
-        await anna.page.mouse.move(1, 1);
-        await anna.screenshot(name);
-        const found = await faultsOf(anna.page);
-        faults.push(...found.map((fault) => `${name}: ${fault}`));
-      };
-      await walk(anna, bo, `looks ${size} ${locale} ${scheme}`, look);
-      await anna.close();
-    }
-    faults.forEach((fault) => console.log(fault));
-    check(`nothing sticks out, is cut off or is against the rules of accessibility: ${faults.length} faults`, faults.length === 0);
-  },
+  looks: () => lookAt("desktop", "en-US", "light"),
+  looksSmall: () => lookAt("phone", "zh-CN", "dark"),
 };
+
+/** Looks at all states, at this size. */
+async function lookAt(size, ...wishes) {
+  const bo = await person(1, "blue");
+  const faults = [];
+  for (const [, locale, scheme] of process.env.RTCCTL_SHOTS ? every(size) : [[size, ...wishes]]) {
+    const anna = await person(0, "red", { locale, viewport: SIZES[size], scheme });
+    const look = async (state) => {
+      const name = `${state}-${size}-${locale.slice(0, 2)}-${scheme}`;
+      await anna.page.mouse.move(1, 1);
+      await anna.screenshot(name);
+      const found = await faultsOf(anna.page);
+      faults.push(...found.map((fault) => `${name}: ${fault}`));
+    };
+    await walk(anna, bo, `looks ${size} ${locale} ${scheme}`, look);
+    await anna.close();
+  }
+  faults.forEach((fault) => console.log(fault));
+  check(`nothing sticks out, is cut off or is against the rules of accessibility: ${faults.length} faults`, faults.length === 0);
+}
 
 /** Leads one through every state. */
 async function walk(anna, bo, room, look) {
