@@ -256,11 +256,13 @@ fn status(frame: &Frame) -> Result<ExitCode> {
     let plan = firewall::plan(&detected, &needs, &tag);
     let drifts = drift(&detected, &needs, &tag);
     let pending = Pending::load(&frame.home);
-    let is_fine = drifts.iter().all(|drift| matches!(drift, Drift::NotKept { .. }));
+    let is_ours_to_mend = drifts.iter().any(|drift| !matches!(drift, Drift::NotKept { .. }));
+    let is_fine = !is_ours_to_mend && plan.beyond.is_empty();
     let left = pending.as_ref().map(|pending| pending.left(clock::now().wall).as_secs());
     if frame.json {
         let mut document = as_json(&plan, &needs, false);
         document["open"] = json!(plan.closed().is_empty());
+        document["left_alone"] = json!(plan.beyond);
         document["drift"] = drifts.iter().map(drift_json).collect();
         document["confirm_within_s"] = json!(left);
         frame.print_json(&document);
@@ -271,8 +273,12 @@ fn status(frame: &Frame) -> Result<ExitCode> {
             let told = text!("for `rtcctl{} firewall confirm`, {} s more", frame.home.flag(), left);
             frame.print(format!("{}{}", label(frame.lang, word!("waits")), told.say(frame.lang)));
         }
-        if !is_fine {
+        if is_ours_to_mend {
             frame.say(text!("hint: run `rtcctl{} firewall open`", frame.home.flag()));
+        }
+        if !plan.beyond.is_empty() {
+            let own = &plan.beyond;
+            frame.say(text!("hint: take out your own rule that drops {}, which is left alone here", own));
         }
         talk(frame, &plan);
     }
@@ -304,7 +310,9 @@ fn label(lang: Lang, words: &'static str) -> String {
 }
 
 fn summary(plan: &Plan, needs: &Needs, lang: Lang) -> String {
-    let layers: Vec<&str> = plan.parts.iter().map(|part| part.layer.as_str()).collect();
+    let mut layers: Vec<&str> = plan.parts.iter().map(|part| part.layer.as_str()).collect();
+    // Of iptables there may be two kinds.
+    layers.dedup();
     let layers = if layers.is_empty() { lang.say(word!("nothing")).to_owned() } else { layers.join(", ") };
     let closed = plan.closed();
     let open = needs.without(&closed);

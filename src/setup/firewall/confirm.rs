@@ -20,6 +20,9 @@ use crate::text;
 /// How often the keeper looks whether it is confirmed.
 const LOOKED_EVERY: Duration = Duration::from_millis(200);
 
+/// How often it is tried to take a change back that could not be.
+const TRIED_AGAIN_EVERY: Duration = Duration::from_secs(2);
+
 /// A change that waits to be confirmed. Numbers only, no commands: who can write here must not be able to run any.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -88,7 +91,7 @@ pub fn is_kept(home: &Home) -> bool {
 /// waits. `true`: it was taken back.
 ///
 /// # Errors
-/// If another process waits already, or the change cannot be taken back.
+/// None so far: what cannot be taken back is tried again, as long as it is not confirmed.
 pub fn keep(home: &Home, ready: &mut dyn FnMut()) -> Result<bool> {
     let path = keeper_lock(home);
     let Ok(_lock) = Lock::take(&path) else { return Ok(false) };
@@ -101,10 +104,16 @@ pub fn keep(home: &Home, ready: &mut dyn FnMut()) -> Result<bool> {
         // Whichever clock says so first: the one on the wall may be set, the other stands still while a machine sleeps.
         let now = clock::now();
         let is_due = pending.left(now.wall).is_zero() || now.mono.duration_since(start) >= patience;
-        if is_due && give_back(home)? {
-            return Ok(true);
+        let mut pause = LOOKED_EVERY;
+        if is_due {
+            match give_back(home) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                // A firewall that is just being started anew, say: what nobody has confirmed must not stay for that.
+                Err(_) => pause = TRIED_AGAIN_EVERY,
+            }
         }
-        thread::park_timeout(LOOKED_EVERY);
+        thread::park_timeout(pause);
     }
 }
 

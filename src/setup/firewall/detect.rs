@@ -27,6 +27,8 @@ const SAVED_FILES: [(Family, [&str; 2]); 2] = [
 const SYSTEM_BUS: [&str; 2] = ["/run/dbus/system_bus_socket", "/var/run/dbus/system_bus_socket"];
 /// A chain that ufw has while it is active.
 const UFW_CHAIN: &str = "ufw-user-input";
+/// What `iptables-save` says of a table that nft has put something into which it cannot say.
+const BEYOND: &str = "is incompatible, use 'nft' tool";
 /// What `firewall-cmd` exits with if there is no firewalld to ask.
 const NOT_RUNNING: i32 = 252;
 
@@ -52,6 +54,10 @@ pub fn detect(home: &Home) -> Result<Detected> {
         let program = |family: &str| if family == "ip6" { "ip6tables" } else { "iptables" };
         let mut managed = is_of_iptables(&text);
         managed.retain(|(family, _)| is_installed(program(family)));
+        // By the same names, but with rules that iptables has no words for: only nft can say what they do.
+        let foreign: Vec<&str> =
+            ["ip", "ip6"].into_iter().filter(|family| is_beyond_iptables(program(family))).collect();
+        managed.retain(|(family, table)| table != "filter" || !foreign.contains(&family.as_str()));
         let is_other = |family: &str, table: &str| {
             found.firewalld.is_some() && table == "firewalld"
                 || managed.iter().any(|(one, other)| one == family && other == table)
@@ -74,6 +80,13 @@ fn read(text: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Result<super::mode
 
 pub(super) fn is_installed(program: &str) -> bool {
     exec::is_there(program)
+}
+
+/// Whether the table `filter` that this program calls its own is none that it could show.
+fn is_beyond_iptables(program: &str) -> bool {
+    let savers = [format!("{program}-nft-save"), format!("{program}-save")];
+    let Some(saver) = savers.iter().find(|saver| is_installed(saver)) else { return false };
+    tool(&[saver, "-t", "filter"]).is_ok_and(|told| format!("{}{}", told.output, told.complaints).contains(BEYOND))
 }
 
 /// Whether the old kind of iptables has rules of either family.
@@ -140,7 +153,11 @@ fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
         let ours = read(firewalld::FOLDER).map(|text| firewalld::without_service(&text, tag));
         ours.is_some() && ours == read("/usr/lib/firewalld")
     };
+    // Policies are made for good only, so none is in force where there is no file; the tool takes its time.
+    let has_policies = !list(&Path::new(firewalld::FOLDER).join("policies")).is_empty();
+    let policies = if has_policies { tool(&["firewall-cmd", "--list-all-policies"])?.output } else { String::new() };
     Ok(Some(firewalld::Facts {
+        policies: firewalld::read_zones(&policies),
         plain_zones: permanent.keys().filter(plain).cloned().collect(),
         zones,
         running,

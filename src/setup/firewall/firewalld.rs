@@ -20,6 +20,8 @@ pub struct Facts {
     pub zones: BTreeSet<String>,
     pub running: BTreeMap<String, Zone>,
     pub permanent: BTreeMap<String, Zone>,
+    /// What comes before the zones.
+    pub policies: BTreeMap<String, Zone>,
     /// The ports of our service, as far as it is there: in the permanent configuration, and in the running one.
     pub service: Option<Needs>,
     pub running_service: Option<Needs>,
@@ -37,9 +39,15 @@ pub struct Facts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Zone {
     pub accepts_all: bool,
+    /// What nothing in it lets in goes no further. Of policies; with zones that is told by `closed`.
+    pub refuses_rest: bool,
     pub services: Vec<String>,
     pub ports: Needs,
     pub interfaces: Vec<String>,
+    /// Networks whose packets come in by this zone, whatever the interface.
+    pub sources: Vec<String>,
+    /// Of policies: where the packets go.
+    pub egress: Vec<String>,
     /// Rich rules that drop or reject something.
     pub refusals: Vec<String>,
 }
@@ -59,10 +67,15 @@ pub fn read_zones(text: &str) -> BTreeMap<String, Zone> {
         let (key, value) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
         let words = || value.split_whitespace();
         match key {
-            "target" => zone.accepts_all = value.trim() == "ACCEPT",
+            "target" => {
+                zone.accepts_all = value.trim() == "ACCEPT";
+                zone.refuses_rest = matches!(value.trim(), "DROP" | "REJECT");
+            }
             "services" => zone.services = words().map(str::to_owned).collect(),
             "ports" => zone.ports = Needs::of_words(words()),
             "interfaces" => zone.interfaces = words().map(str::to_owned).collect(),
+            "sources" => zone.sources = words().map(str::to_owned).collect(),
+            "egress-zones" => zone.egress = words().map(str::to_owned).collect(),
             _ if key.starts_with("rule ") && (line.ends_with("drop") || line.contains("reject")) => {
                 zone.refusals.push(line.trim().to_owned());
             }
@@ -172,8 +185,37 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
         let refusals = running.refusals.iter().map(|rule| text!("zone {} may drop some callers: {}", name, rule));
         part.notes.extend(refusals);
     }
+    if !needs.is_empty() {
+        note_others(facts, wanted, &mut part);
+    }
     take_away(facts, wanted, &zones, &mut part);
     part
+}
+
+/// What decides about some callers, and is left alone: it is there to decide otherwise about them.
+fn note_others(facts: &Facts, wanted: &Wanted<'_>, part: &mut Part) {
+    for (name, zone) in facts.running.iter().filter(|(name, _)| !facts.zones.contains(*name)) {
+        let closed = wanted.needs.without(&zone.ports);
+        if !zone.sources.is_empty() && !zone.accepts_all && !closed.is_empty() {
+            let from = zone.sources.join(", ");
+            part.notes.push(text!(
+                "callers from {} come in by zone {}, which is left as it is and may drop {}",
+                from,
+                name,
+                closed
+            ));
+        }
+    }
+    for (name, policy) in &facts.policies {
+        if !policy.egress.iter().any(|zone| zone == "HOST" || zone == "ANY") {
+            continue;
+        }
+        if policy.refuses_rest {
+            part.notes.push(text!("policy {} may drop callers before any zone is asked", name));
+        }
+        let refusals = policy.refusals.iter().map(|rule| text!("policy {} may drop some callers: {}", name, rule));
+        part.notes.extend(refusals);
+    }
 }
 
 fn define_service(facts: &Facts, wanted: &Wanted<'_>, part: &mut Part) {
@@ -362,6 +404,28 @@ trusted
         assert_eq!(planned(&facts, &[]).0, [old]);
         facts.files.insert("/etc/firewalld/zones/public.xml".into());
         assert_eq!(planned(&facts, &[]).0, Vec::<String>::new(), "somebody else has written the zone since");
+    }
+
+    #[test]
+    fn what_decides_about_some_callers_is_told_and_left_alone() {
+        let mut facts = fresh();
+        let zones = "work (active)\n  target: default\n  sources: 198.51.100.0/24 fd99::/64\n  ports: 443/tcp\n";
+        facts.running.extend(read_zones(zones));
+        let policies = "first (active)\n  priority: -5\n  target: CONTINUE\n  egress-zones: HOST\n  rich rules: \n\t\
+                        rule port port=\"3478\" protocol=\"udp\" drop\n\
+                        last (active)\n  target: DROP\n  egress-zones: HOST\n\
+                        through (active)\n  target: REJECT\n  egress-zones: public\n";
+        facts.policies = read_zones(policies);
+        let (changes, part) = planned(&facts, &["443/tcp", "3478/udp"]);
+        assert!(changes.iter().all(|line| !line.contains("work")), "{changes:?}");
+        let notes: Vec<String> = part.notes.iter().skip(1).map(|note| note.english().to_owned()).collect();
+        let wanted = [
+            "callers from 198.51.100.0/24, fd99::/64 come in by zone work, which is left as it is and may drop 3478/udp",
+            "policy first may drop some callers: rule port port=\"3478\" protocol=\"udp\" drop",
+            "policy last may drop callers before any zone is asked",
+        ];
+        assert_eq!(notes, wanted);
+        assert!(planned(&facts, &[]).1.notes.is_empty());
     }
 
     #[test]

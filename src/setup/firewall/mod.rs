@@ -65,6 +65,8 @@ pub struct Detected {
 pub struct Plan {
     /// Layers that filter, or that have rules of ours.
     pub parts: Vec<Part>,
+    /// What rules drop that are left alone: an operator's own ones among those of a manager.
+    pub beyond: Needs,
     /// Why nothing is done, though something would have to be.
     pub refusal: Option<Text>,
     /// What has to be written down before the first change.
@@ -77,10 +79,10 @@ impl Plan {
         self.parts.iter().flat_map(|part| &part.changes)
     }
 
-    /// What does not get through now.
+    /// What does not get through now, whether that can be changed here or not.
     #[must_use]
     pub fn closed(&self) -> Needs {
-        self.parts.iter().fold(Needs::default(), |all, part| all.or(&part.closed))
+        self.parts.iter().fold(self.beyond.clone(), |all, part| all.or(&part.closed))
     }
 }
 
@@ -98,7 +100,8 @@ pub fn plan(detected: &Detected, needs: &Needs, tag: &str) -> Plan {
         plan.record.firewalld_made = firewalld::made_files_after(facts, &wanted);
     }
     plan.parts.extend(detected.ufw.as_ref().map(|facts| ufw::plan(facts, &wanted)));
-    let managed = detected.ufw.as_ref().is_some_and(|ufw| ufw.is_active) || is_of_firewalld(detected);
+    let active_ufw = detected.ufw.as_ref().filter(|ufw| ufw.is_active);
+    let managed = active_ufw.is_some() || is_of_firewalld(detected);
     if let Some(facts) = &detected.nftables {
         plan.parts.push(nftables::plan(facts, &wanted));
     }
@@ -107,8 +110,11 @@ pub fn plan(detected: &Detected, needs: &Needs, tag: &str) -> Plan {
         if managed {
             // These rules are the manager's. That an operator's own one among them drops is told, not changed.
             let is_new = |needs: &Needs| plan.parts.iter().all(|part| part.closed.is_empty()) && !needs.is_empty();
-            if is_new(&part.closed) {
+            // That ufw drops a whole family is told by itself.
+            let is_told = facts.family == Family::V6 && active_ufw.is_some_and(|ufw| !ufw.has_ipv6);
+            if is_new(&part.closed) && !is_told {
                 plan.notes.push(text!("{} drops {} besides", part.layer.as_str(), part.closed));
+                plan.beyond = plan.beyond.or(&part.closed);
             }
             continue;
         }

@@ -20,6 +20,7 @@ pub(super) fn read_ruleset(text: &str, is_other: impl Fn(&str, &str) -> bool) ->
     let objects = document["nftables"].as_array().ok_or(text!("nft wrote JSON without `nftables`"))?;
     let sets = named_sets(objects);
     let mut rules = Ruleset::default();
+    let mut devices: BTreeMap<ChainName, InterfaceTest> = BTreeMap::new();
     for object in objects {
         if let Some(chain) = object.get("chain").filter(|chain| !is_other(word(chain, "family"), word(chain, "table")))
         {
@@ -28,12 +29,17 @@ pub(super) fn read_ruleset(text: &str, is_other: impl Fn(&str, &str) -> bool) ->
                 "drop" => Policy::Drop,
                 _ => Policy::Accept,
             });
-            rules.chains.insert(name_of(chain, word(chain, "name")), Chain { policy, families, rules: Vec::new() });
+            let name = name_of(chain, word(chain, "name"));
+            devices.extend(devices_of(chain).map(|test| (name.clone(), test)));
+            rules.chains.insert(name, Chain { policy, families, rules: Vec::new() });
         }
         if let Some(rule) = object.get("rule")
             && let Some(chain) = rules.chains.get_mut(&name_of(rule, word(rule, "chain")))
         {
-            chain.rules.extend(read_rule(rule, &sets));
+            let device = devices.get(&name_of(rule, word(rule, "chain")));
+            let mut read = read_rule(rule, &sets);
+            read.iter_mut().for_each(|rule| rule.test.interface.extend(device.cloned()));
+            chain.rules.extend(read);
         }
     }
     Ok(rules)
@@ -63,15 +69,25 @@ fn name_of(object: &Value, chain: &str) -> ChainName {
 
 fn families_of(family: &str) -> Option<Vec<Family>> {
     match family {
-        "inet" => Some(vec![Family::V4, Family::V6]),
+        "inet" | "netdev" => Some(vec![Family::V4, Family::V6]),
         "ip" => Some(vec![Family::V4]),
         "ip6" => Some(vec![Family::V6]),
         _ => None,
     }
 }
 
+/// The interfaces that a chain is for, if it is for some alone.
+fn devices_of(chain: &Value) -> Option<InterfaceTest> {
+    let names: Vec<String> = match &chain["dev"] {
+        Value::String(name) => vec![name.clone()],
+        Value::Array(names) => names.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
+    };
+    Some(InterfaceTest { names, negated: false })
+}
+
 fn is_on_the_way_in(chain: &Value) -> bool {
-    word(chain, "type") == "filter" && matches!(word(chain, "hook"), "input" | "prerouting")
+    word(chain, "type") == "filter" && matches!(word(chain, "hook"), "input" | "prerouting" | "ingress")
 }
 
 /// The members of sets with a name, as far as nft has listed them.

@@ -61,7 +61,9 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
         part.changes.push(Change::words(["ufw", "allow", tag, "comment", tag]));
     }
     if facts.is_active && !facts.has_ipv6 {
-        part.notes.push(text!("ufw leaves IPv6 alone on this host: `IPV6=no` in /etc/default/ufw"));
+        part.notes.push(text!(
+            "ufw drops all IPv6 on this host (`IPV6=no` in /etc/default/ufw): callers reach it by IPv4 only"
+        ));
     }
     part
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Answer, ChainName, Packet, Place, Policy, Ruleset, Verdict};
+use super::model::{Answer, Chain, ChainName, Packet, Place, Policy, Ruleset, Verdict};
 use super::needs::Needs;
 use crate::setup::ports::PortSet;
 use crate::sys::net::Family;
@@ -101,16 +101,16 @@ impl Walker<'_> {
                     ports = if sure { ports.without(&hit) } else { ports };
                 }
                 Verdict::Return if sure => {
-                    through = through.or(&hit);
+                    through = through.or(&self.back(name, chain, rule.place, hit.clone(), depth));
                     ports = ports.without(&hit);
                 }
                 Verdict::Jump(chain) if sure => {
                     let rest = self.go(&target(chain), hit.clone(), certain, depth + 1);
                     ports = ports.without(&hit).or(&rest);
                 }
-                Verdict::Goto(chain) if sure => {
-                    let rest = self.go(&target(chain), hit.clone(), certain, depth + 1);
-                    through = through.or(&rest);
+                Verdict::Goto(to) if sure => {
+                    let rest = self.go(&target(to), hit.clone(), certain, depth + 1);
+                    through = through.or(&self.back(name, chain, rule.place, rest, depth));
                     ports = ports.without(&hit);
                 }
                 Verdict::Jump(chain) | Verdict::Goto(chain) => {
@@ -122,6 +122,16 @@ impl Walker<'_> {
             }
         }
         through.or(&ports)
+    }
+
+    /// What goes back to the chain that this one was called by, from the rule at `place`. In one that nobody called, the
+    /// policy decides then, and a rule at the end of the chain would never be asked.
+    fn back(&mut self, name: &ChainName, chain: &Chain, place: Place, ports: PortSet, depth: usize) -> PortSet {
+        if depth > 0 || chain.policy != Some(Policy::Drop) || ports.is_empty() {
+            return ports;
+        }
+        self.block(name, Some(place), &ports);
+        PortSet::default()
     }
 
     fn block(&mut self, chain: &ChainName, before: Option<Place>, ports: &PortSet) {

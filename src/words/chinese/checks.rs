@@ -50,8 +50,18 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("zone {} may drop some callers: {}", "区域 {} 可能丢弃部分呼叫者：{}"),
     ("may drop some callers: {}", "可能丢弃部分呼叫者：{}"),
     (
-        "ufw leaves IPv6 alone on this host: `IPV6=no` in /etc/default/ufw",
-        "本机的 ufw 不管理 IPv6：/etc/default/ufw 中有 `IPV6=no`",
+        "ufw drops all IPv6 on this host (`IPV6=no` in /etc/default/ufw): callers reach it by IPv4 only",
+        "本机的 ufw 丢弃所有 IPv6（/etc/default/ufw 中有 `IPV6=no`）：呼叫者只能通过 IPv4 访问",
+    ),
+    (
+        "callers from {} come in by zone {}, which is left as it is and may drop {}",
+        "来自 {} 的呼叫者经由区域 {} 进入，该区域保持不变，可能会丢弃 {}",
+    ),
+    ("policy {} may drop callers before any zone is asked", "策略 {} 可能在任何区域之前丢弃呼叫者"),
+    ("policy {} may drop some callers: {}", "策略 {} 可能会丢弃部分呼叫者：{}"),
+    (
+        "hint: take out your own rule that drops {}, which is left alone here",
+        "提示：请自行删除丢弃 {} 的规则，rtcctl 不改动它",
     ),
     ("{} drops {} besides", "{} 另外会丢弃 {}"),
     (
