@@ -9,6 +9,7 @@ mod firewalls;
 #[path = "common/host.rs"]
 mod host;
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::has_program;
@@ -82,6 +83,51 @@ fn survives_kills(host: &Host, before: &str, open: &str) {
     assert_eq!(code, 0, "{told}");
     assert_same(&host.dump(), before);
     assert_eq!(host.reached(), ssh());
+}
+
+/// A program that waits before it inserts rules, until somebody writes into a pipe.
+const SLOW_IPTABLES: &str = r#"mount -t tmpfs tmpfs /usr/local/sbin
+mkfifo /run/gate
+cat >/usr/local/sbin/iptables <<'END'
+#!/bin/sh
+case "$*" in *" -I "*) : >/run/at-work; read -r _ </run/gate ;; esac
+exec /usr/sbin/iptables "$@"
+END
+chmod +x /usr/local/sbin/iptables"#;
+
+#[test]
+fn a_command_that_outlives_its_run_is_waited_for() {
+    let Some(host) = host(&["ip6tables-restore"], IPTABLES) else { return };
+    let before = host.dump();
+    host.rtcctl(&["firewall", "open"]);
+    let open = host.dump();
+    host.rtcctl(&["firewall", "close"]);
+    host.shell(SLOW_IPTABLES);
+    let start =
+        || host.rtcctl_command(&["firewall", "open"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut killed = start();
+    while !host.command("test", &["-e", "/run/at-work"]).status().unwrap().success() {
+        assert!(killed.try_wait().unwrap().is_none(), "it ended without a change");
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    host.shell("rm /usr/local/sbin/iptables");
+    let mut next = start();
+    for _ in 0..50 {
+        host.shell("true");
+        assert!(next.try_wait().unwrap().is_none(), "it did not wait for the command of the one that was killed");
+    }
+    host.shell("echo go >/run/gate");
+    assert!(next.wait().unwrap().success());
+    // Which of its two rules comes first is all the same, but there is one of each.
+    let sorted = |dump: &str| {
+        let mut lines: Vec<String> = dump.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    assert_same(&sorted(&host.dump()), &sorted(&open));
+    host.rtcctl(&["firewall", "close"]);
+    assert_same(&host.dump(), &before);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::clock;
+use super::lock::Lock;
 
 /// How often it is looked whether a program that has closed its output has ended.
 const LOOKED_EVERY: Duration = Duration::from_millis(20);
@@ -60,6 +61,19 @@ pub fn is_there(name: &str) -> bool {
 /// # Errors
 /// As [`run`].
 pub fn ask(program: &[String], limit: Duration, max_output: usize) -> io::Result<Told> {
+    ask_under(program, Stdio::null(), limit, max_output)
+}
+
+/// As [`ask`], for a tool that must not work beside another: it holds the lock as well, and for as long as it lives,
+/// also where this process is killed.
+///
+/// # Errors
+/// As [`run`].
+pub fn ask_alone(program: &[String], lock: &Lock, limit: Duration, max_output: usize) -> io::Result<Told> {
+    ask_under(program, lock.hand_on()?, limit, max_output)
+}
+
+fn ask_under(program: &[String], stdin: Stdio, limit: Duration, max_output: usize) -> io::Result<Told> {
     let (name, arguments) = program.split_first().ok_or(ErrorKind::InvalidInput)?;
     let until = clock::now().mono + limit;
     let (mut reader, writer) = io::pipe()?;
@@ -67,7 +81,7 @@ pub fn ask(program: &[String], limit: Duration, max_output: usize) -> io::Result
     #[expect(clippy::disallowed_methods, reason = "this is the place that starts others' programs")]
     let mut command = Command::new(name);
     command.args(arguments).env_clear().env("PATH", tool_path()).env("LC_ALL", "C").current_dir("/");
-    command.process_group(0).stdin(Stdio::null()).stdout(writer).stderr(complaint_writer);
+    command.process_group(0).stdin(stdin).stdout(writer).stderr(complaint_writer);
     let mut child = command.spawn()?;
     drop(command);
     let complaining = thread::Builder::new()

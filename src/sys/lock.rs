@@ -4,11 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::clock;
 use super::unix::leads_to;
 
 /// How often a lock is tried for that nobody holds, while others look at it.
@@ -79,6 +81,22 @@ impl Lock {
         }
         *self = Self::take(&self.path)?;
         Ok(true)
+    }
+
+    /// The lock as the standard input of a program, which holds it as well then, until it has ended.
+    ///
+    /// # Errors
+    /// If no more descriptors are to be had.
+    pub fn hand_on(&self) -> io::Result<Stdio> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    /// Waits until nobody holds the lock at `path`, at most for `limit`.
+    pub fn wait_until_free(path: &Path, limit: Duration) {
+        let until = clock::now().mono + limit;
+        while is_taken(path) && clock::now().mono < until {
+            std::thread::park_timeout(PAUSE);
+        }
     }
 
     /// Whether this user may look at the lock at `path`, if there is one.

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::change::Change;
-use crate::error::{Failure, Result};
-use crate::sys::exec::{Told, ask};
+use crate::error::{Failure, Kind, Result};
+use crate::sys::exec::{Told, ask, ask_alone};
 use crate::sys::fs::write_atomic;
+use crate::sys::lock::{Lock, Refused};
 use crate::text;
 use crate::words::Text;
 
@@ -19,14 +20,36 @@ const MAX_OUTPUT: usize = 64 << 20;
 /// What `firewall-cmd` says when a thing is as wanted already.
 const ALREADY: [i32; 2] = [11, 12];
 
+/// Held by a command that changes rules for as long as it works, also where the run that has started it was killed. The
+/// next run must not look at rules before that.
+const AT_WORK: &str = "/run/rtcctl-firewall.command";
+
 /// Asks a tool and gives its answer.
 ///
 /// # Errors
 /// If it cannot be run.
 pub(super) fn tool(words: &[&str]) -> Result<Told> {
+    Lock::wait_until_free(Path::new(AT_WORK), COMMAND_WITHIN);
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    ask(&words, COMMAND_WITHIN, MAX_OUTPUT)
-        .map_err(|error| Failure::operator(text!("cannot run `{}`", words.join(" "))).caused_by(error))
+    ask(&words, COMMAND_WITHIN, MAX_OUTPUT).map_err(|error| cannot_run(&words, error))
+}
+
+/// Has a tool change rules.
+fn change_by(words: &[String]) -> Result<Told> {
+    let path = Path::new(AT_WORK);
+    Lock::wait_until_free(path, COMMAND_WITHIN);
+    let lock = Lock::take(path).map_err(|refused| match refused {
+        Refused::Held(_) => {
+            Failure::new(Kind::Locked, text!("a command of a run that was killed still changes the firewall"))
+                .hinted(text!("wait for its end, then try again"))
+        }
+        Refused::Io(error) => Failure::operator(text!("cannot lock `{}`", AT_WORK)).caused_by(error),
+    })?;
+    ask_alone(words, &lock, COMMAND_WITHIN, MAX_OUTPUT).map_err(|error| cannot_run(words, error))
+}
+
+fn cannot_run(words: &[String], error: std::io::Error) -> Failure {
+    Failure::operator(text!("cannot run `{}`", words.join(" "))).caused_by(error)
 }
 
 /// As [`tool`], where only success is an answer.
@@ -55,9 +78,8 @@ pub(super) fn answer(words: &[&str]) -> Result<String> {
 pub fn carry_out(change: &Change) -> Result<()> {
     match change {
         Change::Run(words) => {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let told = tool(&words)?;
-            let is_firewalld = words.first() == Some(&"firewall-cmd");
+            let told = change_by(words)?;
+            let is_firewalld = words.first().is_some_and(|name| name == "firewall-cmd");
             let is_as_wanted = is_firewalld && told.status.code().is_some_and(|code| ALREADY.contains(&code));
             if told.status.success() || is_as_wanted {
                 return Ok(());

@@ -146,6 +146,7 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("`rtcctl firewall {}` needs root", "`rtcctl firewall {}` 需要 root"),
     ("run `sudo rtcctl{} firewall {}`", "运行 `sudo rtcctl{} firewall {}`"),
     ("see what can be told without: `rtcctl{} firewall plan`", "没有 root 时可以查看：`rtcctl{} firewall plan`"),
+    ("a command of a run that was killed still changes the firewall", "被终止的那次运行所启动的命令仍在修改防火墙"),
     ("another run of rtcctl changes the firewall{}", "另一个 rtcctl 正在修改防火墙{}"),
     ("wait for its end, then try again", "等它结束后再试"),
     // setup/firewall/nft_json
