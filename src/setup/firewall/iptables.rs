@@ -55,10 +55,11 @@ pub fn plan(facts: &Facts, wanted: &Wanted<'_>) -> Part {
     let program = &facts.program;
     // From the end of each chain, so that no number moves before it is used.
     for (point, needs) in passage.blocked.iter().rev() {
-        for rule in rule_lines(needs, wanted.tag) {
+        // One after the other, as in the saved file: a run that was killed between two of them is gone on with.
+        for (rule, behind) in rule_lines(needs, wanted.tag).into_iter().zip(0..) {
             let chain = &point.chain.chain;
             part.changes.push(Change::command(&match point.before {
-                Some(place) => format!("{program} -w 5 -I {chain} {} {rule}", place.0),
+                Some(Place(place)) => format!("{program} -w 5 -I {chain} {} {rule}", place + behind),
                 None => format!("{program} -w 5 -A {chain} {rule}"),
             }));
         }
@@ -319,7 +320,7 @@ COMMIT
     fn a_rule_goes_before_the_reject() {
         let (changes, part) = planned(ORACLE, None, &["443/tcp", "80/tcp", "22/tcp", "49160-51159/udp"]);
         let udp = "-p udp -m multiport --dports 49160:51159 -m comment --comment rtcctl -j ACCEPT";
-        assert_eq!(changes, [format!("iptables -w 5 -I INPUT 6 {OURS}"), format!("iptables -w 5 -I INPUT 6 {udp}")]);
+        assert_eq!(changes, [format!("iptables -w 5 -I INPUT 6 {OURS}"), format!("iptables -w 5 -I INPUT 7 {udp}")]);
         assert_eq!(part.closed.to_string(), "80,443/tcp 49160-51159/udp");
         assert!(part.not_kept.is_some() && part.leftover.is_empty());
     }
