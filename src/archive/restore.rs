@@ -134,14 +134,10 @@ fn check(scratch: &Home) -> Result<(), Vec<Text>> {
     let resolved = config::resolve(&text, &config::host_facts());
     let resolved = resolved.map_err(|complaints| complaints.iter().map(config::Complaint::told).collect::<Vec<_>>())?;
     let secrets = config::load_secrets(scratch).map_err(|failure| failure.causes().to_vec())?;
-    if resolved.config.access == config::Access::Key && secrets.access_key.is_none() {
-        return Err(vec![text!(
-            "{}, {}",
-            "secrets.yaml",
-            text!("{}: {}", "access_key", text!("is missing; callers need one where `access` is key"))
-        )]);
+    match config::lacks_access_key(&resolved.config, &secrets) {
+        Some(complaint) => Err(vec![text!("{}, {}", "secrets.yaml", complaint.told())]),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The home that is there, as an archive in it.

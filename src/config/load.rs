@@ -74,17 +74,9 @@ impl Texts {
         let secrets = secrets.map_err(|complaints| problems.add(&secrets_file, &complaints)).ok();
         look_further(&mut problems)?;
         if let (Some(config), Some(secrets)) = (&config, &secrets)
-            && config.config.access == Access::Key
-            && secrets.access_key.is_none()
+            && let Some(complaint) = lacks_access_key(&config.config, secrets)
         {
-            problems.add(
-                &secrets_file,
-                &[Complaint {
-                    line: 0,
-                    path: "access_key".to_owned(),
-                    text: text!("is missing; callers need one where `access` is key"),
-                }],
-            );
+            problems.add(&secrets_file, &[complaint]);
             problems.hints.push(text!("run `rtcctl{} invite --new-key`, or set `access` to open", home.flag()));
         }
         match (config, secrets) {
@@ -92,6 +84,16 @@ impl Texts {
             _ => Err(problems.into_failure(home)),
         }
     }
+}
+
+/// What there is to say of secrets without the key that callers need by this configuration.
+#[must_use]
+pub fn lacks_access_key(config: &Config, secrets: &Secrets) -> Option<Complaint> {
+    (config.access == Access::Key && secrets.access_key.is_none()).then(|| Complaint {
+        line: 0,
+        path: "access_key".to_owned(),
+        text: text!("is missing; callers need one where `access` is key"),
+    })
 }
 
 /// Loads `config.yaml` and `secrets.yaml`.

@@ -26,7 +26,7 @@ pub use certificate::{default_directory, parse_name};
 pub use edit::set_value;
 pub use forms::{Malformed, parse_port_range};
 pub use lines::Complaint;
-pub use load::{Texts, host_facts, load, load_config, load_resolved, load_secrets, load_texts};
+pub use load::{Texts, host_facts, lacks_access_key, load, load_config, load_resolved, load_secrets, load_texts};
 pub use migrate::{Migration, migrate, newest_form};
 pub use notify::{NotifyConfig, WebUrl};
 pub use resolve::{HostFacts, Resolved, default_access, default_peers, resolve};

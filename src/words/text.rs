@@ -72,7 +72,7 @@ impl Text {
     pub fn of_error(error: &(dyn std::error::Error + 'static)) -> Self {
         let said = error.to_string();
         let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        number.and_then(system::said).filter(|text| *text == said).unwrap_or_else(|| Self::verbatim(said))
+        number.and_then(system::said).filter(|text| text.english() == said).unwrap_or_else(|| Self::verbatim(said))
     }
 
     #[must_use]
@@ -97,7 +97,7 @@ impl Text {
     /// Whether it is the same in every language, as a command is.
     #[must_use]
     pub fn is_verbatim(&self) -> bool {
-        matches!(self.carried(), Carried::Plain(_))
+        self.plain().is_some()
     }
 
     /// One after the other, as the members of a list.
@@ -131,18 +131,21 @@ impl Text {
     /// As it travels to another process of this program, which may be of another version.
     #[must_use]
     pub fn carried(&self) -> Carried {
+        if let Some(said) = self.plain() {
+            return Carried::Plain(said.to_owned());
+        }
+        let carried = |value: &Value| match value {
+            Value::Plain(said) => Carried::Plain(said.clone()),
+            Value::Said(text) => text.carried(),
+        };
+        Carried::Said(self.0.form.clone().into_owned(), self.0.values.iter().map(carried).collect())
+    }
+
+    /// What it says, if that is the same in every language.
+    fn plain(&self) -> Option<&str> {
         match self.0.values.as_slice() {
-            [Value::Plain(said)] if self.0.form == "{}" => Carried::Plain(said.clone()),
-            values => Carried::Said(
-                self.0.form.clone().into_owned(),
-                values
-                    .iter()
-                    .map(|value| match value {
-                        Value::Plain(said) => Carried::Plain(said.clone()),
-                        Value::Said(text) => text.carried(),
-                    })
-                    .collect(),
-            ),
+            [Value::Plain(said)] if self.0.form == "{}" => Some(said),
+            _ => None,
         }
     }
 }
@@ -203,30 +206,6 @@ impl From<&Self> for Text {
     }
 }
 
-impl PartialEq<str> for Text {
-    fn eq(&self, other: &str) -> bool {
-        self.0.english == other
-    }
-}
-
-impl PartialEq<String> for &Text {
-    fn eq(&self, other: &String) -> bool {
-        self.0.english == *other
-    }
-}
-
-impl PartialEq<&str> for Text {
-    fn eq(&self, other: &&str) -> bool {
-        self.0.english == *other
-    }
-}
-
-impl PartialEq<String> for Text {
-    fn eq(&self, other: &String) -> bool {
-        self.0.english == *other
-    }
-}
-
 /// In English.
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -263,6 +242,30 @@ fn fill(form: &str, values: &[Value], lang: Lang) -> String {
 mod tests {
     use super::*;
     use crate::text;
+
+    impl PartialEq<str> for Text {
+        fn eq(&self, other: &str) -> bool {
+            self.0.english == other
+        }
+    }
+
+    impl PartialEq<String> for &Text {
+        fn eq(&self, other: &String) -> bool {
+            self.0.english == *other
+        }
+    }
+
+    impl PartialEq<&str> for Text {
+        fn eq(&self, other: &&str) -> bool {
+            self.0.english == *other
+        }
+    }
+
+    impl PartialEq<String> for Text {
+        fn eq(&self, other: &String) -> bool {
+            self.0.english == *other
+        }
+    }
 
     impl std::ops::Deref for Text {
         type Target = str;

@@ -73,11 +73,12 @@ fn chain(error: &(dyn StdError + 'static)) -> Text {
     while let Some(source) = deeper {
         let more = said(source);
         // Some errors have the message of their source in their own.
-        told = match told.english().contains(more.english()) {
-            true if more.english().contains(told.english()) => more,
-            true => told,
-            false => text!("{}: {}", told, more),
-        };
+        if !told.english().contains(more.english()) {
+            told = text!("{}: {}", told, more);
+        } else if more.english() == told.english() {
+            // The deeper one may be known in other languages.
+            told = more;
+        }
         deeper = source.source();
     }
     told

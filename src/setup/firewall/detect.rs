@@ -41,7 +41,7 @@ pub fn detect(home: &Home) -> Result<Detected> {
     let tag = home.tag();
     let mut found = Detected { interfaces: outer_interfaces(), record, ..Detected::default() };
     found.firewalld = firewalld(&found, &tag)?;
-    let ruleset = if is_installed("nft") { Some(answer(&["nft", "-j", "list", "ruleset"])?) } else { None };
+    let ruleset = if exec::is_there("nft") { Some(answer(&["nft", "-j", "list", "ruleset"])?) } else { None };
     // To ask ufw takes a good part of a second; where none of its chains is, it is not active. What we have told it
     // while it was is still there.
     let may_be_ufw = has_legacy_rules()
@@ -53,7 +53,7 @@ pub fn detect(home: &Home) -> Result<Detected> {
         // Without its program, they are rules like any other.
         let program = |family: &str| if family == "ip6" { "ip6tables" } else { "iptables" };
         let mut managed = is_of_iptables(&text);
-        managed.retain(|(family, _)| is_installed(program(family)));
+        managed.retain(|(family, _)| exec::is_there(program(family)));
         // By the same names, but with rules that iptables has no words for: only nft can say what they do.
         let foreign: Vec<&str> =
             ["ip", "ip6"].into_iter().filter(|family| is_beyond_iptables(program(family))).collect();
@@ -78,14 +78,10 @@ fn read(text: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Result<super::mode
         .map_err(|why| Failure::operator(text!("cannot understand the rules of nftables")).because(why))
 }
 
-pub(super) fn is_installed(program: &str) -> bool {
-    exec::is_there(program)
-}
-
 /// Whether the table `filter` that this program calls its own is none that it could show.
 fn is_beyond_iptables(program: &str) -> bool {
     let savers = [format!("{program}-nft-save"), format!("{program}-save")];
-    let Some(saver) = savers.iter().find(|saver| is_installed(saver)) else { return false };
+    let Some(saver) = savers.iter().find(|saver| exec::is_there(saver)) else { return false };
     tool(&[saver, "-t", "filter"]).is_ok_and(|told| format!("{}{}", told.output, told.complaints).contains(BEYOND))
 }
 
@@ -97,7 +93,7 @@ fn has_legacy_rules() -> bool {
 }
 
 fn firewalld(found: &Detected, tag: &str) -> Result<Option<firewalld::Facts>> {
-    if !is_installed("firewall-cmd") {
+    if !exec::is_there("firewall-cmd") {
         return Ok(None);
     }
     let file = firewalld::service_file(tag);
@@ -189,7 +185,7 @@ fn list(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn ufw(tag: &str) -> Result<Option<ufw::Facts>> {
-    if !is_installed("ufw") {
+    if !exec::is_there("ufw") {
         return Ok(None);
     }
     let profile = std::fs::read_to_string(Path::new(ufw::PROFILES).join(tag)).ok();
@@ -234,18 +230,18 @@ fn boot(tag: &str, is_other: &dyn Fn(&str, &str) -> bool) -> Boot {
 /// Both families' iptables, of the kind that is in use.
 fn tables(found: &mut Detected, of_nft: Option<&[(String, String)]>) -> Result<()> {
     for (family, name, word) in [(Family::V4, "iptables", "ip"), (Family::V6, "ip6tables", "ip6")] {
-        let has_nft = is_installed(name)
+        let has_nft = exec::is_there(name)
             && of_nft.is_none_or(|tables| tables.iter().any(|(one, table)| one == word && table == "filter"));
         // To ask the old kind would make its tables, so the kernel is asked first whether there are any.
         let names = format!("/proc/net/{}_tables_names", if family == Family::V4 { "ip" } else { "ip6" });
         let has_legacy = std::fs::read_to_string(names).is_ok_and(|names| names.lines().any(|table| table == "filter"));
-        let default_is_legacy = is_installed(name) && tool(&[name, "-V"])?.output.contains("legacy");
+        let default_is_legacy = exec::is_there(name) && tool(&[name, "-V"])?.output.contains("legacy");
         let mut kinds = Vec::new();
         for (is_there, is_default, suffix) in
             [(has_nft, !default_is_legacy, "-nft"), (has_legacy, default_is_legacy, "-legacy")]
         {
             let program = if is_default { name.to_owned() } else { format!("{name}{suffix}") };
-            if !is_there || !is_installed(&program) {
+            if !is_there || !exec::is_there(&program) {
                 continue;
             }
             let text = answer(&[&format!("{program}-save"), "-t", "filter"])?;

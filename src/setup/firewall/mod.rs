@@ -36,9 +36,9 @@ pub use tools::Tool;
 
 use crate::error::{Failure, Kind, Result};
 use crate::home::Home;
-use crate::sys::fault;
 use crate::sys::lock::{Lock, Refused};
 use crate::sys::net::Family;
+use crate::sys::{exec, fault};
 use crate::text;
 use crate::words::Text;
 use part::Wanted;
@@ -303,5 +303,5 @@ pub fn lock(home: &Home, command: &str) -> Result<Lock> {
 /// Tools that are on this host, whether they filter or not.
 #[must_use]
 pub fn installed() -> BTreeSet<Tool> {
-    Tool::ALL.into_iter().filter(|tool| detect::is_installed(tool.program())).collect()
+    Tool::ALL.into_iter().filter(|tool| exec::is_there(tool.program())).collect()
 }
