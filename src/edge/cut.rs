@@ -1,10 +1,11 @@
 //! Cuts the connections that were given to an instance which hangs: their clients come back at once instead of waiting
 //! for an answer until their patience is over.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::libc::linger;
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use tokio_util::sync::CancellationToken;
 
 use crate::supervisor::handover::Handed;
@@ -39,12 +40,17 @@ impl Drop for Line {
 }
 
 impl Cutter {
-    /// Ends the connection in both directions. Whoever has the socket still has to close it.
+    /// Ends the connection in both directions. Whoever has the socket still has to close it, and then it is reset: a client
+    /// that has filled every buffer would else be stuck in its writing until the kernel forgets the connection, a minute.
+    #[expect(unsafe_code, reason = "whoever has the socket may be anybody, so only its number is known here")]
     pub(super) fn cut(&self) {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(socket) = *socket {
+        if let Some(number) = *socket {
+            // SAFETY: the line is dropped before the socket is closed, and waits for this lock.
+            let open = unsafe { BorrowedFd::borrow_raw(number) };
             // The client may have gone already.
-            let _ = shutdown(socket, Shutdown::Both);
+            let _ = setsockopt(&open, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 });
+            let _ = shutdown(number, Shutdown::Both);
         }
     }
 
@@ -59,7 +65,7 @@ impl Cutter {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
+    use std::io::{ErrorKind, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
@@ -77,6 +83,20 @@ mod tests {
         cutter.cut();
         server.write_all(b"!").unwrap();
         assert_eq!(client.read(&mut [0]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_client_that_is_cut_hears_what_was_said_and_is_not_stuck_in_what_it_writes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"!").unwrap();
+        let line = Line::to(&server);
+        line.cutter().cut();
+        drop((line, server));
+        assert_eq!(client.read(&mut [0]).unwrap(), 1);
+        let error = client.write(b"?").expect_err("the connection is reset");
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
     }
 
     #[test]
