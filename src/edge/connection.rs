@@ -34,7 +34,7 @@ use crate::sys::marks::Marks;
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a request waits for a task that is being restarted.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
-/// How long a task may take to answer: a long poll lasts as long as Socket.IO's ping interval of 25 s.
+/// How long a task may take to answer: a long poll lasts as long as Socket.IO's ping interval.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes that the head of a request may have.
 const MAX_HEAD: usize = 32 * 1024;

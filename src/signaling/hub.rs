@@ -165,6 +165,14 @@ impl Hub {
         let _ = timeout(within, gone).await;
     }
 
+    /// When [`Hub::handle_timeout`] has something to do, unless something comes in between.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let places = [false, true].map(|is_probe| self.rooms(is_probe).poll_timeout());
+        let deadline = self.crowd().deadlines.first().map(|(at, _)| *at);
+        let due = places.into_iter().chain([deadline]).flatten().min()?;
+        Some(lock(&self.swept_at).map_or(due, |swept_at| due.max(swept_at + SWEPT_EVERY)))
+    }
+
     /// Frees places that were kept in vain, and ends sockets that have not come far enough in time.
     pub(super) fn handle_timeout(&self) {
         let now = clock::now().mono;

@@ -61,12 +61,14 @@ pub(super) struct Rooms {
     max_rooms_per_socket: usize,
     members_by_room: HashMap<String, Vec<Member>>,
     rooms_by_socket: HashMap<SocketId, BTreeSet<String>>,
+    /// The places that are kept, the first to end first: whose, and in which room.
+    kept: BTreeSet<(Instant, SocketId, String)>,
 }
 
 impl Rooms {
     pub(super) fn new(max_rooms: usize, max_rooms_per_socket: usize) -> Self {
-        let (members_by_room, rooms_by_socket) = (HashMap::new(), HashMap::new());
-        Self { max_rooms, max_rooms_per_socket, members_by_room, rooms_by_socket }
+        let (members_by_room, rooms_by_socket, kept) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        Self { max_rooms, max_rooms_per_socket, members_by_room, rooms_by_socket, kept }
     }
 
     /// Nothing is made or joined beyond these numbers; what is there stays.
@@ -91,8 +93,10 @@ impl Rooms {
     }
 
     /// Whether somebody with this session is in a room, or has a place kept.
+    #[expect(clippy::disallowed_methods, reason = "what is asked of it does not depend on the order")]
     pub(super) fn knows(&self, session: &str) -> bool {
-        self.members().any(|(_, member)| member.session.as_deref() == Some(session))
+        let is_its = |member: &Member| member.session.as_deref() == Some(session);
+        self.members_by_room.values().flatten().any(is_its)
     }
 
     /// The others in `room`, if `socket` is in it. A lost one hears nothing.
@@ -137,7 +141,9 @@ impl Rooms {
         let own_place = members.iter_mut().find(|member| session.is_some() && member.session.as_deref() == session);
         if let Some(member) = own_place {
             let before = std::mem::replace(&mut member.socket, socket.to_owned());
-            member.kept_until = None;
+            if let Some(until) = member.kept_until.take() {
+                self.kept.remove(&(until, before.clone(), room.to_owned()));
+            }
             let others: Vec<SocketId> = others.into_iter().filter(|other| *other != before).collect();
             out.extend(others.iter().map(|other| told(other, "rejoined", socket)));
             self.forget(&before, room);
@@ -171,7 +177,11 @@ impl Rooms {
             let members = self.members_by_room.get_mut(&room).map(Vec::as_mut_slice).unwrap_or_default();
             let member = members.iter_mut().find(|member| member.socket == socket);
             if let Some(member) = member.filter(|member| !is_clean && member.session.is_some()) {
-                member.kept_until = Some(now + GRACE);
+                let until = now + GRACE;
+                if let Some(before) = member.kept_until.replace(until) {
+                    self.kept.remove(&(before, socket.to_owned(), room.clone()));
+                }
+                self.kept.insert((until, socket.to_owned(), room));
             } else {
                 out.extend(self.vacate(socket, &room).unwrap_or_default());
             }
@@ -181,32 +191,27 @@ impl Rooms {
 
     /// When [`Rooms::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.members().filter_map(|(_, member)| member.kept_until).min()
+        self.kept.first().map(|(until, ..)| *until)
     }
 
     /// Frees the places that were kept in vain.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Told> {
-        let is_due = |member: &Member| member.kept_until.is_some_and(|until| until <= now);
-        let due = self.members().filter(|(_, member)| is_due(member));
-        let mut due: Vec<(SocketId, String)> =
-            due.map(|(room, member)| (member.socket.clone(), room.to_owned())).collect();
-        due.sort_unstable();
-        due.into_iter().flat_map(|(socket, room)| self.vacate(&socket, &room).unwrap_or_default()).collect()
-    }
-
-    /// Everybody, with their rooms, in no order.
-    #[expect(clippy::disallowed_methods, reason = "nothing that is asked of it depends on the order")]
-    fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
-        self.members_by_room
-            .iter()
-            .flat_map(|(room, members)| members.iter().map(move |member| (room.as_str(), member)))
+        let mut out = Vec::new();
+        while self.poll_timeout().is_some_and(|until| until <= now) {
+            let Some((_, socket, room)) = self.kept.pop_first() else { break };
+            out.extend(self.vacate(&socket, &room).unwrap_or_default());
+        }
+        out
     }
 
     /// Takes `socket` out of `room` and says `bye` to who is left. `None`: it was not in it.
     fn vacate(&mut self, socket: &str, room: &str) -> Option<Vec<Told>> {
         let members = self.members_by_room.get_mut(room)?;
         let place = members.iter().position(|member| member.socket == socket)?;
-        members.remove(place);
+        let gone = members.remove(place);
+        if let Some(until) = gone.kept_until {
+            self.kept.remove(&(until, gone.socket, room.to_owned()));
+        }
         let others = members.iter().filter(|member| member.kept_until.is_none());
         let bye = others.map(|other| Told {
             to: other.socket.clone(),
@@ -374,14 +379,16 @@ mod tests {
                     prop_assert!(told.event == "full" || told.to == told.about || told.event != "joined");
                 }
                 prop_assert!(rooms.rooms() <= 3);
-                let mut seen = BTreeSet::new();
+                let (mut seen, mut kept) = (BTreeSet::new(), BTreeSet::new());
                 for (room, members) in &rooms.members_by_room {
                     prop_assert!((1..=PLACES).contains(&members.len()));
                     for member in members {
                         prop_assert!(rooms.rooms_by_socket[&member.socket].contains(room));
                         seen.insert((member.socket.clone(), room.clone()));
+                        kept.extend(member.kept_until.map(|until| (until, member.socket.clone(), room.clone())));
                     }
                 }
+                prop_assert_eq!(&rooms.kept, &kept);
                 // As many pairs as there are, each of them known, are all of them.
                 let sockets: BTreeSet<&SocketId> = seen.iter().map(|(socket, _)| socket).collect();
                 prop_assert_eq!(sockets.len(), rooms.peers());
