@@ -184,10 +184,7 @@ impl Hub {
             *swept_at = Some(now);
         }
         for is_probe in [false, true] {
-            let told = {
-                let mut rooms = self.rooms(is_probe);
-                if rooms.poll_timeout().is_some_and(|due| due <= now) { rooms.handle_timeout(now) } else { Vec::new() }
-            };
+            let told = self.rooms(is_probe).handle_timeout(now);
             self.tell(&told);
         }
         let due: Vec<Peer> = {
