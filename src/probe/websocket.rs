@@ -4,15 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Fault, Secured, tls};
+use crate::sys::websocket;
 use crate::text;
 
-/// What a server proves by that it speaks WebSocket. RFC 6455, section 1.3.
-const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Bytes of the longest head of an answer, and of the longest message.
 const MAX_PENDING: usize = 16 * 1024;
 /// Opcodes. RFC 6455, section 5.2.
@@ -103,7 +101,7 @@ impl WebSocket {
 
 /// Whether the head of an answer says that the protocol is switched, in answer to this key.
 fn is_accepted(head: &str, key: &str) -> bool {
-    let proof = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()));
+    let proof = websocket::accept(key);
     let mut lines = head.split("\r\n");
     let is_switched = lines.next().is_some_and(|status| status.starts_with("HTTP/1.1 101"));
     let says = |line: &str| {

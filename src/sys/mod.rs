@@ -31,3 +31,4 @@ pub mod turns;
 pub mod udp;
 pub mod unix;
 pub mod usage;
+pub mod websocket;
