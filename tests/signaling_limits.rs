@@ -60,6 +60,11 @@ fn what_one_socket_sends_is_bounded_in_size_depth_rate_and_rooms() {
     assert_eq!(error(&mut bo), "messages were dropped: at most 10 a second are taken");
     // Until nobody believes any more that it is a mistake.
     while bo.write_text("42[\"nothing\"]").is_ok() {}
+    // Nor does a message begin that never ends.
+    let mut fourth = Socket::connect(service.web_port);
+    fourth.write_bytes(&[0x01, 0x80, 0, 0, 0, 0]).unwrap();
+    let nothing = [0x00, 0x80, 0, 0, 0, 0].repeat(1000);
+    while fourth.write_bytes(&nothing).is_ok() {}
     assert!(third.write_text("49").is_ok());
     assert_eq!(third.rest(), Vec::<String>::new(), "what is no packet ends its sender");
 

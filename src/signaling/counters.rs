@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use engineioxide::DisconnectReason;
-
 /// A bound that a client has met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
@@ -90,12 +88,11 @@ impl End {
         }
     }
 
-    pub(super) fn of(reason: &DisconnectReason) -> Self {
-        match reason {
-            DisconnectReason::TransportClose | DisconnectReason::ClosingServer => Self::Closed,
-            DisconnectReason::TransportError => Self::Transport,
-            DisconnectReason::HeartbeatTimeout => Self::Ping,
-            DisconnectReason::PacketParsingError | DisconnectReason::MultipleHttpPollingError => Self::Packet,
+    /// Whether it was no accident: whoever has a session then has no place to come back to.
+    pub(super) fn is_clean(self) -> bool {
+        match self {
+            Self::Closed | Self::Packet => true,
+            Self::Transport | Self::Ping => false,
         }
     }
 }

@@ -6,28 +6,25 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use engineioxide::handler::EngineIoHandler;
-use engineioxide::{DisconnectReason, ProtocolVersion, Socket, Str};
 use http::header::HOST;
+use http::request::Parts;
 use http::uri::Authority;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 use tracing::debug;
 
 use super::counters::{Counters, End, Limit};
 use super::ebb::Ebb;
+use super::engine::{Handler, Sent, Socket, Version};
 use super::limits::{Addresses, Bucket, Passage};
 use super::message::{Auth, room};
-use super::outbox::Outbox;
 use super::packet::{self, Event, Incoming};
 use super::rooms::{Joined, Rooms, SocketId, Told};
 use super::task::LiveConfig;
 use crate::access::{Gate, Refusal, Shown, User};
-use crate::supervisor::handover::{Hangup, OwnRequest};
+use crate::supervisor::handover::OwnRequest;
 use crate::sys::{clock, memory};
 use crate::turn::ice::LiveIce;
 
@@ -41,33 +38,24 @@ const TOLD_WITHIN: Duration = Duration::from_secs(2);
 const MAX_TURNED_AWAY: usize = 256;
 /// How often places and deadlines are looked at, at most.
 const SWEPT_EVERY: Duration = Duration::from_millis(500);
-/// How often it is looked whether all sockets are gone.
-const LOOKED_EVERY: Duration = Duration::from_millis(2);
 
-pub(super) type Peer = Arc<Socket<Slot>>;
-
-/// What the library keeps for one socket: filled as soon as there is one.
-#[derive(Debug, Default)]
-pub(super) struct Slot(OnceLock<Caller>);
+pub(super) type Peer = Arc<Socket<Caller>>;
 
 /// What is kept for one socket.
-#[derive(Debug)]
-struct Caller {
-    id: SocketId,
+pub(super) struct Caller {
     client: IpAddr,
     /// A probe of this process.
     is_probe: bool,
-    outbox: Outbox,
+    /// The name that it knows this host by.
+    host: Option<String>,
     state: Mutex<Phase>,
-    /// Ends the WebSocket's connection, if there is one.
-    hangup: Mutex<Option<Hangup>>,
 }
 
 /// How far a socket has come. `ends_at`: unless it goes on.
-#[derive(Debug)]
 enum Phase {
     Arrived {
         ends_at: Instant,
+        shown: Shown,
         bucket: Bucket,
     },
     /// `user`: whose relays are counted.
@@ -79,12 +67,10 @@ enum Phase {
     TurnedAway {
         ends_at: Instant,
     },
-    /// What it has sent and nobody has read yet is nobody's business any more.
-    Ended,
 }
 
 /// The sockets that are there.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Crowd {
     peers: HashMap<SocketId, Peer>,
     addresses: Addresses,
@@ -128,41 +114,16 @@ impl Hub {
         Self { config, ice, gate, counters, rooms, probe_rooms, crowd, swept_at, ends }
     }
 
-    /// Whether so many sockets wait to hear that they are too many that no more should be made for that.
-    pub(super) fn is_overrun(&self) -> bool {
-        let is_overrun = self.crowd().turned_away >= MAX_TURNED_AWAY;
-        if is_overrun {
-            self.counters.count(Limit::Sockets);
-        }
-        is_overrun
-    }
-
-    /// A session that began by polling has got a WebSocket.
-    pub(super) fn upgraded(&self, id: &str, hangup: Hangup) {
-        let peer = self.crowd().peers.get(id).cloned();
-        if let Some(caller) = peer.as_ref().and_then(|peer| caller(peer)) {
-            *lock(&caller.hangup) = Some(hangup);
-        }
-    }
-
-    /// Tells every page that the server goes away for a moment, then closes all sockets, which have so long to hear it.
-    pub(super) async fn close(&self, within: Duration) {
+    /// Tells every page that the server goes away for a moment, then ends all sockets.
+    pub(super) fn close(&self) {
         self.ends.store(true, Relaxed);
         #[expect(clippy::disallowed_methods, reason = "they all hear the same, in no order")]
         let peers: Vec<Peer> = self.crowd().peers.values().cloned().collect();
         for peer in &peers {
             // Old pages do not know this event.
             self.send(peer, packet::event("restarting", None));
-            peer.close(DisconnectReason::ClosingServer);
+            peer.end(End::Closed);
         }
-        drop(peers);
-        let gone = async {
-            while !self.crowd().peers.is_empty() {
-                tokio::time::sleep(LOOKED_EVERY).await;
-            }
-        };
-        // Whoever does not hear it notices that the connection is gone.
-        let _ = timeout(within, gone).await;
     }
 
     /// When [`Hub::handle_timeout`] has something to do, unless something comes in between.
@@ -174,8 +135,7 @@ impl Hub {
     }
 
     /// Frees places that were kept in vain, and ends sockets that have not come far enough in time.
-    pub(super) fn handle_timeout(&self) {
-        let now = clock::now().mono;
+    pub(super) fn handle_timeout(&self, now: Instant) {
         {
             let mut swept_at = lock(&self.swept_at);
             if swept_at.is_some_and(|at| now.saturating_duration_since(at) < SWEPT_EVERY) {
@@ -202,16 +162,16 @@ impl Hub {
             due.iter().filter_map(|(_, id)| crowd.peers.get(id).cloned()).collect()
         };
         for peer in due {
-            let Some(caller) = caller(&peer) else { continue };
+            let caller = &peer.caller;
             let is_silent = match *lock(&caller.state) {
                 Phase::Arrived { ends_at, .. } => ends_at <= now,
                 Phase::TurnedAway { .. } => false,
-                Phase::Connected { .. } | Phase::Ended => continue,
+                Phase::Connected { .. } => continue,
             };
             if is_silent && !caller.is_probe {
                 self.counters.count(Limit::Silent);
             }
-            self.end(&peer, caller, DisconnectReason::TransportClose);
+            peer.end(End::Closed);
         }
     }
 
@@ -234,70 +194,33 @@ impl Hub {
         }
     }
 
-    fn arrived(&self, peer: &Peer) {
-        let extensions = &peer.req_parts.extensions;
-        let now = clock::now().mono;
-        let caller = Caller {
-            id: peer.id.to_string(),
-            client: extensions.get().map_or(Ipv4Addr::UNSPECIFIED.into(), |From(client)| *client),
-            is_probe: extensions.get::<OwnRequest>().is_some(),
-            outbox: Outbox::default(),
-            state: Mutex::new(Phase::Arrived {
-                ends_at: now + CONNECTED_WITHIN,
-                bucket: Bucket::new(self.config.load().max_rate, now),
-            }),
-            hangup: Mutex::new(extensions.get::<Hangup>().cloned()),
-        };
-        let caller = peer.data.0.get_or_init(|| caller);
-        let refusal = self.refusal(caller);
-        let ends_at = if refusal.is_some() { now + TOLD_WITHIN } else { now + CONNECTED_WITHIN };
-        {
-            let mut crowd = self.crowd();
-            crowd.peers.insert(caller.id.clone(), Arc::clone(peer));
-            crowd.deadlines.insert((ends_at, caller.id.clone()));
-            crowd.turned_away += usize::from(refusal.is_some());
-        }
-        if self.ends.load(Relaxed) {
-            return peer.close(DisconnectReason::ClosingServer);
-        }
-        if let Some((limit, why)) = refusal {
-            self.counters.count(limit);
-            debug!(limit = limit.as_str(), "a socket is turned away");
-            *lock(&caller.state) = Phase::TurnedAway { ends_at };
-            self.send(peer, packet::connect_error("/", why, is_old(peer)));
-        } else if is_old(peer) {
-            // These are in the main namespace without asking.
-            self.connected(peer, caller, "");
-        }
-    }
-
     /// It wants to be in the namespace, and is unless it may not be; then it is told why, and may ask again.
-    fn connected(&self, peer: &Peer, caller: &Caller, auth: &str) {
-        if !matches!(*lock(&caller.state), Phase::Arrived { .. }) {
-            return;
-        }
+    fn connected(&self, peer: &Peer, auth: &str) {
+        let shown = match &*lock(&peer.caller.state) {
+            Phase::Arrived { shown, .. } => shown.clone(),
+            Phase::Connected { .. } | Phase::TurnedAway { .. } => return,
+        };
         let auth = Auth::read(auth);
-        let user = match self.let_in(peer, caller, &auth) {
+        let user = match self.let_in(&peer.caller, shown, &auth) {
             Ok(user) => user,
             Err(refusal) => {
                 return self.send(peer, packet::connect_error("/", &refusal.to_string(), is_old(peer)));
             }
         };
         {
-            let mut state = lock(&caller.state);
+            let mut state = lock(&peer.caller.state);
             let Phase::Arrived { bucket, .. } = &*state else { return };
             *state = Phase::Connected { session: auth.session, user, bucket: bucket.clone() };
         }
-        self.send(peer, packet::connected((!is_old(peer)).then_some(&caller.id)));
+        self.send(peer, packet::connected((!is_old(peer)).then_some(&peer.id)));
     }
 
     /// Who connects, if they may.
-    fn let_in(&self, peer: &Peer, caller: &Caller, auth: &Auth) -> Result<User, Refusal> {
+    fn let_in(&self, caller: &Caller, shown: Shown, auth: &Auth) -> Result<User, Refusal> {
         if caller.is_probe {
             return Ok(self.gate.user_from(caller.client));
         }
-        let parts = &peer.req_parts;
-        let shown = Shown::of(&parts.headers, &parts.uri).with_key(auth.key.as_deref());
+        let shown = shown.with_key(auth.key.as_deref());
         self.gate.admit(&shown, caller.client, clock::now()).or_else(|refusal| {
             // Who was let in stays in: an interruption is no reason to ask somebody in a call for the new key.
             let has_place = auth.session.as_ref().is_some_and(|session| self.rooms(false).knows(session));
@@ -305,9 +228,8 @@ impl Hub {
         })
     }
 
-    fn heard(&self, peer: &Peer, text: &str) {
-        let Some(caller) = caller(peer) else { return };
-        if !self.admit(peer, caller) {
+    fn packet(&self, peer: &Peer, text: &str) {
+        if !self.admit(peer) {
             return;
         }
         let most = self.config.load().max_message;
@@ -317,16 +239,16 @@ impl Hub {
         }
         let Ok(packet) = packet::read(text) else {
             self.counters.count(Limit::Unreadable);
-            return self.end(peer, caller, DisconnectReason::PacketParsingError);
+            return peer.end(End::Packet);
         };
         match packet {
-            Incoming::Connect { namespace: "/", auth } => self.connected(peer, caller, auth),
+            Incoming::Connect { namespace: "/", auth } => self.connected(peer, auth),
             Incoming::Connect { namespace, .. } => {
                 self.send(peer, packet::connect_error(namespace, "Invalid namespace", is_old(peer)));
             }
             Incoming::Disconnect { namespace: "/" } => {
-                self.lost(caller, true);
-                self.end(peer, caller, DisconnectReason::TransportClose);
+                self.lost(peer, true);
+                peer.end(End::Closed);
             }
             Incoming::Disconnect { .. } | Incoming::Ignored => {}
             Incoming::Unreadable(why) => {
@@ -335,13 +257,13 @@ impl Hub {
             }
             Incoming::Event { ack, event } => {
                 // Before that it is not in the namespace.
-                if !matches!(*lock(&caller.state), Phase::Connected { .. }) {
+                if !matches!(*lock(&peer.caller.state), Phase::Connected { .. }) {
                     return;
                 }
                 match event.name.as_str() {
-                    "message" => self.message(peer, caller, &event),
-                    "join" => self.join(peer, caller, &event, ack),
-                    "leave" => self.leave(peer, caller, &event),
+                    "message" => self.message(peer, &event),
+                    "join" => self.join(peer, &event, ack),
+                    "leave" => self.leave(peer, &event),
                     _ => {}
                 }
             }
@@ -349,10 +271,10 @@ impl Hub {
     }
 
     /// Whether a socket may send one more packet.
-    fn admit(&self, peer: &Peer, caller: &Caller) -> bool {
-        let passage = match &mut *lock(&caller.state) {
+    fn admit(&self, peer: &Peer) -> bool {
+        let passage = match &mut *lock(&peer.caller.state) {
             Phase::Arrived { bucket, .. } | Phase::Connected { bucket, .. } => bucket.take(clock::now().mono),
-            Phase::TurnedAway { .. } | Phase::Ended => return false,
+            Phase::TurnedAway { .. } => return false,
         };
         match passage {
             Passage::Passes => return true,
@@ -364,7 +286,7 @@ impl Hub {
             Passage::Flood => {
                 self.counters.count(Limit::Flood);
                 debug!("a socket floods and is cut");
-                self.cut(peer, caller);
+                peer.cut();
                 return false;
             }
         }
@@ -372,7 +294,7 @@ impl Hub {
         false
     }
 
-    fn join(&self, peer: &Peer, caller: &Caller, event: &Event<'_>, ack: Option<&str>) {
+    fn join(&self, peer: &Peer, event: &Event<'_>, ack: Option<&str>) {
         let answer = |answer: &Value| {
             // A client that asked for no acknowledgement gets none.
             if let Some(ack) = ack {
@@ -390,107 +312,75 @@ impl Hub {
             Ok(room) => room,
             Err(why) => return refuse(None, why),
         };
-        let (session, user) = match &*lock(&caller.state) {
+        let Caller { client, is_probe, host, state } = &peer.caller;
+        let (session, user) = match &*lock(state) {
             Phase::Connected { session, user, .. } => (session.clone(), user.clone()),
-            Phase::Arrived { .. } | Phase::TurnedAway { .. } | Phase::Ended => return,
+            Phase::Arrived { .. } | Phase::TurnedAway { .. } => return,
         };
         let config = self.config.load();
         let now = clock::now();
-        if !caller.is_probe && !self.crowd().addresses.join(caller.client, config.max_joins_per_address, now.mono) {
+        if !is_probe && !self.crowd().addresses.join(*client, config.max_joins_per_address, now.mono) {
             return refuse(Some(Limit::JoinsOfAddress), "too many joins come from your address, try again in a moment");
         }
         let (joined, told) = {
-            let mut rooms = self.rooms(caller.is_probe);
-            if !caller.is_probe {
+            let mut rooms = self.rooms(*is_probe);
+            if !is_probe {
                 rooms.set_bounds(config.max_rooms, config.max_rooms_per_socket);
             }
-            rooms.join(&caller.id, session.as_deref(), &room)
+            rooms.join(&peer.id, session.as_deref(), &room)
         };
         self.tell(&told);
         match joined {
             Joined::In { others } => {
-                let host = peer.req_parts.headers.get(HOST);
-                let authority = host.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-                let via = authority.as_ref().map(Authority::host);
-                let id = &caller.id;
                 if ack.is_some() {
-                    let ice = self.ice.current().configuration(user.as_str(), via, now);
-                    answer(
-                        &json!({ "ok": true, "id": id, "peers": others, "iceServers": ice.ice_servers, "ttl": ice.ttl }),
-                    );
+                    let ice = self.ice.current().configuration(user.as_str(), host.as_deref(), now);
+                    let (id, servers, ttl) = (&peer.id, ice.ice_servers, ice.ttl);
+                    answer(&json!({ "ok": true, "id": id, "peers": others, "iceServers": servers, "ttl": ttl }));
                 }
             }
-            Joined::Full => answer(&json!({ "ok": false, "id": caller.id, "error": "full" })),
+            Joined::Full => answer(&json!({ "ok": false, "id": peer.id, "error": "full" })),
             Joined::TooManyRooms => refuse(Some(Limit::Rooms), "too many rooms"),
             Joined::TooManyOfSocket => refuse(Some(Limit::RoomsOfSocket), "you are in too many rooms"),
         }
     }
 
-    fn message(&self, peer: &Peer, caller: &Caller, event: &Event<'_>) {
+    fn message(&self, peer: &Peer, event: &Event<'_>) {
         let room = match room(event.first) {
             Ok(room) => room,
             Err(why) => return self.complain(peer, why),
         };
         // Who is not in the room is not heard there.
-        let others = self.rooms(caller.is_probe).others(&caller.id, &room);
+        let is_probe = peer.caller.is_probe;
+        let others = self.rooms(is_probe).others(&peer.id, &room);
         let (Some(others), Some(name)) = (others, event.first) else { return };
         for other in others {
             let other = self.crowd().peers.get(&other).cloned();
             if let Some(other) = other {
                 self.send(&other, packet::message(name, event.second));
             }
-            if !caller.is_probe {
+            if !is_probe {
                 self.counters.messages.fetch_add(1, Relaxed);
             }
         }
     }
 
-    fn leave(&self, peer: &Peer, caller: &Caller, event: &Event<'_>) {
+    fn leave(&self, peer: &Peer, event: &Event<'_>) {
         match room(event.first) {
             Ok(room) => {
-                let told = self.rooms(caller.is_probe).leave(&caller.id, &room);
+                let told = self.rooms(peer.caller.is_probe).leave(&peer.id, &room);
                 self.tell(&told);
             }
             Err(why) => self.complain(peer, why),
         }
     }
 
-    fn lost(&self, caller: &Caller, is_clean: bool) {
-        let told = self.rooms(caller.is_probe).lose(&caller.id, is_clean, clock::now().mono);
+    fn lost(&self, peer: &Peer, is_clean: bool) {
+        let told = self.rooms(peer.caller.is_probe).lose(&peer.id, is_clean, clock::now().mono);
         self.tell(&told);
     }
 
-    fn gone(&self, peer: &Peer, reason: &DisconnectReason) {
-        let Some(caller) = caller(peer) else { return };
-        {
-            let mut crowd = self.crowd();
-            crowd.peers.remove(&caller.id);
-            let state = lock(&caller.state);
-            if let Phase::Arrived { ends_at, .. } | Phase::TurnedAway { ends_at } = *state {
-                crowd.deadlines.remove(&(ends_at, caller.id.clone()));
-            }
-            if !caller.is_probe {
-                crowd.turned_away -= usize::from(matches!(*state, Phase::TurnedAway { .. }));
-                crowd.count -= 1;
-                crowd.addresses.leave(caller.client);
-                self.counters.sockets.store(crowd.count as u64, Relaxed);
-                self.counters.count_end(End::of(reason));
-            }
-        }
-        let is_clean = match reason {
-            DisconnectReason::TransportClose
-            | DisconnectReason::PacketParsingError
-            | DisconnectReason::MultipleHttpPollingError
-            | DisconnectReason::ClosingServer => true,
-            DisconnectReason::TransportError | DisconnectReason::HeartbeatTimeout => false,
-        };
-        self.lost(caller, is_clean);
-    }
-
+    /// Tells what has changed in the rooms, and counts them: they change as well where there is nobody to tell.
     fn tell(&self, told: &[Told]) {
-        if told.is_empty() {
-            return;
-        }
         for Told { to, event, room, about } in told {
             let peer = self.crowd().peers.get(to).cloned();
             if let Some(peer) = peer {
@@ -513,41 +403,14 @@ impl Hub {
     /// Queues a packet. What one message is missing from is no conversation any more: a receiver that does not read
     /// is cut.
     fn send(&self, peer: &Peer, packet: String) {
-        let Some(caller) = caller(peer) else { return };
-        if matches!(*lock(&caller.state), Phase::Ended) {
-            return;
-        }
         let config = self.config.load();
         let most = config.max_queue.max(2 * config.max_message);
-        let packed = caller.outbox.pack(packet, most, &self.counters);
-        let is_full = packed.is_none();
-        let is_queued = packed.is_some_and(|packet| peer.emit(packet).is_ok());
-        if !is_queued && !peer.is_closed() {
-            if is_full && !caller.is_probe {
+        if peer.send(packet, most) == Sent::Full {
+            if !peer.caller.is_probe {
                 self.counters.count(Limit::Queue);
             }
             debug!("a socket does not read what it is sent, and is cut");
-            self.cut(peer, caller);
-        }
-    }
-
-    /// Closes a socket. Whatever it says from now on is not heard.
-    fn end(&self, peer: &Peer, caller: &Caller, reason: DisconnectReason) {
-        {
-            let mut state = lock(&caller.state);
-            // Those that are turned away are counted as such until they are gone.
-            if !matches!(*state, Phase::TurnedAway { .. }) {
-                *state = Phase::Ended;
-            }
-        }
-        peer.close(reason);
-    }
-
-    /// Ends a socket without waiting for its client.
-    fn cut(&self, peer: &Peer, caller: &Caller) {
-        self.end(peer, caller, DisconnectReason::TransportError);
-        if let Some(hangup) = lock(&caller.hangup).take() {
-            hangup.hang_up();
+            peer.cut();
         }
     }
 
@@ -560,36 +423,101 @@ impl Hub {
     }
 }
 
-impl EngineIoHandler for Hub {
-    type Data = Slot;
+impl Handler for Hub {
+    type Caller = Caller;
 
-    fn on_connect(self: Arc<Self>, socket: Peer) {
-        self.arrived(&socket);
+    fn greet(&self, head: &Parts) -> Caller {
+        let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+        let now = clock::now().mono;
+        Caller {
+            client: head.extensions.get().map_or(Ipv4Addr::UNSPECIFIED.into(), |From(client)| *client),
+            is_probe: head.extensions.get::<OwnRequest>().is_some(),
+            host: host.map(|host| host.host().to_owned()),
+            state: Mutex::new(Phase::Arrived {
+                ends_at: now + CONNECTED_WITHIN,
+                shown: Shown::of(&head.headers, &head.uri),
+                bucket: Bucket::new(self.config.load().max_rate, now),
+            }),
+        }
     }
 
-    fn on_disconnect(&self, socket: Peer, reason: DisconnectReason) {
-        self.gone(&socket, &reason);
+    fn is_overrun(&self) -> bool {
+        let is_overrun = self.crowd().turned_away >= MAX_TURNED_AWAY;
+        if is_overrun {
+            self.counters.count(Limit::Sockets);
+        }
+        is_overrun
     }
 
-    fn on_message(self: &Arc<Self>, message: Str, socket: Peer) {
-        self.heard(&socket, message.as_str());
+    fn arrived(&self, peer: &Peer) {
+        let refusal = self.refusal(&peer.caller);
+        let ends_at = {
+            let mut state = lock(&peer.caller.state);
+            if refusal.is_some() {
+                *state = Phase::TurnedAway { ends_at: clock::now().mono + TOLD_WITHIN };
+            }
+            state.ends_at()
+        };
+        {
+            let mut crowd = self.crowd();
+            crowd.peers.insert(peer.id.clone(), Arc::clone(peer));
+            crowd.deadlines.extend(ends_at.map(|ends_at| (ends_at, peer.id.clone())));
+            crowd.turned_away += usize::from(refusal.is_some());
+        }
+        if self.ends.load(Relaxed) {
+            return peer.end(End::Closed);
+        }
+        if let Some((limit, why)) = refusal {
+            self.counters.count(limit);
+            debug!(limit = limit.as_str(), "a socket is turned away");
+            self.send(peer, packet::connect_error("/", why, is_old(peer)));
+        } else if is_old(peer) {
+            // These are in the main namespace without asking.
+            self.connected(peer, "");
+        }
     }
 
-    fn on_binary(self: &Arc<Self>, _: Bytes, socket: Peer) {
-        // Its packet was complained of already; all the same it counts.
-        if let Some(caller) = caller(&socket) {
-            self.admit(&socket, caller);
+    fn heard(&self, peer: &Peer, message: &str) {
+        self.packet(peer, message);
+    }
+
+    fn noticed(&self, peer: &Peer) {
+        self.admit(peer);
+    }
+
+    fn gone(&self, peer: &Peer, end: End) {
+        {
+            let mut crowd = self.crowd();
+            crowd.peers.remove(&peer.id);
+            let state = lock(&peer.caller.state);
+            if let Some(ends_at) = state.ends_at() {
+                crowd.deadlines.remove(&(ends_at, peer.id.clone()));
+            }
+            if !peer.caller.is_probe {
+                crowd.turned_away -= usize::from(matches!(*state, Phase::TurnedAway { .. }));
+                crowd.count -= 1;
+                crowd.addresses.leave(peer.caller.client);
+                self.counters.sockets.store(crowd.count as u64, Relaxed);
+                self.counters.count_end(end);
+            }
+        }
+        self.lost(peer, end.is_clean());
+    }
+}
+
+impl Phase {
+    /// When the socket is to have come further.
+    fn ends_at(&self) -> Option<Instant> {
+        match self {
+            Self::Arrived { ends_at, .. } | Self::TurnedAway { ends_at } => Some(*ends_at),
+            Self::Connected { .. } => None,
         }
     }
 }
 
-fn caller(peer: &Peer) -> Option<&Caller> {
-    peer.data.0.get()
-}
-
 /// Whether a client speaks protocol 4 of Socket.IO.
 fn is_old(peer: &Peer) -> bool {
-    peer.protocol == ProtocolVersion::V3
+    peer.version == Version::V3
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -46,9 +46,21 @@ impl Socket {
     }
 
     /// As [`Socket::open`], by a connection that is there.
-    pub(crate) fn open_by(mut stream: StreamOwned<ClientConnection, TcpStream>) -> Result<Self> {
-        stream.write_all(
-            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    pub(crate) fn open_by(stream: StreamOwned<ClientConnection, TcpStream>) -> Result<Self> {
+        let mut socket = Self::switch(stream, "")?;
+        assert!(socket.read_text()?.starts_with('0'));
+        Ok(socket)
+    }
+
+    /// For a session that is carried by polling. Nothing is said yet.
+    pub(crate) fn upgrade(port: u16, sid: &str) -> Result<Self> {
+        Self::switch(connect_tls(port, &["http/1.1"]), &format!("&sid={sid}"))
+    }
+
+    fn switch(mut stream: StreamOwned<ClientConnection, TcpStream>, query: &str) -> Result<Self> {
+        write!(
+            stream,
+            "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
         )?;
         let mut head = Vec::new();
@@ -60,9 +72,7 @@ impl Socket {
         if !head.starts_with(b"HTTP/1.1 101 ") {
             return Err(Error::other(String::from_utf8_lossy(&head).into_owned()));
         }
-        let mut socket = Self { stream, room: String::new() };
-        assert!(socket.read_text()?.starts_with('0'));
-        Ok(socket)
+        Ok(Self { stream, room: String::new() })
     }
 
     /// Joins a room. Gives what it is answered.

@@ -8,7 +8,8 @@
 const [url, version, rounds] = process.argv.slice(2);
 const io = require(`socket.io-client-${version}`);
 
-const ROOM = 'comeback';
+// Those of another version may not be gone yet.
+const ROOM = `comeback ${version}`;
 let inside = 0;
 let lostAt = null;
 let left = Number(rounds);
