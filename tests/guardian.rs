@@ -48,20 +48,16 @@ fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>
     }
 }
 
-fn status(service: &Service) -> Value {
-    serde_json::from_slice(&service.command(&["status", "--json"]).output().unwrap().stdout).unwrap()
-}
-
 fn number(document: &Value) -> u32 {
     u32::try_from(document.as_u64().unwrap()).unwrap()
 }
 
 fn daemon(service: &Service) -> u32 {
-    number(&status(service)["pid"])
+    number(&service.status()["pid"])
 }
 
 fn guardian(service: &Service) -> u32 {
-    number(&status(service)["guardian"]["pid"])
+    number(&service.status()["guardian"]["pid"])
 }
 
 fn signal(pid: u32, name: &str) {
@@ -119,12 +115,12 @@ fn an_edit_that_does_not_pass_keeps_no_killed_daemon_from_coming_back() {
         let pid = daemon(&service);
         kill(pid);
         page(&service).unwrap();
-        until(why, || (status(&service)["state"] != "starting").then_some(()));
+        until(why, || (service.status()["state"] != "starting").then_some(()));
         assert_ne!(daemon(&service), pid);
     };
     let told = || {
         let told = until("it is told", || {
-            let status = status(&service);
+            let status = service.status();
             let findings = status["findings"].as_array()?.clone();
             findings.into_iter().find(|finding| finding["code"] == "config-not-applied")
         });
@@ -136,7 +132,7 @@ fn an_edit_that_does_not_pass_keeps_no_killed_daemon_from_coming_back() {
     assert!(told().contains("config.yaml"));
     // What a daemon had from the one before is there for the next one, too, and a new guardian is told of it.
     kill(guardian(&service));
-    until("another guardian", || status(&service)["guardian"]["pid"].is_number().then_some(()));
+    until("another guardian", || service.status()["guardian"]["pid"].is_number().then_some(()));
     std::fs::remove_file(&config).unwrap();
     comes_back("after a deletion");
     std::fs::write(&config, &good).unwrap();
@@ -163,9 +159,9 @@ fn what_a_reload_took_up_is_what_the_next_daemon_falls_back_to() {
     kill(daemon(&service));
     page(&service).unwrap();
     std::fs::write(&config, &second).unwrap();
-    assert_eq!(status(&service)["pending"], Value::Null, "this is in force");
+    assert_eq!(service.status()["pending"], Value::Null, "this is in force");
     std::fs::write(&config, &first).unwrap();
-    assert_eq!(status(&service)["pending"]["keys"], serde_json::json!(["turn.user_quota"]));
+    assert_eq!(service.status()["pending"]["keys"], serde_json::json!(["turn.user_quota"]));
 }
 
 #[test]
@@ -187,7 +183,7 @@ fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
             assert_ne!(next, pid);
             pid = next;
             // The next one is to meet a daemon that had come to rest.
-            until("ready again", || (status(&service)["state"] == "ready").then_some(()));
+            until("ready again", || (service.status()["state"] == "ready").then_some(()));
             time
         })
         .collect();
@@ -202,7 +198,7 @@ fn a_killed_daemon_answers_again_within_a_second_and_nobody_is_refused() {
         times.len()
     );
     assert!(median < Duration::from_secs(1), "{times:?}");
-    let status = status(&service);
+    let status = service.status();
     assert_eq!(status["guardian"]["restarts"], 20, "{status}");
     assert_eq!(status["guardian"]["last_death"]["cause"], "killed by SIGKILL");
     assert_eq!(status["guardian"]["endurance"], true);
@@ -257,7 +253,7 @@ fn a_restart_of_everything_refuses_nobody() {
     assert!(asking.join().unwrap() > 0);
     let events = std::fs::read_to_string(service.home().join("state/events.jsonl")).unwrap();
     assert!(!events.contains("task-stopped"), "a task that was not started yet was taken for a stopped one\n{events}");
-    let status = status(&service);
+    let status = service.status();
     assert_eq!(number(&status["guardian"]["pid"]), watching, "the guardian goes on");
     assert_eq!((&status["guardian"]["restarts"], &status["guardian"]["last_death"]), (&Value::from(0), &Value::Null));
     println!("3 restarts: {knocks} knocks, none refused");
@@ -302,7 +298,7 @@ fn a_killed_guardian_is_replaced_and_the_new_one_holds_every_socket() {
     page(&service).unwrap();
     assert_ne!(daemon(&service), pid);
     assert!(knocker.end() > 0);
-    let status = status(&service);
+    let status = service.status();
     assert!(status["guardian"]["last_death"]["cause"].as_str().unwrap().starts_with("ended"), "{status}");
     let last = guardian(&service);
     service.run(&["stop"]);
@@ -328,7 +324,7 @@ fn a_daemon_that_hangs_is_written_down_killed_and_started_again() {
         assert!(log.contains(told), "{told} is missing in\n{log}");
     }
     assert!(
-        status(&service)["guardian"]["last_death"]["cause"].as_str().unwrap().starts_with("killed by its guardian")
+        service.status()["guardian"]["last_death"]["cause"].as_str().unwrap().starts_with("killed by its guardian")
     );
 }
 
@@ -390,7 +386,7 @@ fn a_daemon_that_cannot_start_is_told_waited_for_and_started_by_hand() {
     std::fs::write(&config, &good).unwrap();
     let second = service.command(&["run"]).output().unwrap();
     let refused = String::from_utf8_lossy(&second.stderr).into_owned();
-    if status(&service)["guardian"]["daemon"].is_null() {
+    if service.status()["guardian"]["daemon"].is_null() {
         assert_eq!(second.status.code(), Some(14), "{refused}");
     }
     assert!(log(&service).contains("cannot bind"), "its complaint is in the log: {}", log(&service));

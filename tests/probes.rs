@@ -33,16 +33,11 @@ const EVERY_PROBE: [&str; 11] = [
     "web",
 ];
 
-fn status(service: &Service) -> Value {
-    let output = service.command(&["status", "--json"]).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 /// The status once `is_so`.
 fn status_when(service: &Service, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let end = clock::now().mono + LONG;
     loop {
-        let status = status(service);
+        let status = service.status();
         if is_so(&status) {
             return status;
         }
@@ -112,7 +107,7 @@ const PROBE_PERIOD: Duration = Duration::from_secs(67);
 fn a_weakened_peer_filter_of_the_running_daemon_is_found_within_one_period() {
     let service = Service::start(&[("turn.relay_ips", "[127.0.0.1]")]);
     status_when(&service, "every probe was made", |status| names(status).len() == EVERY_PROBE.len());
-    assert_eq!(codes(&status(&service)), Vec::<&str>::new());
+    assert_eq!(codes(&service.status()), Vec::<&str>::new());
     let start = clock::now().mono;
     service.run(&["fault", "turn", "hole", "--peer", "169.254.169.254"]);
     let told = status_when(&service, "the hole is found", |status| !codes(status).is_empty());

@@ -60,13 +60,8 @@ fn effect_on_tasks(reload: &Value) -> Value {
         .into()
 }
 
-fn status(service: &Service) -> Value {
-    let output = service.command(&["status", "--json"]).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn fingerprint(service: &Service) -> Value {
-    status(service)["certificate"]["fingerprint_sha256"].clone()
+    service.status()["certificate"]["fingerprint_sha256"].clone()
 }
 
 /// What a command says on standard error, if it ends with this code.
@@ -100,7 +95,7 @@ fn what_running_tasks_take_up_is_applied_and_a_call_goes_on_through_all_of_it() 
     let mut media = Relayed::call(&service, service.turn_port);
     let mut room = Room::join(&service);
     let before = fingerprint(&service);
-    let pid = status(&service)["pid"].clone();
+    let pid = service.status()["pid"].clone();
     let edits: [&[(&str, &str)]; 8] = [
         &[("turn.user_quota", "7"), ("turn.total_quota", "50"), ("turn.drain", "1")],
         &[("turn.peers", "public"), ("turn.allow_peers", "[192.168.7.0/24]")],
@@ -114,7 +109,7 @@ fn what_running_tasks_take_up_is_applied_and_a_call_goes_on_through_all_of_it() 
     for settings in edits {
         edit(&service, settings);
         let keys: Vec<&str> = settings.iter().map(|(key, _)| *key).collect();
-        let mut pending: Vec<String> = serde_json::from_value(status(&service)["pending"]["keys"].clone()).unwrap();
+        let mut pending: Vec<String> = serde_json::from_value(service.status()["pending"]["keys"].clone()).unwrap();
         pending.sort_by_key(|key| keys.iter().position(|other| other == key));
         assert_eq!(pending, keys, "an edit is shown and not applied");
         let reload = reload(&service);
@@ -124,7 +119,7 @@ fn what_running_tasks_take_up_is_applied_and_a_call_goes_on_through_all_of_it() 
         media.talk();
         assert_eq!(room.as_mut().map_or("held".to_owned(), Room::talk), "held", "after {settings:?}");
     }
-    let now = status(&service);
+    let now = service.status();
     assert_eq!((&now["pid"], &now["pending"]), (&pid, &Value::Null));
     assert_eq!(now["turn"]["limits"]["user_allocations"], 7);
     assert_ne!(now["certificate"]["fingerprint_sha256"], before);
@@ -223,7 +218,7 @@ fn moved_ports_are_served_before_the_old_ones_end_and_calls_stay_where_they_are(
     edit(&service, &[("web.port", &web_text), ("web.http_port", &http_text), ("turn.port", &turn_text)]);
     let told = reload(&service);
     assert_eq!(effects(&told), [("web.port", "applied"), ("web.http_port", "applied"), ("turn.port", "applied")]);
-    let told = status(&service);
+    let told = service.status();
     assert_eq!(told["urls"]["web"], format!("https://localhost:{web}/"));
     assert_eq!(told["urls"]["ice"][0], format!("stun:localhost:{turn}"));
     // Whoever is there already stays, by all three ways.
@@ -261,13 +256,13 @@ fn a_bad_configuration_is_refused_with_every_complaint_and_nothing_is_changed() 
     std::fs::write(service.home().join("config.yaml"), &text).unwrap();
     let told = refusal(&service, &["reload"], 78);
     assert!(told.contains("turn.user_quota: must be") && told.contains("colour: unknown key"), "{told}");
-    let pending = status(&service)["pending"].clone();
+    let pending = service.status()["pending"].clone();
     assert_eq!(pending["complaints"].as_array().unwrap().len(), 3, "{pending}");
     // What the daemon has to say is said in the language of who asks.
     let told = service.command(&["--lang", "zh", "status"]).output().unwrap();
     let told = String::from_utf8_lossy(&told.stdout);
     assert!(told.contains("turn.user_quota：必须是") && told.contains("colour：未知的键"), "{told}");
-    assert_eq!(status(&service)["turn"]["limits"]["user_allocations"], 32);
+    assert_eq!(service.status()["turn"]["limits"]["user_allocations"], 32);
     // A port of somebody else, together with something that could have been applied.
     std::fs::write(service.home().join("config.yaml"), &good).unwrap();
     let taken = TcpListener::bind(("0.0.0.0", 0)).unwrap();
@@ -276,7 +271,7 @@ fn a_bad_configuration_is_refused_with_every_complaint_and_nothing_is_changed() 
     let told = refusal(&service, &["reload"], 1);
     assert!(told.contains(&format!("cannot bind `0.0.0.0:{port}/tcp` for web")), "{told}");
     assert!(told.contains("nothing was changed"), "{told}");
-    let now = status(&service);
+    let now = service.status();
     assert_eq!(now["turn"]["limits"]["user_allocations"], 32, "all of it or nothing");
     assert_eq!(now["urls"]["ice"][0], format!("stun:localhost:{}", service.turn_port));
     assert!(TcpStream::connect(("127.0.0.1", service.web_port)).is_ok());
@@ -312,7 +307,7 @@ fn what_cannot_change_while_it_runs_restarts_that_task_alone() {
     edit(&service, &[("turn.tcp", "on")]);
     reload(&service);
     StreamClient::new(connect(service.turn_port), credentials(&service)).allocate();
-    assert_eq!(status(&service)["turn"]["path"]["workers"], 3);
+    assert_eq!(service.status()["turn"]["path"]["workers"], 3);
 }
 
 #[test]
@@ -321,15 +316,15 @@ fn sighup_reloads_and_opens_the_log_anew() {
     let log = service.home().join("log/rtcctl.log");
     std::fs::rename(&log, service.home().join("log/moved")).unwrap();
     edit(&service, &[("turn.user_quota", "4")]);
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(status(&service)["pid"].as_i64().unwrap()).unwrap());
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(service.status()["pid"].as_i64().unwrap()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
-    eventually("it is applied", || status(&service)["turn"]["limits"]["user_allocations"] == 4);
+    eventually("it is applied", || service.status()["turn"]["limits"]["user_allocations"] == 4);
     let told = || std::fs::read_to_string(&log).unwrap_or_default();
     eventually("it is in the new file", || told().contains("reloaded keys=turn.user_quota"));
     std::fs::write(service.home().join("config.yaml"), "hosts: [").unwrap();
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
     eventually("the refusal is in the log", || told().contains("the new configuration is refused"));
-    assert_eq!(status(&service)["turn"]["limits"]["user_allocations"], 4);
+    assert_eq!(service.status()["turn"]["limits"]["user_allocations"], 4);
     let events = service.run(&["events", "--json"]);
     let kinds: Vec<Value> = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
     let reloads: Vec<&Value> = kinds.iter().filter(|event| event["kind"] == "reload").collect();

@@ -126,9 +126,9 @@ const KINDS: [Kind; 10] = [
 #[test]
 fn a_thousand_hostile_sockets_are_not_noticed_by_a_call() {
     let service = Service::start(&[("signaling.max_sockets_per_address", &MOST_OF_ONE.to_string())]);
-    let pid = status(&service)["pid"].as_u64().unwrap();
+    let pid = service.status()["pid"].as_u64().unwrap();
     let browsers = are_there_browsers().then(|| WatchedCall::start(&service));
-    let friends = status(&service)["signaling"]["sockets"].as_u64().unwrap() + 2;
+    let friends = service.status()["signaling"]["sockets"].as_u64().unwrap() + 2;
     let memory_at_start = resident(pid);
     let ends = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn a_thousand_hostile_sockets_are_not_noticed_by_a_call() {
         let (began, from) = (clock::now().mono, unix_milliseconds());
         let crowds: Vec<_> = KINDS.iter().map(|(_, make)| scope.spawn(|| crowd(*make, service.web_port))).collect();
         let mut crowds: Vec<(Vec<Held>, Instant)> = crowds.into_iter().map(|crowd| crowd.join().unwrap()).collect();
-        let counted = status(&service)["signaling"].take();
+        let counted = service.status()["signaling"].take();
         let sockets = counted["sockets"].as_u64().unwrap();
         assert!(sockets <= MOST_OF_ONE + 256 + friends, "{counted}");
         // Those that came to nothing are gone in time, and those that are slow, not before.
@@ -177,7 +177,7 @@ fn a_thousand_hostile_sockets_are_not_noticed_by_a_call() {
         }
         assert!(counted["ended"]["transport"].as_u64() > Some(0), "{counted}");
     });
-    let status = status(&service);
+    let status = service.status();
     assert!(status["connections"]["silent"].as_u64() >= Some(2 * EACH as u64), "{}", status["connections"]);
     assert_eq!(status["pid"], pid);
     assert!(status["tasks"].as_array().unwrap().iter().all(|task| task["restarts"] == 0), "{status}");
@@ -271,18 +271,14 @@ fn unix_milliseconds() -> u64 {
     u64::try_from(since.as_millis()).unwrap()
 }
 
-fn status(service: &Service) -> Value {
-    serde_json::from_slice(&service.command(&["status", "--json"]).output().unwrap().stdout).unwrap()
-}
-
 fn status_when(service: &Service, is_so: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..300 {
-        let status = status(service);
+        let status = service.status();
         if is_so(&status) {
             return status;
         }
     }
-    panic!("{}", status(service));
+    panic!("{}", service.status());
 }
 
 fn resident(pid: u64) -> u64 {

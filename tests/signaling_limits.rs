@@ -13,10 +13,8 @@ mod socket_io;
 mod stream_client;
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
-use rtcctl::sys::clock;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use service::Service;
 use socket_io::Socket;
@@ -68,7 +66,7 @@ fn what_one_socket_sends_is_bounded_in_size_depth_rate_and_rooms() {
     assert!(third.write_text("49").is_ok());
     assert_eq!(third.rest(), Vec::<String>::new(), "what is no packet ends its sender");
 
-    let counted = signaling_when(&service, |counted| counted["sockets"] == 1);
+    let counted = service.signaling_when(|counted| counted["sockets"] == 1);
     let met = |limit: &str| counted["limits"][limit].as_u64().unwrap();
     assert_eq!([met("rooms"), met("rooms_of_socket"), met("message_size"), met("flood")], [1; 4], "{counted}");
     assert_eq!(met("unreadable"), 4, "{counted}");
@@ -106,13 +104,13 @@ fn sockets_are_bounded_for_an_address_and_in_all_and_joins_for_an_address() {
     let third = enter(there);
     refused(there, "the server is full, try again later");
     drop((second, third));
-    signaling_when(&service, |counted| counted["sockets"] == 1);
+    service.signaling_when(|counted| counted["sockets"] == 1);
     let _again = enter(here);
 
     let refusals = (0..5).filter(|room| first.join(&room.to_string())["ok"] == false).count();
     assert_eq!(refusals, 1, "four at once pass");
     assert_eq!(error(&mut first), "too many joins come from your address, try again in a moment");
-    let counted = signaling_when(&service, |counted| counted["sockets"] == 2);
+    let counted = service.signaling_when(|counted| counted["sockets"] == 2);
     for limit in ["sockets", "sockets_of_address", "joins_of_address"] {
         assert_eq!(counted["limits"][limit], 1, "{limit}: {counted}");
     }
@@ -132,7 +130,7 @@ fn a_receiver_that_does_not_read_is_cut_before_much_waits_for_it() {
     assert_eq!(sender.event().unwrap().0, "otherjoin");
     let message = format!("42[\"message\",\"r\",\"{}\"]", "x".repeat(16_000));
     let mut sent = 0;
-    let counted = signaling_when(&service, |counted| {
+    let counted = service.signaling_when(|counted| {
         // Less than may wait: who reads is not cut.
         for _ in 0..10 {
             sender.write_text(&message).unwrap();
@@ -145,7 +143,7 @@ fn a_receiver_that_does_not_read_is_cut_before_much_waits_for_it() {
     // What it had been sent is there; then the connection ends in the midst of what follows.
     let read = deaf.rest().len() * message.len();
     assert!(read < sent, "{read} of {sent}");
-    let counted = signaling_when(&service, |counted| counted["sockets"] == 1);
+    let counted = service.signaling_when(|counted| counted["sockets"] == 1);
     assert_eq!((&counted["queued_bytes"], &counted["ended"]["transport"]), (&json!(0), &json!(1)), "{counted}");
 }
 
@@ -157,18 +155,4 @@ fn error(socket: &mut Socket) -> String {
             return serde_json::from_str(words).unwrap();
         }
     }
-}
-
-/// What signaling counts, once it is as it should be.
-fn signaling_when(service: &Service, mut is_so: impl FnMut(&Value) -> bool) -> Value {
-    let deadline = clock::now().mono + Duration::from_secs(20);
-    while clock::now().mono < deadline {
-        let output = service.command(&["status", "--json"]).output().unwrap();
-        let mut status: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let counted = status["signaling"].take();
-        if is_so(&counted) {
-            return counted;
-        }
-    }
-    panic!("{}", service.run(&["status", "--json"]));
 }

@@ -14,9 +14,7 @@ mod stream_client;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
-use rtcctl::sys::clock;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 
@@ -123,7 +121,7 @@ fn a_session_is_its_clients_alone_and_one_request_of_each_kind_is_there_at_a_tim
     assert_eq!(answers[1].0, 400);
     assert_eq!(other.event().unwrap().0, "bye");
     assert_eq!(poller.fetch().0, 400);
-    let counted = signaling_when(&service, |counted| counted["sockets"] == 1);
+    let counted = service.signaling_when(|counted| counted["sockets"] == 1);
     assert_eq!(counted["ended"]["packet"], 1, "{counted}");
 }
 
@@ -159,13 +157,13 @@ fn who_goes_away_or_brings_what_is_no_packet_is_gone_at_once() {
     assert_eq!(join().post("").0, 400);
     events("nothing at all");
 
-    let counted = signaling_when(&service, |counted| counted["sockets"] == 1);
+    let counted = service.signaling_when(|counted| counted["sockets"] == 1);
     let ended = &counted["ended"];
     assert_eq!([&ended["transport"], &ended["closed"], &ended["packet"]], [1, 1, 3], "{counted}");
     assert_eq!(counted["queued_bytes"], 0, "{counted}");
     drop(other);
     // Nobody is left who could be told.
-    status_when(&service, |status| status["calls"]["rooms"] == 0 && status["calls"]["peers"] == 0);
+    service.status_when(|status| status["calls"]["rooms"] == 0 && status["calls"]["peers"] == 0);
 }
 
 #[test]
@@ -226,23 +224,6 @@ fn who_closes_a_websocket_hears_that_it_is_closed() {
     socket.write_bytes(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]).unwrap();
     // That is what a close frame is read as; a connection that breaks off is something else.
     assert_eq!(socket.read_text().unwrap_err().kind(), ErrorKind::ConnectionAborted);
-    let counted = signaling_when(&service, |counted| counted["sockets"] == 0);
+    let counted = service.signaling_when(|counted| counted["sockets"] == 0);
     assert_eq!(counted["ended"]["closed"], 1, "{counted}");
-}
-
-/// What signaling counts, once it is as it should be.
-fn signaling_when(service: &Service, mut is_so: impl FnMut(&Value) -> bool) -> Value {
-    status_when(service, |status| is_so(&status["signaling"]))["signaling"].take()
-}
-
-fn status_when(service: &Service, mut is_so: impl FnMut(&Value) -> bool) -> Value {
-    let deadline = clock::now().mono + Duration::from_secs(20);
-    while clock::now().mono < deadline {
-        let output = service.command(&["status", "--json"]).output().unwrap();
-        let status = serde_json::from_slice(&output.stdout).unwrap();
-        if is_so(&status) {
-            return status;
-        }
-    }
-    panic!("{}", service.run(&["status", "--json"]));
 }

@@ -1,6 +1,6 @@
 //! Decides when so many sockets have gone that their memory is worth giving back: the allocator keeps it otherwise.
 
-/// Sockets that have gone at least; each had some thirty kilobytes.
+/// Sockets that have gone at least; each had some fifteen kilobytes.
 const WORTH: usize = 64;
 /// Looks in a row at which no more went: what belonged to the last of them is free by then.
 const QUIET: u32 = 3;

@@ -1,6 +1,6 @@
 //! What happens on the sockets: turns packets into questions to [`Rooms`], and answers into packets.
 //!
-//! The library calls it for one packet of a socket after the other, and nothing here waits: see [`super`] for the
+//! The engine calls it for one packet of a socket after the other, and nothing here waits: see [`super`] for the
 //! order of messages that follows from it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,6 +19,7 @@ use super::counters::{Counters, End, Limit};
 use super::ebb::Ebb;
 use super::engine::{Handler, Sent, Socket, Version};
 use super::limits::{Addresses, Bucket, Passage};
+use super::lock;
 use super::message::{Auth, room};
 use super::packet::{self, Event, Incoming};
 use super::rooms::{Joined, Rooms, SocketId, Told};
@@ -518,8 +519,4 @@ impl Phase {
 /// Whether a client speaks protocol 4 of Socket.IO.
 fn is_old(peer: &Peer) -> bool {
     peer.version == Version::V3
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds this lock")
 }

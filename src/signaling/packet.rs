@@ -148,7 +148,8 @@ pub(super) fn event(name: &str, argument: Option<&str>) -> String {
 
 /// A message on its way on: the room and the data as they came.
 pub(super) fn message(room: &str, data: Option<&str>) -> String {
-    let mut packet = String::with_capacity(room.len() + data.map_or(0, str::len) + "2[\"message\",,]".len());
+    // With room for what the engine puts before it.
+    let mut packet = String::with_capacity(room.len() + data.map_or(0, str::len) + "42[\"message\",,]".len());
     packet.push_str("2[\"message\",");
     packet.push_str(room);
     if let Some(data) = data {

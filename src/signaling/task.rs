@@ -1,4 +1,4 @@
-//! The signaling task: takes requests from the door and has the Socket.IO service answer them.
+//! The signaling task: takes requests from the door and has the engine answer them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Control {
     }
 }
 
-/// Whether a change takes another instance: the library is told once how long a message may be.
+/// Whether a change takes another instance: the engine is told once how long a message may be.
 #[must_use]
 pub fn needs_restart(old: &SignalingConfig, new: &SignalingConfig) -> bool {
     old.max_message != new.max_message

@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin_cmd;
+use rtcctl::sys::clock;
+use serde_json::Value;
 
 use self::ports::free_port;
 
 /// `start` and `stop` have deadlines of their own; this one is beyond them.
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+/// How soon `status` shows what has happened.
+const NOTICED_WITHIN: Duration = Duration::from_secs(20);
 
 pub(crate) struct Service {
     dir: tempfile::TempDir,
@@ -86,6 +90,28 @@ impl Service {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
         text(&output.stdout)
+    }
+
+    /// What `status` says of it.
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_slice(&self.command(&["status", "--json"]).output().unwrap().stdout).unwrap()
+    }
+
+    /// What `status` says once it is as it should be, soon.
+    pub(crate) fn status_when(&self, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+        let deadline = clock::now().mono + NOTICED_WITHIN;
+        while clock::now().mono < deadline {
+            let status = self.status();
+            if is_so(&status) {
+                return status;
+            }
+        }
+        panic!("{}", self.status());
+    }
+
+    /// What signaling counts once it is as it should be, soon.
+    pub(crate) fn signaling_when(&self, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+        self.status_when(|status| is_so(&status["signaling"]))["signaling"].take()
     }
 
     /// A command on this home, to be run.

@@ -41,7 +41,7 @@ use self::heartbeats::Heartbeats;
 use self::outbox::Outbox;
 use self::request::{Refusal, Wish};
 pub(super) use self::socket::{Ended, Sent, Socket};
-use super::{Counters, End};
+use super::{Counters, End, lock};
 use crate::supervisor::handover::Hangup;
 use crate::sys::{clock, turns};
 
@@ -66,7 +66,7 @@ pub(super) struct Settings {
     pub(super) ping_every: Duration,
     pub(super) pong_within: Duration,
     pub(super) upgraded_within: Duration,
-    /// Bytes of a message, and of all those of a request.
+    /// Bytes of a message. A request may bring some of them.
     pub(super) max_message: usize,
 }
 
@@ -256,10 +256,6 @@ fn refused(refusal: Refusal) -> Response<Body> {
     }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds this lock")
 }
 
 #[cfg(test)]

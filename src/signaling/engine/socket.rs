@@ -15,6 +15,7 @@ use super::heartbeats::Beat;
 use super::outbox::Outbox;
 use super::{Settings, Version};
 use crate::signaling::End;
+use crate::signaling::lock;
 use crate::signaling::rooms::SocketId;
 use crate::supervisor::handover::Hangup;
 
@@ -226,7 +227,7 @@ impl<C> Socket<C> {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds this lock")
+        lock(&self.state)
     }
 }
 
